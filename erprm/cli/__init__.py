@@ -1,0 +1,77 @@
+"""`erprm COMMAND [options]`: one module per command, imported only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from erprm.errors import InputError, MissingExtraError
+
+COMMANDS = {
+    "sft": "teach a policy step-by-step solutions",
+    "sample": "sample solutions to problems from a policy",
+    "label": "sample completions from every prefix and count the right ones",
+    "train": "train a process reward model",
+    "score": "score every step of solutions",
+    "evaluate": "best-of-N curves, ProcessBench, PRMBench, calibration",
+    "raft": "fine-tune the policy on its best-scored solutions",
+    "guide": "decode under the process reward model: beam, DVTS, guided",
+    "convert": "read one public format, write another",
+    "export": "write a trained model in the forms that others load",
+    "audit": "list answers on which two graders disagree",
+    "doctor": "check tokens, tags and rows before training",
+    "bench": "run or compare benchmarks",
+    "profile": "profile a named step, with a table per kernel",
+    "demo": "the whole experiment in miniature, with a report",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the `erprm` command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help") or arguments[0] not in COMMANDS:
+        return _overview(arguments)
+    command = arguments[0]
+    debug = "--debug" in arguments
+    try:
+        return _run(command, arguments[1:])
+    except (InputError, MissingExtraError, OSError) as error:
+        if debug:
+            raise
+        print(f"erprm {command}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nerprm {command}: interrupted; what was committed is kept, run the same command to go on",
+              file=sys.stderr)
+        return 130
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    from erprm.cli import config
+
+    module = importlib.import_module(f"erprm.cli.{command}")
+    parser = argparse.ArgumentParser(prog=f"erprm {command}", description=module.__doc__, allow_abbrev=False,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    config.add_arguments(parser, module.Config)
+    parser.add_argument("--config", metavar="FILE", help="YAML recipe; flags override it")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    given = parser.parse_args(arguments)
+    return module.run(config.load(module.Config, command, given, given.config)) or 0
+
+
+def _overview(arguments: list[str]) -> int:
+    lines = ["usage: erprm COMMAND [options]", "", "commands:"]
+    lines += [f"  {name:10} {text}" for name, text in COMMANDS.items()]
+    lines += ["", "erprm COMMAND --help explains one command; every command takes --config FILE.yaml"]
+    text = "\n".join(lines)
+    if arguments and arguments[0] not in ("-h", "--help"):
+        import difflib
+
+        close = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        print(f"erprm: error: unknown command {arguments[0]!r}{hint} ('erprm --help' lists them)", file=sys.stderr)
+        return 2
+    print(text)
+    return 0

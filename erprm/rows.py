@@ -1,0 +1,174 @@
+"""`StepRow`: one solution in steps with what is known about each step; the type that every stage exchanges.
+
+On disk a row is one JSON line or one Parquet record with the same field names:
+
+    {"prompt": "2+3*4?", "steps": ["3*4=12", "2+12=14"], "successes": [14, 1], "trials": [16, 1], "outcome": 1.0}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from erprm.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """A solution a = a^1..a^L to a problem x, cut into steps.
+
+    Attributes:
+        prompt: the problem, as the policy sees it.
+        steps: L step texts without their separators; at least one.
+        labels: L targets in [0, 1]; None where a step has no label. None altogether when targets come from counts.
+        successes: L counts k of completions from the prefix that ends with this step and reached the right answer.
+        trials: L counts n of completions sampled from that prefix.
+        outcome: r(a, x) of the whole solution, in [0, 1]; None when it was not graded.
+        finished: the solution ended by itself, so the value of its last step is `outcome`, known without sampling.
+        answer: the extracted final answer, for voting.
+        gold: the reference answer.
+    """
+
+    prompt: str
+    steps: tuple[str, ...]
+    labels: tuple[float | None, ...] | None = None
+    successes: tuple[int, ...] | None = None
+    trials: tuple[int, ...] | None = None
+    outcome: float | None = None
+    finished: bool = True
+    problem_id: str = ""
+    solution_id: str = ""
+    answer: str | None = None
+    gold: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        length = len(self.steps)
+        if length == 0:
+            raise InputError("steps: expected at least one step, found none")
+        for name in ("labels", "successes", "trials"):
+            values = getattr(self, name)
+            if values is not None and len(values) != length:
+                raise InputError(f"{name}: expected one value per step ({length}), found {len(values)}")
+        for label in self.labels or ():
+            if label is not None and not (math.isfinite(label) and 0.0 <= label <= 1.0):
+                raise InputError(f"labels: expected values in [0, 1] or null, found {label}")
+        if (self.successes is None) != (self.trials is None):
+            raise InputError("successes and trials: expected both or neither, found one")
+        for k, n in zip(self.successes or (), self.trials or (), strict=True):
+            if not 0 <= k <= n:
+                raise InputError(f"successes: expected 0 <= successes <= trials, found {k} of {n}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON or Parquet; fields that are None or empty are left out."""
+        record: dict[str, Any] = {}
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if value is None or (item.name == "extra" and not value):
+                continue
+            record[item.name] = dict(value) if item.name == "extra" else list(value) if isinstance(value, tuple) else value
+        return record
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> StepRow:
+        """The inverse of `to_dict`; unknown fields are refused. Raises InputError."""
+        known = {item.name for item in dataclasses.fields(cls)}
+        unknown = set(record) - known
+        if unknown:
+            raise InputError(f"unknown field {sorted(unknown)[0]!r}; known are {', '.join(sorted(known))}")
+        for name, kind in (("prompt", str), ("steps", (list, tuple))):
+            if not isinstance(record.get(name), kind):
+                raise InputError(f"{name}: expected {'text' if kind is str else 'a list of texts'}, "
+                                 f"found {type(record.get(name)).__name__}")
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+                  if value is not None}
+        if isinstance(values.get("extra"), str):
+            values["extra"] = json.loads(values["extra"])
+        if not all(isinstance(step, str) for step in values["steps"]):
+            raise InputError("steps: expected texts, found " + type(next(
+                s for s in values["steps"] if not isinstance(s, str))).__name__)
+        return cls(**values)
+
+
+def read_rows(path: str | Path) -> Iterator[StepRow]:
+    """Rows from a `.jsonl` or `.parquet` file, one at a time. Raises InputError naming file and line."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    for number, record in enumerate(_records(path), start=1):
+        try:
+            yield StepRow.from_dict(record)
+        except (InputError, TypeError) as error:
+            raise InputError(f"{path}:{number}: {error}") from error
+
+
+def _records(path: Path) -> Iterator[Mapping[str, Any]]:
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
+            yield from batch.to_pylist()
+        return
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InputError(f"{path}:{number}: expected one JSON object per line, found {error.msg}") from error
+            if not isinstance(record, dict):
+                raise InputError(f"{path}:{number}: expected a JSON object, found {type(record).__name__}")
+            yield record
+
+
+def write_rows(path: str | Path, rows: Iterable[StepRow]) -> int:
+    """Write rows to `.jsonl` or `.parquet`, beside the target and then renamed; returns how many were written."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".tmp")
+    count = 0
+    try:
+        if path.suffix == ".parquet":
+            count = _write_parquet(beside, rows)
+        else:
+            with beside.open("w", encoding="utf-8") as out:
+                for row in rows:
+                    out.write(json.dumps(row.to_dict(), ensure_ascii=False) + "\n")
+                    count += 1
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return count
+
+
+def _write_parquet(path: Path, rows: Iterable[StepRow], batch: int = 4096) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([
+        ("prompt", pa.string()), ("steps", pa.list_(pa.string())), ("labels", pa.list_(pa.float64())),
+        ("successes", pa.list_(pa.int64())), ("trials", pa.list_(pa.int64())), ("outcome", pa.float64()),
+        ("finished", pa.bool_()), ("problem_id", pa.string()), ("solution_id", pa.string()), ("answer", pa.string()),
+        ("gold", pa.string()), ("extra", pa.string()),
+    ])
+    count = 0
+    pending: list[dict[str, Any]] = []
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for row in rows:
+            record = row.to_dict()
+            if "extra" in record:
+                record["extra"] = json.dumps(record["extra"], ensure_ascii=False)
+            pending.append(record)
+            count += 1
+            if len(pending) == batch:
+                writer.write_table(pa.Table.from_pylist(pending, schema=schema))
+                pending.clear()
+        if pending:
+            writer.write_table(pa.Table.from_pylist(pending, schema=schema))
+    return count

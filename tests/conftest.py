@@ -1,0 +1,36 @@
+"""Fixtures that all tests share. Real data is read from the folder that ERPRM_DATA names."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+import tiny
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run. With ERPRM_REQUIRE_EXTRAS=1 a missing extra fails instead of skipping."""
+    import torch
+
+    require = os.environ.get("ERPRM_REQUIRE_EXTRAS") == "1"
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+        for extra in ("vllm", "ray"):
+            if item.get_closest_marker(extra) and not require and importlib.util.find_spec(extra) is None:
+                item.add_marker(pytest.mark.skip(reason=f"{extra} is not installed"))
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder with gsm8k/, math500/ and math_aps/."""
+    folder = os.environ.get("ERPRM_DATA")
+    if not folder:
+        pytest.skip("ERPRM_DATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama with its tokenizer, saved once a session. Do not write into it."""
+    return tiny.save(tmp_path_factory.mktemp("tiny-llama"))
