@@ -1,0 +1,74 @@
+"""How a question and a partial solution become the token ids that a policy continues.
+
+    PromptTemplate().ids(tokenizer, "2+3*4?", "3*4=12\\n")                     # base model: question, newline, prefix
+    PromptTemplate(kind="chat", system="Reason step by step.").ids(...)        # chat model: the assistant has begun
+
+A chat model's partial solution always continues the assistant's turn. It is put behind the template's own generation
+prompt, so the policy sees exactly the tokens that it would have seen had it written the prefix itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from erprm.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTemplate:
+    """The text around a question.
+
+    Attributes:
+        kind: "plain" for base models, "chat" for models with a chat template.
+        text: what `kind="plain"` puts before the prefix; `{question}` stands for the question. For chat models it is
+            the user's turn.
+        system: the system turn of a chat; none when it is None.
+    """
+
+    kind: Literal["plain", "chat"] = "plain"
+    text: str = "{question}\n"
+    system: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("plain", "chat"):
+            raise InputError(f"prompt: expected 'plain' or 'chat', found {self.kind!r}")
+        if "{question}" not in self.text:
+            raise InputError(f"prompt text: expected a template with {{question}}, found {self.text!r}")
+        if self.kind == "plain" and self.system is not None:
+            raise InputError("system: only a chat prompt has a system turn; write it into the prompt text")
+
+    def render(self, tokenizer: PreTrainedTokenizerBase, question: str, prefix: str) -> str:
+        """The prompt as text, as the policy's tokenizer reads it (a plain prompt's BOS is left to `ids`)."""
+        asked = self.text.replace("{question}", question)
+        if self.kind == "plain":
+            return asked + prefix
+        if not getattr(tokenizer, "chat_template", None):
+            raise InputError("prompt: kind 'chat' needs a tokenizer with a chat template; this one has none")
+        turns = [{"role": "system", "content": self.system}] if self.system is not None else []
+        turns.append({"role": "user", "content": asked.rstrip("\n")})
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)) + prefix
+
+    def ids(self, tokenizer: PreTrainedTokenizerBase, question: str, prefix: str) -> list[int]:
+        """Token ids of the prompt with the partial solution `prefix`, [T].
+
+        A plain prompt begins with BOS where the tokenizer adds one; an end-of-sequence token is never added. A chat
+        template writes its own special tokens.
+
+        Raises:
+            InputError: for a chat prompt without a chat template, and for a prompt without any token.
+        """
+        ids: list[int] = tokenizer(self.render(tokenizer, question, prefix), add_special_tokens=False)["input_ids"]
+        if self.kind == "plain" and tokenizer.bos_token_id is not None:
+            if tokenizer.bos_token_id in tokenizer("", add_special_tokens=True)["input_ids"]:
+                ids = [tokenizer.bos_token_id, *ids]
+        if not ids:
+            raise InputError("prompt: expected at least one token, found an empty question and prefix")
+        return ids
+
+    def fingerprint(self) -> str:
+        """A text that differs between templates which give different prompts."""
+        return f"{self.kind}:{self.text!r}" + (f":{self.system!r}" if self.system is not None else "")
