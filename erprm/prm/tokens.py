@@ -1,0 +1,138 @@
+"""Rows as token ids: the one function that training, scoring and the doctor all build ids with.
+
+    tokens = StepTokens.from_tokenizer(tokenizer, StepTags())
+    row = encode_row(tokenizer, tokens, "2+3*4?", ["3*4=12", "2+12=14"])
+    row.ids[row.tag_positions]                        # the tag's id, twice
+
+A row reads: beginning-of-sequence token where the tokenizer adds one, prompt, `prompt_end`, first step, tag,
+`step_end`, second step, tag, ... and ends with the tag of its last step (nothing after it can change a score under
+causal attention). The text between two tags is tokenised on its own and the tag is set by id, so that no merge crosses
+a tag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
+
+from erprm.errors import InputError
+from erprm.steps import StepTags
+
+_CONTEXTS = ("x", "1", ")")  # what a step may end with; a tag must be the same single token after each
+
+
+@dataclass(frozen=True, slots=True)
+class StepTokens:
+    """`StepTags` under one tokenizer.
+
+    Attributes:
+        tags: the texts.
+        tag_id, plus_id, minus_id: the single token of each.
+        bos_id: the token that the tokenizer puts before a text; None where it puts none.
+        anchored: the text after a tag is tokenised behind the tag, which keeps SentencePiece tokenizers from adding
+            their word-start sign there; False where the tokenizer would merge the two.
+    """
+
+    tags: StepTags
+    tag_id: int
+    plus_id: int
+    minus_id: int
+    bos_id: int | None
+    anchored: bool
+
+    @classmethod
+    def from_tokenizer(cls, tokenizer: PreTrainedTokenizerBase, tags: StepTags | None = None) -> StepTokens:
+        """Look the three tokens up.
+
+        Raises:
+            InputError: when the tag or a label isn't exactly one token after a step, naming the tokens that it becomes,
+                or when two of the three are the same token.
+        """
+        tags = tags or StepTags()
+        ids = {name: _single_token(tokenizer, name, text)
+               for name, text in (("tag", tags.tag), ("plus", tags.plus), ("minus", tags.minus))}
+        if len(set(ids.values())) < 3:
+            raise InputError(f"tag, plus, minus: expected three different tokens, found ids {list(ids.values())}")
+        opening = tokenizer("x").input_ids
+        bos = tokenizer.bos_token_id
+        anchored = bool(tags.step_end) and _encode(tokenizer, [tags.tag + tags.step_end + "x"])[0][0] == ids["tag"]
+        return cls(tags, ids["tag"], ids["plus"], ids["minus"],
+                   bos_id=bos if bos is not None and opening[0] == bos else None, anchored=anchored)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRow:
+    """A row's ids, [T] int64, and the positions of its L tags in them, [L] int64, ascending; the last one is T - 1."""
+
+    ids: npt.NDArray[np.int64]
+    tag_positions: npt.NDArray[np.int64]
+
+
+def encode_row(tokenizer: PreTrainedTokenizerBase, tokens: StepTokens, prompt: str, steps: Sequence[str]) -> EncodedRow:
+    """Ids and tag positions of one row. Raises InputError for a step whose text holds the tag."""
+    return encode_rows(tokenizer, tokens, [(prompt, steps)])[0]
+
+
+def encode_rows(tokenizer: PreTrainedTokenizerBase, tokens: StepTokens, rows: Iterable[tuple[str, Sequence[str]]],
+                ) -> list[EncodedRow]:
+    """`encode_row` for many rows at once: each distinct text is tokenised once, in the tokenizer's own batch.
+
+    Raises:
+        InputError: for a row without steps, or whose number of tags isn't its number of steps, with both numbers.
+    """
+    tags = tokens.tags
+    anchor = tags.tag if tokens.anchored else ""
+    index: dict[str, int] = {}
+    chunks_of_row: list[list[int]] = []
+    for prompt, steps in rows:
+        if not steps:
+            raise InputError(f"steps: expected at least one step, found none for prompt {prompt[:40]!r}")
+        texts = [prompt + tags.prompt_end + steps[0]] + [anchor + tags.step_end + step for step in steps[1:]]
+        chunks_of_row.append([index.setdefault(text, len(index)) for text in texts])
+    encoded = [np.asarray(ids, dtype=np.int64) for ids in _encode(tokenizer, list(index))]
+    return [_assemble(tokens, [encoded[chunk] for chunk in chunks]) for chunks in chunks_of_row]
+
+
+def _assemble(tokens: StepTokens, chunks: list[npt.NDArray[np.int64]]) -> EncodedRow:
+    tag = np.array([tokens.tag_id], dtype=np.int64)
+    parts = [] if tokens.bos_id is None else [np.array([tokens.bos_id], dtype=np.int64)]
+    for number, chunk in enumerate(chunks):
+        if number and tokens.anchored:
+            if chunk[0] != tokens.tag_id:
+                raise InputError(f"step {number + 1}: its text merges with the tag {tokens.tags.tag!r} before it")
+            chunk = chunk[1:]
+        parts += [chunk, tag]
+    ids = np.concatenate(parts)
+    positions = np.flatnonzero(ids == tokens.tag_id)
+    if len(positions) != len(chunks):
+        raise InputError(f"row: expected one tag {tokens.tags.tag!r} per step ({len(chunks)}), found {len(positions)}; "
+                         "a step's or the prompt's own text holds the tag")
+    return EncodedRow(ids, positions.astype(np.int64, copy=False))
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    if not texts:
+        return []
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, return_attention_mask=False,
+                                     return_token_type_ids=False, verbose=False).input_ids
+    return ids
+
+
+def _single_token(tokenizer: PreTrainedTokenizerBase, name: str, text: str) -> int:
+    """The id of `text` as it stands behind a step."""
+    plain = _encode(tokenizer, list(_CONTEXTS))
+    behind = _encode(tokenizer, [context + text for context in _CONTEXTS])
+    found = set()
+    for context, before, after in zip(_CONTEXTS, plain, behind, strict=True):
+        if after[:-1] != before or len(after) != len(before) + 1:
+            pieces = tokenizer.convert_ids_to_tokens(after)
+            raise InputError(f"{name} {text!r}: expected exactly one token behind a step, found {context + text!r} "
+                             f"tokenised as {pieces}")
+        found.add(after[-1])
+    if len(found) > 1:
+        raise InputError(f"{name} {text!r}: expected one token in every context, found {sorted(found)}")
+    return int(found.pop())
