@@ -1,0 +1,63 @@
+"""`PRMSpec`: what a checkpoint must say besides its weights, kept beside them in `erprm.json`.
+
+    {"loss": "pair", "tags": {"tag": " ки", "plus": " +", ...}, "targets": {"kind": "er", "eta": 2.0, ...}}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from erprm.errors import InputError
+from erprm.steps import StepTags
+
+LOSSES = ("pair", "vocab", "head", "beta_binomial")
+FILE_NAME = "erprm.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PRMSpec:
+    """How a PRM reads its input and what it was trained for.
+
+    Attributes:
+        loss: "pair" (softmax over " +" and " -", head initialised from their rows), "head" (the same with a fresh head
+            and a bias), "beta_binomial" (likelihood of the counts; the score is the mean), "vocab" (softmax over the
+            whole vocabulary; the language-model head is kept).
+        tags: the texts around steps.
+        targets: what the model was trained towards (kind, eta, estimator); informative.
+        concentration: s of Beta(mu s, (1 - mu) s) for "beta_binomial".
+    """
+
+    loss: str = "pair"
+    tags: StepTags = field(default_factory=StepTags)
+    targets: dict[str, Any] = field(default_factory=dict)
+    concentration: float = 8.0
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise InputError(f"loss: expected one of {', '.join(LOSSES)}, found {self.loss!r}")
+        if not self.concentration > 0:
+            raise InputError(f"concentration: expected a positive number, found {self.concentration}")
+
+    def save(self, folder: str | Path) -> None:
+        """Write `erprm.json` into `folder`, beside it first and then renamed."""
+        path = Path(folder) / FILE_NAME
+        beside = path.with_name(path.name + ".tmp")
+        beside.write_text(json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        beside.replace(path)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> PRMSpec:
+        """Read `erprm.json` from `folder`. Raises InputError when it is missing or not understood."""
+        path = Path(folder) / FILE_NAME
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; it is written beside the weights of every PRM trained with erprm")
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{**record, "tags": StepTags(**record["tags"])})
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: expected the fields {', '.join(cls.__dataclass_fields__)}, "
+                             f"found a problem with {error}") from error
