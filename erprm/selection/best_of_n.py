@@ -1,0 +1,90 @@
+"""Best-of-n and pass@n from one pool of N candidates per problem, exact over all n-subsets.
+
+    best_of_n_curve(scores, correct, [1, 4, 16, 64])     # [4], the accuracy that choosing by score reaches
+    pass_at_n(correct, [1, 4, 16, 64])                   # [4], the ceiling: some candidate is right
+
+Among all n-subsets of N candidates, the one with the i-th best score is the subset's best in C(N-i, n-1) of C(N, n)
+cases, so the expected correctness of the choice is a weighted sum over the sorted pool, without sampling.
+Candidates with equal scores share their weight evenly, as if the choice among them were random.
+The `..._by_problem` functions keep the problems apart, for intervals and paired tests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from erprm.errors import InputError
+from erprm.values import Array
+
+
+def best_of_n_curve(scores: npt.ArrayLike, correct: npt.ArrayLike, ns: Sequence[int]) -> Array:
+    """Expected accuracy of choosing the best-scored of n candidates, the mean over problems.
+
+    Args:
+        scores: [P, N], finite; higher is better.
+        correct: [P, N], the outcome of each candidate, in [0, 1].
+        ns: subset sizes, 1 <= n <= N.
+
+    Returns:
+        float64 [len(ns)].
+
+    Raises:
+        InputError: for shapes that differ, an empty problem set, scores that are not finite, or n out of range.
+    """
+    return np.asarray(best_of_n_by_problem(scores, correct, ns).mean(axis=0))
+
+
+def pass_at_n(correct: npt.ArrayLike, ns: Sequence[int]) -> Array:
+    """Expected chance that some of n candidates is right, 1 - C(N-c, n)/C(N, n), the mean over problems: [len(ns)]."""
+    return np.asarray(pass_at_n_by_problem(correct, ns).mean(axis=0))
+
+
+def best_of_n_by_problem(scores: npt.ArrayLike, correct: npt.ArrayLike, ns: Sequence[int]) -> Array:
+    """As `best_of_n_curve`, before the mean over problems: float64 [P, len(ns)]."""
+    right = check_pool(correct, ns, "correct")
+    given = np.asarray(scores, np.float64)
+    if given.shape != right.shape:
+        raise InputError(f"scores: expected the shape of correct {right.shape}, found {given.shape}")
+    if not np.all(np.isfinite(given)):
+        raise InputError("scores: expected finite scores, found nan or inf")
+    order = np.argsort(-given, axis=1, kind="stable")
+    ranked = np.take_along_axis(given, order, axis=1)
+    outcome = np.take_along_axis(right, order, axis=1)
+    # Number the runs of equal scores over the flattened pool; every problem starts a new run.
+    starts = np.ones_like(ranked, dtype=bool)
+    starts[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
+    run = np.cumsum(starts.ravel()) - 1
+    shared = (np.bincount(run, outcome.ravel()) / np.bincount(run))[run].reshape(outcome.shape)
+    return np.asarray(shared @ _rank_weights(right.shape[1], ns).T)
+
+
+def pass_at_n_by_problem(correct: npt.ArrayLike, ns: Sequence[int]) -> Array:
+    """As `pass_at_n`, before the mean over problems: float64 [P, len(ns)]. `correct` must be 0 or 1."""
+    right = check_pool(correct, ns, "correct")
+    if not np.all((right == 0) | (right == 1)):
+        raise InputError("correct: expected 0 or 1 for pass@n, found a value between")
+    size = right.shape[1]
+    chance = np.array([[1.0 - math.comb(size - c, n) / math.comb(size, n) for n in ns] for c in range(size + 1)])
+    return np.asarray(chance[right.sum(axis=1).astype(np.int64)])
+
+
+def check_pool(values: npt.ArrayLike, ns: Sequence[int], name: str) -> Array:
+    """`values` as float64 [P, N] in [0, 1] with every n in 1..N. Raises InputError."""
+    pool = np.asarray(values, np.float64)
+    if pool.ndim != 2 or pool.size == 0:
+        raise InputError(f"{name}: expected [problems, candidates], at least one of each, found shape {pool.shape}")
+    if not np.all((pool >= 0) & (pool <= 1)):
+        raise InputError(f"{name}: expected values in [0, 1]")
+    for n in ns:
+        if not 1 <= n <= pool.shape[1]:
+            raise InputError(f"ns: expected 1 <= n <= {pool.shape[1]} (the candidates per problem), found {n}")
+    return pool
+
+
+def _rank_weights(size: int, ns: Sequence[int]) -> Array:
+    """C(size - i, n - 1) / C(size, n) for rank i = 1..size: [len(ns), size], each row sums to 1."""
+    return np.array([[math.comb(size - i, n - 1) / math.comb(size, n) for i in range(1, size + 1)] for n in ns])
