@@ -1,0 +1,182 @@
+"""Worker processes: lists of tasks out, verdicts in, each worker killed when one answer takes too long.
+
+The parent never waits for a single worker: it selects on all their pipes, with the nearest deadline as the limit.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import selectors
+import subprocess
+import sys
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from erprm.errors import InputError
+from erprm.grading.verifiers import Task
+
+START_SECONDS = 300.0  # for imports, on a machine that is busy with a model
+LARGEST_LIST = 128  # tasks a list: their replies fit into a pipe
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A verdict, and why an answer is wrong besides not being equal ("", "timeout", "crash", "error: ...")."""
+
+    right: bool
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    tasks: list[int] = field(default_factory=list)  # indices of the list in hand
+    done: int = 0
+    ready: bool = False  # has imported the graders of the list in hand
+    deadline: float = 0.0
+    buffer: bytes = b""
+
+    @property
+    def pipe(self) -> int:
+        assert self.process.stdout is not None
+        return self.process.stdout.fileno()
+
+
+class Workers:
+    """At most `count` processes, `timeout` seconds an answer; started when needed, ended with the program."""
+
+    def __init__(self, count: int, timeout: float) -> None:
+        self.count, self.timeout = count, timeout
+        self._idle: list[_Worker] = []
+        self._owner = os.getpid()
+        self._finalizer = weakref.finalize(self, _end, self._idle)
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Outcome]]:
+        """(index, outcome) of every task, as they come. Raises InputError for a grader that does not exist."""
+        if not tasks:
+            return
+        if self._owner != os.getpid():  # in a fork: these are the parent's workers
+            self._idle.clear()
+            self._owner = os.getpid()
+        size = max(1, min(LARGEST_LIST, len(tasks) // (4 * self.count)))
+        lists = deque(list(range(start, min(start + size, len(tasks)))) for start in range(0, len(tasks), size))
+        crashed: set[int] = set()
+        busy: dict[int, _Worker] = {}
+        try:
+            while lists or busy:
+                while lists and len(busy) < self.count:
+                    worker = self._idle.pop() if self._idle else _start()
+                    busy[worker.pipe] = worker
+                    self._send(worker, lists.popleft(), tasks)
+                for worker in _wait(busy):
+                    yield from self._receive(worker, lists, crashed)
+                    if worker.process.returncode is not None:
+                        del busy[worker.pipe]
+                        _close_pipes(worker)
+                    elif worker.done == len(worker.tasks):
+                        del busy[worker.pipe]
+                        self._idle.append(worker)
+        finally:
+            _end(list(busy.values()), kill=True)  # interrupted: what they were doing is no longer wanted
+
+    def close(self) -> None:
+        """End the idle workers."""
+        _end(self._idle)
+
+    def _send(self, worker: _Worker, indices: list[int], tasks: Sequence[Task]) -> None:
+        worker.tasks, worker.done, worker.ready = indices, 0, False
+        worker.deadline = time.monotonic() + START_SECONDS
+        assert worker.process.stdin is not None
+        try:
+            worker.process.stdin.write(pickle.dumps([tasks[index] for index in indices]))
+            worker.process.stdin.flush()
+        except BrokenPipeError:
+            worker.deadline = time.monotonic() + START_SECONDS  # it has died; the end of its output says so
+
+    def _receive(self, worker: _Worker, lists: deque[list[int]], crashed: set[int]) -> Iterator[tuple[int, Outcome]]:
+        """Take what a worker has said; end it when it is dead or late, and put what it leaves undone back."""
+        late = time.monotonic() >= worker.deadline
+        chunk = b"" if late and not _readable(worker) else os.read(worker.pipe, 1 << 16)
+        *lines, worker.buffer = (worker.buffer + chunk).split(b"\n")
+        for line in lines:
+            outcome = _parse(worker, line.decode("ascii"))
+            if outcome is not None:
+                yield worker.tasks[worker.done], outcome
+                worker.done += 1
+        if chunk:
+            if worker.ready:
+                worker.deadline = time.monotonic() + self.timeout
+            return
+        worker.process.kill()
+        worker.process.wait()
+        if not worker.ready:
+            raise RuntimeError(f"a grading process {'did not start in time' if late else 'ended while it started'}; "
+                               "its message is above")
+        guilty, rest = worker.tasks[worker.done], worker.tasks[worker.done + 1:]
+        if late:
+            yield guilty, Outcome(False, "timeout")
+        elif guilty in crashed:
+            yield guilty, Outcome(False, "crash")
+        else:
+            crashed.add(guilty)  # once more, alone: the process may have been killed from outside
+            lists.append([guilty])
+        if rest:
+            lists.append(rest)
+
+
+def _parse(worker: _Worker, line: str) -> Outcome | None:
+    if line == "ready":
+        worker.ready = True
+        return None
+    word, _, message = line.partition(" ")
+    if word == "refused":
+        raise InputError(message)
+    return Outcome(line == "1", f"error: {message}" if word == "error" else "")
+
+
+def _start() -> _Worker:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+                   "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    # A session of its own: Ctrl-C reaches this program alone, which then ends its workers in order.
+    process = subprocess.Popen([sys.executable, "-c", "from erprm.grading.worker import main; main()"],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True)
+    return _Worker(process)
+
+
+def _wait(busy: dict[int, _Worker]) -> list[_Worker]:
+    """The workers that have said something, ended, or are late."""
+    with selectors.DefaultSelector() as selector:
+        for pipe in busy:
+            selector.register(pipe, selectors.EVENT_READ)
+        nearest = min(worker.deadline for worker in busy.values())
+        said = {key.fd for key, _ in selector.select(max(0.0, nearest - time.monotonic()))}
+    now = time.monotonic()
+    return [worker for pipe, worker in busy.items() if pipe in said or now >= worker.deadline]
+
+
+def _readable(worker: _Worker) -> bool:
+    with selectors.DefaultSelector() as selector:
+        selector.register(worker.pipe, selectors.EVENT_READ)
+        return bool(selector.select(0))
+
+
+def _end(workers: list[_Worker], kill: bool = False) -> None:
+    while workers:
+        worker = workers.pop()
+        if kill:
+            worker.process.kill()
+        _close_pipes(worker)  # the end of its input ends the process
+        worker.process.wait()
+
+
+def _close_pipes(worker: _Worker) -> None:
+    for pipe in (worker.process.stdin, worker.process.stdout):
+        assert pipe is not None
+        try:
+            pipe.close()
+        except BrokenPipeError:
+            continue  # what was still to be written has no reader any more

@@ -1,0 +1,95 @@
+"""The graders that run in worker processes: math-verify, reasoning-gym's verifiers, a user's Python function.
+
+Each is a function (answer, Task) -> bool, built once per worker by `load`; time-outs are the parent's business, so
+math-verify's own, which are signals, are switched off.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from erprm.errors import InputError, import_extra
+from erprm.grading.graders import check_kind
+from erprm.problems import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One answer to be checked. `answer` is what `graders.answer_for` made of the completion."""
+
+    kind: str
+    answer: str
+    problem: Problem
+    threshold: float
+
+
+Verifier = Callable[[Task], bool]
+
+
+def load(kind: str) -> Verifier:
+    """The verifier for `kind`, with everything that it needs imported.
+
+    Raises:
+        InputError: for an unknown task, module or function.
+        MissingExtraError: where reasoning-gym is not installed.
+    """
+    family, _, rest = check_kind(kind).partition(":")
+    if family == "math":
+        import math_verify  # noqa: F401 - imported here, so that its seconds do not count against the first answer
+
+        logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+        return _math
+    if family == "reasoning-gym":
+        return _reasoning_gym(rest)
+    return _python(rest)
+
+
+def _math(task: Task) -> bool:
+    from math_verify import verify
+
+    return bool(verify(_parse(task.problem.answer), list(_parse(task.answer)), timeout_seconds=None))
+
+
+@functools.lru_cache(maxsize=1024)
+def _parse(answer: str) -> list[Any]:
+    from math_verify import parse
+
+    text = answer if "$" in answer else f"\\boxed{{{answer}}}"
+    return list(parse(text, parsing_timeout=None))
+
+
+def _reasoning_gym(task_name: str) -> Verifier:
+    import_extra("reasoning_gym", "reasoning-gym")
+    from reasoning_gym.factory import DATASETS, get_score_answer_fn
+
+    if task_name not in DATASETS:
+        raise InputError(f"grader: reasoning-gym has no task {task_name!r}")
+    score = get_score_answer_fn(task_name)
+
+    def verify(task: Task) -> bool:
+        entry: Mapping[str, Any] = {"question": task.problem.question, "answer": task.problem.answer,
+                                    "metadata": dict(task.problem.metadata)}
+        return float(score(answer=task.answer, entry=entry)) >= task.threshold
+
+    return verify
+
+
+def _python(target: str) -> Verifier:
+    module_name, _, name = target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise InputError(f"grader python:{target}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise InputError(f"grader python:{target}: module {module_name} has no function {name}")
+
+    def verify(task: Task) -> bool:
+        return float(function(task.answer, task.problem)) >= task.threshold
+
+    return verify
