@@ -56,6 +56,16 @@ def soft_of_mean(p: npt.ArrayLike, eta: float) -> Array:
         return np.asarray(np.logaddexp(np.log1p(-p), np.log(p) + eta) / eta + 0.0)  # + 0.0 turns -0.0 into 0.0
 
 
+def mean_of_soft(value: npt.ArrayLike, eta: float) -> Array:
+    """The inverse of `soft_of_mean`: the success rate p with g_eta(p) = `value`, for values in [0, 1]."""
+    v = np.asarray(value, np.float64)
+    if abs(eta) < _SERIES:
+        return np.asarray(v - 0.5 * eta * v * (1.0 - v))
+    if eta < 0:
+        return np.asarray(np.expm1(eta * v) / math.expm1(eta))
+    return np.asarray(np.exp(eta * (v - 1.0)) * np.expm1(-eta * v) / math.expm1(-eta))
+
+
 def soft_mean(values: npt.ArrayLike, eta: float, weights: npt.ArrayLike | None = None) -> Array:
     """(1/eta) ln sum_i w_i exp(eta v_i) over the last axis: the mean at eta = 0, the maximum for large eta.
 

@@ -49,6 +49,13 @@ def test_limits_are_mean_maximum_and_minimum() -> None:
     np.testing.assert_allclose(values.soft_value(k, 16, -1e300), [0, 0, 0, 0, 1], atol=1e-200)
 
 
+@pytest.mark.parametrize("eta", [-20.0, -1.0, 0.0, 1e-9, 0.3, 2.0, 20.0])
+def test_success_rate_comes_back_from_its_soft_value(eta: float) -> None:
+    p = np.linspace(0, 1, 11)
+    np.testing.assert_allclose(values.mean_of_soft(values.soft_of_mean(p, eta), eta), p, atol=1e-12)
+    assert math.isfinite(float(values.mean_of_soft(0.5, 1e4)))
+
+
 @pytest.mark.parametrize(("eta", "p"), TABLE)
 def test_bias_and_error_of_each_estimator_by_enumeration(eta: float, p: float) -> None:
     n, k = 16, np.arange(17)

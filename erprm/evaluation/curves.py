@@ -1,0 +1,105 @@
+"""Accuracy against N for every selector on one pool of candidates, with intervals and paired tests.
+
+    pool = Pool(answers, correct, {"orm": orm_scores, "er_eta_2": er_scores})        # scores [P, N] per solution
+    curves = accuracy_curves(pool, ns=[1, 2, 4, 8], weigh_by="er_eta_2")
+    curves.table()                                    # {"n": [...], "<selector>": {"accuracy", "low", "high"}}
+    compare(curves, pairs=[("er_eta_2", "soft")], n=8)
+
+Selectors: every scorer of the pool by its name, "majority", "weighted_majority" (when one scorer is named to weigh the
+votes) and "pass@n". All are evaluated on the same problems, so `compare` can pair them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from erprm.errors import InputError
+from erprm.evaluation.statistics import Comparison, bootstrap_interval, paired_test
+from erprm.selection import best_of_n_by_problem, majority_by_problem, pass_at_n_by_problem
+from erprm.values import Array
+
+
+@dataclass(frozen=True)
+class Pool:
+    """N candidates for each of P problems.
+
+    Attributes:
+        answers: [P][N], the extracted answers; None where there is none.
+        correct: [P, N], 0 or 1.
+        scores: by scorer, [P, N]: one number per candidate, higher is better.
+    """
+
+    answers: Sequence[Sequence[Hashable]]
+    correct: Array
+    scores: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """By selector the expected accuracy per problem, [P, len(ns)]."""
+
+    ns: tuple[int, ...]
+    by_problem: Mapping[str, Array]
+    seed: int = 0
+    level: float = 0.95
+
+    def table(self) -> dict[str, Any]:
+        """{"n": [...], "<selector>": {"accuracy": [...], "low": [...], "high": [...]}}, as in results.json."""
+        result: dict[str, Any] = {"n": list(self.ns)}
+        for name, values in self.by_problem.items():
+            low, high = bootstrap_interval(values, self.level, self.seed)
+            result[name] = {"accuracy": values.mean(axis=0).tolist(), "low": low.tolist(), "high": high.tolist()}
+        return result
+
+
+def accuracy_curves(pool: Pool, ns: Sequence[int], *, weigh_by: str | None = None, seed: int = 0,
+                    level: float = 0.95) -> Curves:
+    """Every selector at every n.
+
+    Args:
+        ns: subset sizes, each at most N.
+        weigh_by: the scorer whose scores weigh the votes of "weighted_majority"; without it that curve is left out.
+        seed: of the vote's subsets and of the bootstrap.
+    """
+    if weigh_by is not None and weigh_by not in pool.scores:
+        raise InputError(f"weigh_by: expected one of {', '.join(pool.scores)}, found {weigh_by!r}")
+    found = {name: best_of_n_by_problem(scores, pool.correct, ns) for name, scores in pool.scores.items()}
+    found["majority"] = majority_by_problem(pool.answers, pool.correct, ns, seed=seed)
+    if weigh_by is not None:
+        weights = pool.scores[weigh_by]
+        found["weighted_majority"] = majority_by_problem(pool.answers, pool.correct, ns, weights, seed=seed)
+    found["pass@n"] = pass_at_n_by_problem(pool.correct, ns)
+    return Curves(tuple(ns), found, seed, level)
+
+
+def mean_over_seeds(runs: Sequence[Curves]) -> Curves:
+    """The same selectors on the same problems, averaged over training seeds problem by problem."""
+    names = [name for name in runs[0].by_problem if all(name in run.by_problem for run in runs)]
+    if any(run.ns != runs[0].ns for run in runs):
+        raise InputError("runs: expected the same ns in every run")
+    average = {name: np.mean([run.by_problem[name] for run in runs], axis=0) for name in names}
+    return Curves(runs[0].ns, average, runs[0].seed, runs[0].level)
+
+
+def compare(curves: Curves, pairs: Iterable[tuple[str, str]], n: int) -> list[Comparison]:
+    """Paired tests at `n`. The name "pass@1" stands for one random candidate.
+
+    Raises:
+        InputError: for an unknown selector, or n that the curves do not have.
+    """
+    if n not in curves.ns:
+        raise InputError(f"n: expected one of {', '.join(map(str, curves.ns))}, found {n}")
+
+    def column(name: str) -> Array:
+        if name == "pass@1":
+            return np.asarray(curves.by_problem["pass@n"][:, curves.ns.index(1)])
+        if name not in curves.by_problem:
+            raise InputError(f"pairs: expected one of {', '.join(curves.by_problem)}, found {name!r}")
+        return np.asarray(curves.by_problem[name][:, curves.ns.index(n)])
+
+    return [Comparison(first, second, n, paired_test(column(first), column(second), curves.level, curves.seed))
+            for first, second in pairs]
