@@ -20,7 +20,7 @@ class StepTargets:
 
     Attributes:
         values: [M] float32 in [0, 1], the targets.
-        successes, trials: [M] float32, the counts k and n; needed by the Beta-binomial loss only.
+        successes, trials: [M] int32, the counts k and n; needed by the Beta-binomial loss only.
         normalizer: what the sum over steps is divided by: a number or a scalar tensor; None for M.
     """
 

@@ -31,7 +31,7 @@ from transformers import (
 from transformers.utils import ModelOutput
 
 from erprm.errors import InputError
-from erprm.prm import last_block
+from erprm.prm import attention, last_block
 from erprm.prm.loss import StepTargets, counts_loss, pair_loss, pair_scores, vocabulary_loss
 from erprm.prm.spec import PRMSpec
 from erprm.prm.tokens import StepTokens
@@ -157,29 +157,29 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
     # ---- use ----
 
     def forward(self, input_ids: Tensor, tag_positions: Tensor, labels: Tensor | None = None,
-                position_ids: Tensor | None = None, attention_mask: Any = None, successes: Tensor | None = None,
-                trials: Tensor | None = None, tag_of_step: Tensor | None = None,
-                num_items_in_batch: Tensor | float | None = None, **attention: Any) -> StepOutput:
+                position_ids: Tensor | None = None, ends: Tensor | None = None, cu_seqlens: Tensor | None = None,
+                max_length: int | None = None, successes: Tensor | None = None, trials: Tensor | None = None,
+                tag_of_step: Tensor | None = None, num_items_in_batch: Tensor | float | None = None) -> StepOutput:
         """Loss and scores at the tags.
 
         Args:
             input_ids: [B, T] int64; every row packed or padded on the right.
-            tag_positions: [U] int64, distinct positions in the flattened [B T].
+            tag_positions: [U] int64, ascending distinct positions in the flattened [B T].
             labels: [M] float32 targets in [0, 1]; without them only scores are returned.
             position_ids: [B, T] int64; None counts from 0 in every row.
-            attention_mask: None for plain causal rows, else a 4-d mask [B, 1, T, T] (or a BlockMask).
-            successes, trials: [M] float32 counts, for the "beta_binomial" loss.
+            ends: [B, T] int, or cu_seqlens: [S + 1] int32 and max_length: how rows are packed (see
+                `erprm.prm.attention`); none of them for one row per batch row.
+            successes, trials: [M] int32 counts, for the "beta_binomial" loss.
             tag_of_step: [M] int64 into `tag_positions`, where several steps share a tag (shared prefixes); None when
                 step m stands at tag m.
             num_items_in_batch: labelled steps of the whole optimiser step; None for M.
-            attention: what the attention implementation takes besides (`cu_seq_lens_q`, ...).
         """
         if position_ids is None:
             position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
+        extra = attention.arguments(self.model.config._attn_implementation, self.dtype, ends, cu_seqlens, max_length)
         if self.at_tags:
-            attention["tag_positions"] = tag_positions
-        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids,
-                            use_cache=False, **attention).last_hidden_state
+            extra["tag_positions"] = tag_positions
+        hidden = self.model(input_ids=input_ids, position_ids=position_ids, use_cache=False, **extra).last_hidden_state
         hidden = hidden.view(-1, hidden.shape[-1])
         if self.at_tags:
             positions = torch.arange(tag_positions.shape[0], device=hidden.device)

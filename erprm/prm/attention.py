@@ -1,0 +1,123 @@
+"""Who may attend to whom in a packed batch, for every attention implementation that is used.
+
+A batch is described in one of three ways, and no row ever sees another:
+
+- plain: [B, T], one row per batch row, padded on the right. Causal attention needs no mask: padding stands behind.
+- varlen: [1, N] with `cu_seqlens`; flash-attn where it is installed, else PyTorch's own varlen attention. CUDA only.
+- spans: [B, T] with `ends` [B, T]; the token at i is seen by the queries q with i <= q < ends[i]. With the end of its
+  row as its end this is a block-diagonal causal mask; with the end of its subtree, rows that share a prefix share its
+  tokens (`erprm.prm.prefixes`). A dense mask on CPU, FlexAttention on CUDA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import repeat_kv
+from transformers.utils import is_flash_attn_2_available
+
+from erprm.errors import InputError
+
+VARLEN = "erprm_varlen"
+
+
+def implementation(device: torch.device, layout: str, half_precision: bool) -> str:
+    """The attention implementation (a name that transformers knows) for a layout: "plain", "varlen" or "spans"."""
+    if device.type != "cuda" or layout == "plain":
+        return "sdpa"
+    if layout == "spans":
+        return "flex_attention"
+    if not half_precision:
+        raise InputError("layout: packed training on a GPU needs bf16 or fp16 (the varlen kernels take no float32); "
+                         "expected bf16=True or layout='padded'")
+    return "flash_attention_2" if is_flash_attn_2_available() else VARLEN
+
+
+def arguments(name: str, dtype: torch.dtype, ends: Tensor | None, cu_seqlens: Tensor | None, max_length: int | None,
+              ) -> dict[str, Any]:
+    """What a model with attention implementation `name` is called with, besides ids and positions."""
+    if ends is not None:
+        if name == "flex_attention":
+            return {"attention_mask": block_mask(ends)}
+        mask = dense_mask(ends)
+        if name == "eager":
+            return {"attention_mask": torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(
+                ~mask, torch.finfo(dtype).min)}
+        if name == "sdpa":
+            return {"attention_mask": mask}
+        raise InputError(f"attn_implementation: expected sdpa, eager or flex_attention for this layout, found {name}")
+    if cu_seqlens is None:
+        return {"attention_mask": None}
+    if name == VARLEN:
+        return {"attention_mask": None, "cu_seqlens": cu_seqlens, "max_length": max_length}
+    if name.startswith("flash_attention"):
+        return {"attention_mask": None, "cu_seq_lens_q": cu_seqlens, "cu_seq_lens_k": cu_seqlens,
+                "max_length_q": max_length, "max_length_k": max_length}
+    raise InputError(f"attn_implementation: expected {VARLEN} or flash attention for packed rows, found {name}")
+
+
+def dense_mask(ends: Tensor) -> Tensor:
+    """[B, 1, T, T] bool, True where query q may attend to key k: k <= q < ends[k].
+
+    Args:
+        ends: [B, T] int; padding ends right behind itself.
+    """
+    place = torch.arange(ends.shape[1], device=ends.device, dtype=ends.dtype)
+    query, key = place[:, None], place[None, :]
+    return ((key <= query) & (query < ends[:, None, :]))[:, None]
+
+
+def mask_rule(ends: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """The same rule as FlexAttention asks for it."""
+    def rule(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (key <= query) & (query < ends[batch, key])
+
+    return rule
+
+
+def block_mask(ends: Tensor) -> Any:
+    """FlexAttention's block-sparse form of `dense_mask`."""
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    batch, length = ends.shape
+    return create_block_mask(mask_rule(ends), batch, None, length, length, device=str(ends.device))
+
+
+def sliding_window(model: PreTrainedModel) -> int | None:
+    """The least attention window of any layer, in tokens; None when every layer sees everything."""
+    config = model.config
+    window = getattr(config, "sliding_window", None)
+    types = getattr(config, "layer_types", None)
+    if window is None or (types is not None and "sliding_attention" not in types):
+        return None
+    return int(window)
+
+
+def varlen_forward(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, *,
+                   cu_seqlens: Tensor, max_length: int, scaling: float | None = None,
+                   sliding_window: int | None = None, **ignored: Any) -> tuple[Tensor, None]:
+    """PyTorch's varlen attention in the form that transformers calls.
+
+    Args:
+        query: [1, H, N, d]; key, value: [1, H_kv, N, d]; the packed rows one behind the other.
+        cu_seqlens: [S + 1] int32, where each row begins; max_length: the longest.
+
+    Returns:
+        [1, N, H, d] and None.
+    """
+    from torch.nn.attention.varlen import varlen_attn
+
+    groups = query.shape[1] // key.shape[1]
+    q, k, v = (states.to(value.dtype)[0].transpose(0, 1) for states in
+               (query, repeat_kv(key, groups), repeat_kv(value, groups)))
+    window = (-1, 0) if sliding_window is None else (sliding_window - 1, 0)
+    output = varlen_attn(q, k, v, cu_seqlens, cu_seqlens, max_length, max_length, scale=scaling, window_size=window)
+    assert isinstance(output, Tensor)
+    return output.unsqueeze(0), None
+
+
+AttentionInterface.register(VARLEN, varlen_forward)

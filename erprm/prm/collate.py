@@ -1,0 +1,188 @@
+"""Rows into batches: the layout of tokens, tag positions and targets, all known on the host.
+
+    collator = Collator(dataset, TargetSpec(kind="er", eta=2.0), layout="padded", pad_id=0)
+    batch = collator([4, 17, 23])                     # tensors for PRM.forward
+
+Layouts (see `erprm.prm.attention`): "padded" [B, T], one row each, padded on the right; "packed" [1, N] with
+`cu_seqlens`; "binned" [B, T] with several rows in each batch row and a block-diagonal mask; "shared" the same with rows
+of one problem as a prefix tree. Positions count from 0 in every row; tags are flat positions in [B T], ascending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from erprm.errors import InputError
+from erprm.prm.data import EncodedDataset, Ints, TargetSpec
+from erprm.prm.prefixes import prefix_tree
+
+LAYOUTS = ("padded", "packed", "binned", "shared")
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """Tokens laid out in [B, T], and where each token of each row stands.
+
+    Attributes:
+        ids, positions: [B, T] int64.
+        places: [N] int64, the flat place of every token of the rows, row after row.
+        ends: [B, T] int32 or None; cu_seqlens: [S + 1] int32 or None.
+    """
+
+    ids: Ints
+    positions: Ints
+    places: Ints
+    ends: npt.NDArray[np.int32] | None = None
+    cu_seqlens: npt.NDArray[np.int32] | None = None
+    longest: int | None = None
+
+
+class Collator:
+    """Callable on a list of row numbers; see the module.
+
+    Args:
+        target: which targets the batch carries; may be replaced between batches.
+        layout: one of `LAYOUTS`.
+        pad_id: the id at unused places; never seen by a row.
+        counts: add `successes` and `trials` (for the Beta-binomial loss).
+        capacity: tokens of a bin for "binned" and "shared"; a longer row makes the bin longer.
+    """
+
+    def __init__(self, dataset: EncodedDataset, target: TargetSpec, *, layout: str = "padded", pad_id: int = 0,
+                 counts: bool = False, capacity: int = 512) -> None:
+        if layout not in LAYOUTS:
+            raise InputError(f"layout: expected one of {', '.join(LAYOUTS)}, found {layout!r}")
+        self.dataset, self.layout, self.pad_id, self.capacity = dataset, layout, pad_id, capacity
+        self._counts = dataset.counts() if counts else None
+        self.target = target
+
+    @property
+    def target(self) -> TargetSpec:
+        """The targets that batches carry."""
+        return self._target
+
+    @target.setter
+    def target(self, target: TargetSpec) -> None:
+        self._target = target
+        self._values = self.dataset.target_values(target)
+
+    def __call__(self, rows: Sequence[int]) -> dict[str, Tensor | int]:
+        """The batch of these rows, labelled steps only."""
+        return self.batch(rows)[0]
+
+    def batch(self, rows: Sequence[int], every_step: bool = False) -> tuple[dict[str, Tensor | int], Ints]:
+        """The batch, and for each of its M steps the number of that step in the dataset.
+
+        Args:
+            every_step: also the steps without a target, whose label is then NaN (for scoring).
+        """
+        data = self.dataset
+        chosen = np.asarray(rows, np.int64)
+        starts, lengths = data.row_offsets[chosen], data.row_offsets[chosen + 1] - data.row_offsets[chosen]
+        steps = _ranges(data.step_offsets[chosen], data.step_offsets[chosen + 1] - data.step_offsets[chosen])
+        row_of_step = np.repeat(np.arange(len(chosen)), np.diff(data.step_offsets)[chosen])
+        if not every_step:
+            known = ~np.isnan(self._values[steps])
+            steps, row_of_step = steps[known], row_of_step[known]
+        placed = self._place(chosen, data.ids[_ranges(starts, lengths)].astype(np.int64), lengths)
+        first = np.concatenate([[0], np.cumsum(lengths)])
+        tags = placed.places[first[row_of_step] + data.tags[steps]]
+        unique, tag_of_step = np.unique(tags, return_inverse=True)
+        if len(unique) == len(tags):  # each step has its own tag: put the steps into the order of the tags
+            steps = steps[np.argsort(tags, kind="stable")]
+        batch: dict[str, Tensor | int] = {
+            "input_ids": torch.from_numpy(placed.ids), "position_ids": torch.from_numpy(placed.positions),
+            "tag_positions": torch.from_numpy(unique),
+            "labels": torch.from_numpy(self._values[steps].astype(np.float32))}
+        if len(unique) < len(tags):
+            batch["tag_of_step"] = torch.from_numpy(tag_of_step)
+        if self._counts is not None:
+            successes, trials = self._counts
+            batch["successes"], batch["trials"] = torch.from_numpy(successes[steps]), torch.from_numpy(trials[steps])
+        if placed.ends is not None:
+            batch["ends"] = torch.from_numpy(placed.ends)
+        if placed.cu_seqlens is not None and placed.longest is not None:
+            batch["cu_seqlens"], batch["max_length"] = torch.from_numpy(placed.cu_seqlens), placed.longest
+        return batch, steps
+
+    def _place(self, chosen: Ints, ids: Ints, lengths: Ints) -> _Placed:
+        """Lay the concatenated `ids` of rows of `lengths` out."""
+        within = _ranges(np.zeros_like(lengths), lengths)
+        if self.layout == "padded":
+            width = int(lengths.max())
+            return self._fill(len(lengths), width, np.repeat(np.arange(len(lengths)) * width, lengths) + within, ids,
+                              within)
+        if self.layout == "packed":
+            offsets = np.concatenate([[0], np.cumsum(lengths)])
+            return _Placed(ids[None], within[None], np.arange(len(ids)), None, offsets.astype(np.int32),
+                           int(lengths.max()))
+        if self.layout == "binned":
+            ends = np.repeat(lengths, lengths)
+            return self._bins(lengths, ids, within, ends, np.arange(len(ids)))
+        return self._trees(chosen, ids, lengths)
+
+    def _trees(self, chosen: Ints, ids: Ints, lengths: Ints) -> _Placed:
+        """One tree per problem, trees in bins."""
+        first = np.concatenate([[0], np.cumsum(lengths)])
+        problems, members = np.unique(self.dataset.problems[chosen], return_inverse=True)
+        groups = [np.flatnonzero(members == group) for group in range(len(problems))]
+        trees = [prefix_tree([ids[first[row]: first[row + 1]] for row in group]) for group in groups]
+        sizes = np.array([len(tree.ids) for tree in trees], np.int64)
+        begins = np.concatenate([[0], np.cumsum(sizes)])
+        node_of_token = np.empty(len(ids), np.int64)
+        for begin, tree, group in zip(begins, trees, groups, strict=False):
+            for row, nodes in zip(group, tree.nodes, strict=True):
+                node_of_token[first[row]: first[row + 1]] = begin + nodes
+        return self._bins(sizes, np.concatenate([tree.ids for tree in trees]),
+                          np.concatenate([tree.positions for tree in trees]),
+                          np.concatenate([tree.ends for tree in trees]), node_of_token)
+
+    def _bins(self, sizes: Ints, ids: Ints, positions: Ints, ends: Ints, node_of_token: Ints) -> _Placed:
+        """Units (rows or trees) of `sizes` tokens into bins; `ends` count from each unit's beginning."""
+        bins, count = first_fit_decreasing(sizes, max(self.capacity, int(sizes.max())))
+        order = np.argsort(bins, kind="stable")
+        before = np.cumsum(sizes[order]) - sizes[order]
+        bin_begins = np.searchsorted(bins[order], np.arange(count))
+        offsets = np.empty_like(sizes)
+        offsets[order] = before - before[bin_begins][bins[order]]
+        width = int((offsets + sizes).max())
+        shift = np.repeat(offsets, sizes)
+        places = np.repeat(bins * width + offsets, sizes) + _ranges(np.zeros_like(sizes), sizes)
+        placed = self._fill(count, width, places, ids, positions)
+        all_ends = np.tile(np.arange(1, width + 1, dtype=np.int32), count)
+        all_ends[places] = ends + shift
+        return _Placed(placed.ids, placed.positions, places[node_of_token], all_ends.reshape(count, width))
+
+    def _fill(self, count: int, width: int, places: Ints, ids: Ints, positions: Ints) -> _Placed:
+        filled = np.full(count * width, self.pad_id, np.int64)
+        filled[places] = ids
+        where = np.tile(np.arange(width), count)  # padding counts on, so that no position restarts within a row
+        where[places] = positions
+        return _Placed(filled.reshape(count, width), where.reshape(count, width), places)
+
+
+def first_fit_decreasing(sizes: Ints, capacity: int) -> tuple[Ints, int]:
+    """(bin of each unit [S], number of bins): largest first, each into the first bin with room."""
+    room: list[int] = []
+    bins = np.empty(len(sizes), np.int64)
+    for unit in np.argsort(-sizes, kind="stable"):
+        size = int(sizes[unit])
+        place = next((index for index, left in enumerate(room) if left >= size), len(room))
+        if place == len(room):
+            room.append(capacity)
+        room[place] -= size
+        bins[unit] = place
+    return bins, len(room)
+
+
+def _ranges(starts: Ints, lengths: Ints) -> Ints:
+    """start, start + 1, ... for each pair, one behind the other."""
+    total = int(lengths.sum())
+    result: Ints = np.arange(total) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    return result
