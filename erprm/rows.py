@@ -85,7 +85,7 @@ class StepRow:
             if not isinstance(record.get(name), kind):
                 raise InputError(f"{name}: expected {'text' if kind is str else 'a list of texts'}, "
                                  f"found {type(record.get(name)).__name__}")
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
                   if value is not None}
         if isinstance(values.get("extra"), str):
             values["extra"] = json.loads(values["extra"])

@@ -139,7 +139,7 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         except ValueError:
             pass
     elif kind in (str, Path) and isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        return kind(value)
+        return kind(str(value))
     elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     raise InputError(f"{where}: expected {kind.__name__}, found {value!r}")
