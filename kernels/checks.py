@@ -1,0 +1,114 @@
+"""What the operations expect of their arguments, refused with the argument's name.
+
+Shapes, dtypes and devices are checked at every call. Values are checked wherever they can be read without waiting for
+a device: by the operations themselves on CPU tensors, and by calling the `check_*` functions here on the host data
+before it is sent to a GPU:
+
+    check_positions(positions, rows=hidden_rows)      # int64, strictly increasing, inside [0, rows)
+    check_offsets(offsets, total=len(outcomes))       # int64, from 0 to total, no empty segment
+    check_targets(targets)                            # in [0, 1], no NaN
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from erprm.errors import InputError
+
+OUTCOME_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.uint8, torch.bool)
+FLOAT_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def describe(tensor: Tensor) -> str:
+    """dtype, shape and device in a few words."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)} on {tensor.device}"
+
+
+def check_tensor(name: str, tensor: Tensor, shape: Sequence[int | None], dtypes: Sequence[torch.dtype],
+                 device: torch.device) -> None:
+    """Raises InputError unless `tensor` has one of the dtypes, the device and the shape (None: any size)."""
+    if not isinstance(tensor, Tensor):
+        raise InputError(f"{name}: expected a tensor, found {type(tensor).__name__}")
+    fits = tensor.dim() == len(shape) and all(
+        want is None or have == want for have, want in zip(tensor.shape, shape, strict=True))
+    if fits and tensor.dtype in dtypes and tensor.device == device:
+        return
+    kinds = "/".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+    sizes = [str(size) if size is not None else "any" for size in shape]
+    raise InputError(f"{name}: expected {kinds} [{', '.join(sizes)}] on {device}, found {describe(tensor)}")
+
+
+def check_constant(name: str, tensor: Tensor | None) -> None:
+    """Raises InputError when a gradient is asked for an argument that has none."""
+    if tensor is not None and tensor.requires_grad:
+        raise InputError(f"{name}: expected a tensor without gradient (call .detach()), found one that requires it")
+
+
+def check_eta(eta: float, name: str = "eta") -> None:
+    """Raises InputError unless the inverse temperature is a finite number."""
+    if isinstance(eta, bool) or not isinstance(eta, (int, float)) or not math.isfinite(eta):
+        raise InputError(f"{name}: expected a finite number, found {eta!r}")
+
+
+def check_positions(positions: Tensor, rows: int) -> None:
+    """Raises InputError unless positions [M] increase strictly inside [0, rows). Reads the values."""
+    if positions.numel() == 0:
+        return
+    first, last = int(positions[0]), int(positions[-1])
+    if positions.numel() > 1 and not bool((positions[1:] > positions[:-1]).all()):
+        place = int((positions.diff() <= 0).nonzero()[0])
+        raise InputError(f"positions: expected strictly increasing values, found {int(positions[place])} before "
+                         f"{int(positions[place + 1])} at index {place}")
+    if first < 0 or last >= rows:
+        raise InputError(f"positions: expected values in [0, {rows}), found {first if first < 0 else last}")
+
+
+def check_offsets(offsets: Tensor, total: int, name: str = "offsets") -> None:
+    """Raises InputError unless offsets [S + 1] run from 0 to `total` without an empty segment. Reads the values."""
+    if offsets.numel() == 0 or int(offsets[0]) != 0 or int(offsets[-1]) != total:
+        ends = "none" if offsets.numel() == 0 else f"{int(offsets[0])} and {int(offsets[-1])}"
+        raise InputError(f"{name}: expected to begin with 0 and end with {total}, found {ends}")
+    if not bool((offsets[1:] > offsets[:-1]).all()):
+        place = int((offsets.diff() <= 0).nonzero()[0])
+        what = "an empty segment" if offsets[place] == offsets[place + 1] else "a decrease"
+        raise InputError(f"{name}: expected every segment to hold at least one element, found {what} at segment {place}")
+
+
+def check_targets(targets: Tensor, name: str = "targets") -> None:
+    """Raises InputError unless every value lies in [0, 1]. Reads the values."""
+    if not bool(((targets >= 0) & (targets <= 1)).all()):
+        place = int((~((targets >= 0) & (targets <= 1))).nonzero()[0])
+        raise InputError(f"{name}: expected values in [0, 1], found {float(targets[place])} at index {place}")
+
+
+def check_outcomes(outcomes: Tensor, unit: bool = False) -> None:
+    """Raises InputError for NaN or infinity, or uint8 other than 0 and 1; `unit`: outside [0, 1]. Reads the values."""
+    if outcomes.dtype == torch.bool:
+        return
+    good = outcomes <= 1 if outcomes.dtype == torch.uint8 else (
+        (outcomes >= 0) & (outcomes <= 1) if unit else outcomes.isfinite())
+    if not bool(good.all()):
+        place = int((~good).nonzero()[0])
+        want = "0 or 1" if outcomes.dtype == torch.uint8 else "values in [0, 1]" if unit else "finite values"
+        raise InputError(f"outcomes: expected {want}, found {outcomes[place].item()} at index {place}")
+
+
+def check_weights(weights: Tensor) -> None:
+    """Raises InputError unless every weight is finite and not negative. Reads the values."""
+    good = (weights >= 0) & weights.isfinite()
+    if not bool(good.all()):
+        place = int((~good).nonzero()[0])
+        raise InputError(f"weights: expected finite values of at least 0, found {float(weights[place])} at index {place}")
+
+
+def check_counts(successes: Tensor, trials: Tensor) -> None:
+    """Raises InputError unless 0 <= successes <= trials everywhere. Reads the values."""
+    good = (successes >= 0) & (successes <= trials)
+    if not bool(good.all()):
+        place = int((~good).nonzero()[0])
+        raise InputError(f"successes: expected 0 <= successes <= trials, found {int(successes[place])} of "
+                         f"{int(trials[place])} at index {place}")

@@ -1,0 +1,84 @@
+"""The step losses in plain PyTorch, with their derivative in z worked out once, stably, for every |z|.
+
+With z = h . (w+ - w-) and e = exp(-|z|):
+
+    loss = softplus(z) - v z = |z| (1 - v if z > 0 else v) + log1p(e)       no cancellation at z = 1e4, v near 1
+    dz   = sigmoid(z) - v    = (1 - v) - e / (1 + e) if z > 0 else e / (1 + e) - v
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def compute_dtype(hidden: Tensor) -> torch.dtype:
+    """float64 for float64 inputs, float32 for all others."""
+    return torch.float64 if hidden.dtype == torch.float64 else torch.float32
+
+
+def direction(head: Tensor, dtype: torch.dtype) -> Tensor:
+    """w+ - w- of a [2, D] head (or the row of a [1, D] head), or the same of a bias [2] or [1], unrounded."""
+    wide = head.detach().to(dtype)
+    return wide[0] - wide[1] if head.shape[0] == 2 else wide[0]
+
+
+def sigmoid_parts(z: Tensor) -> tuple[Tensor, Tensor]:
+    """exp(-|z|) and sigmoid(-|z|)."""
+    small = torch.exp(-z.abs())
+    return small, small / (1 + small)
+
+
+def binary_loss(z: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Soft-target cross-entropy of sigmoid(z) and its derivative in z; z and targets [M]."""
+    small, tail = sigmoid_parts(z)
+    positive = z > 0
+    miss = torch.where(positive, 1 - targets, targets)
+    loss = z.abs() * miss + torch.log1p(small)
+    return loss, torch.where(positive, miss - tail, tail - miss)
+
+
+def counts_loss(z: Tensor, successes: Tensor, trials: Tensor, concentration: float) -> tuple[Tensor, Tensor]:
+    """-ln BetaBinomial(k | n, a = mu s, b = (1 - mu) s) at mu = sigmoid(z), and its derivative in z.
+
+    With B(k + a, n - k + b) / B(a, b) = prod_{i<k} (a + i) prod_{j<n-k} (b + j) / prod_{t<n} (s + t), the factors
+    i = 0 and j = 0 are taken through ln mu = -softplus(-z), so that mu may underflow. z, k, n: [M]; s: concentration.
+    """
+    s = torch.tensor(concentration, dtype=torch.float64)
+    z64, k, n = z.to(torch.float64), successes.to(torch.float64), trials.to(torch.float64)
+    failures = n - k
+    small, tail = sigmoid_parts(z64)
+    mu = torch.where(z64 > 0, 1 - tail, tail)
+    nu = torch.where(z64 > 0, tail, 1 - tail)
+    log_mu = z64.clamp_max(0) - torch.log1p(small)
+    log_nu = (-z64).clamp_max(0) - torch.log1p(small)
+
+    def rising(count: Tensor, share: Tensor, log_share: Tensor) -> tuple[Tensor, Tensor]:
+        """ln prod_{i<count} (share s + i), and share times its derivative in (share s), times s."""
+        start = share * s
+        some = count > 0
+        log = log_share + torch.log(s) + torch.lgamma(start + count) - torch.lgamma(start + 1)
+        slope = 1 + start * (torch.digamma(start + count.clamp_min(1)) - torch.digamma(start + 1))
+        return torch.where(some, log, 0.0), torch.where(some, slope, 0.0)
+
+    log_up, slope_up = rising(k, mu, log_mu)
+    log_down, slope_down = rising(failures, nu, log_nu)
+    choose = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(failures + 1)
+    loss = -(choose + log_up + log_down - (torch.lgamma(s + n) - torch.lgamma(s)))
+    # d(mu s)/dz = s mu nu; each slope already holds its own factor s mu or s nu.
+    return loss.to(z.dtype), (mu * slope_down - nu * slope_up).to(z.dtype)
+
+
+def inverse_normalizer(weights: Tensor, normalizer: Tensor | None, value: float | None) -> Tensor:
+    """1 / normalizer as a 0-d tensor; the default is the sum of the weights [M]. A normaliser of 0 gives 0."""
+    total = weights.sum() if normalizer is None and value is None else normalizer
+    if total is None:
+        return torch.tensor(1.0 / value if value else 0.0, dtype=weights.dtype)
+    total = total.to(weights.dtype)
+    return torch.where(total == 0, 0.0, 1.0 / total).to(weights.dtype)
+
+
+def hidden_gradient(coefficients: Tensor, vector: Tensor, positions: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
+    """[rows, D]: coefficients[m] * vector at row positions[m], zero elsewhere."""
+    result = torch.zeros((rows, vector.shape[0]), dtype=dtype)
+    return result.index_copy_(0, positions, torch.outer(coefficients, vector).to(dtype))
