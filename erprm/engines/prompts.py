@@ -62,9 +62,9 @@ class PromptTemplate:
             InputError: for a chat prompt without a chat template, and for a prompt without any token.
         """
         ids: list[int] = tokenizer(self.render(tokenizer, question, prefix), add_special_tokens=False)["input_ids"]
-        if self.kind == "plain" and tokenizer.bos_token_id is not None:
-            if tokenizer.bos_token_id in tokenizer("", add_special_tokens=True)["input_ids"]:
-                ids = [tokenizer.bos_token_id, *ids]
+        added = tokenizer("", add_special_tokens=True)["input_ids"] if self.kind == "plain" else []
+        if tokenizer.bos_token_id in added:
+            ids = [tokenizer.bos_token_id, *ids]
         if not ids:
             raise InputError("prompt: expected at least one token, found an empty question and prefix")
         return ids
