@@ -1,0 +1,305 @@
+"""`PRMTrainer`: transformers' Trainer with our model, batches, loss and evaluation.
+
+    trainer = PRMTrainer("meta-llama/Llama-3.2-1B", PRMConfig("runs/prm", eta=2.0, bf16=True), "rows.parquet")
+    trainer.train()
+    trainer.save_model("runs/prm/final")              # stock transformers loads it
+
+Everything else is the Trainer's: accelerate with FSDP or DeepSpeed, gradient accumulation and checkpointing, bf16,
+torch.compile, trackers, checkpoints and resuming. The loss of an optimiser step is the sum over its labelled steps
+divided by their number, however the step is divided into processes and micro-batches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import (
+    AutoTokenizer,
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+)
+from transformers.trainer_utils import EvalLoopOutput
+
+from erprm.errors import InputError, import_extra
+from erprm.prm import attention
+from erprm.prm.adapters import rows_of
+from erprm.prm.collate import Collator
+from erprm.prm.config import PRMConfig
+from erprm.prm.data import DataReport, EncodedDataset, TargetSpec, encode_dataset
+from erprm.prm.layout import choose_layout, shared_saving
+from erprm.prm.metrics import pool_accuracy, step_metrics
+from erprm.prm.model import PRM
+from erprm.prm.sampler import RowNumbers, RowSampler
+from erprm.prm.spec import FILE_NAME, PRMSpec
+from erprm.prm.tokens import StepTokens
+from erprm.rows import StepRow
+
+
+class EvaluationBatches:
+    """Iterates (batch, steps): tensors for the model, and which of the dataset's steps it scores."""
+
+    def __init__(self, collator: Collator, batches: list[Any]) -> None:
+        self.dataset, self._collator, self._batches = collator.dataset, collator, batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], Any]]:
+        return (self._collator.batch(rows) for rows in self._batches)
+
+
+class PRMTrainer(Trainer):  # type: ignore[misc]
+    """See the module.
+
+    Args:
+        model: a causal language model, its path, a PRM, or the path of one (to train on).
+        args: the options.
+        train_dataset: an `EncodedDataset`, a `.jsonl` or `.parquet` file of rows, an iterable of `StepRow`, or a
+            dataset with TRL's `prompt`, `completions`, `labels`.
+        eval_dataset: held-out rows in the same forms.
+        processing_class: the tokenizer; the model's own by default where `model` is a path.
+        peft_config: trains adapters of this kind (LoRA, ...) instead of all weights.
+        model_options: for `from_pretrained` where `model` is a path (dtype, ...).
+        options: for `transformers.Trainer`.
+
+    Raises:
+        InputError: for unusable arguments, tokens or rows, before anything is trained.
+    """
+
+    args: PRMConfig
+
+    def __init__(self, model: str | Path | PreTrainedModel, args: PRMConfig, train_dataset: Any = None,
+                 eval_dataset: Any = None, processing_class: PreTrainedTokenizerBase | None = None,
+                 peft_config: Any = None, model_options: dict[str, Any] | None = None, **options: Any) -> None:
+        if processing_class is None:
+            if isinstance(model, PreTrainedModel):
+                raise InputError("processing_class: expected the model's tokenizer, found none")
+            processing_class = AutoTokenizer.from_pretrained(str(model))
+        first, train_dataset = _first(train_dataset)
+        self.target = args.target_spec(has_counts=first is None or first.trials is not None)
+        spec = args.model_spec(self.target)
+        self.tokens = StepTokens.from_tokenizer(processing_class, spec.tags)
+        self._tokenizer = processing_class
+        prm = _prm(model, processing_class, spec, args.seed, model_options or {})
+        prm.spec, prm.tokens = spec, self.tokens
+        self.report: DataReport | None = None
+        if train_dataset is not None:
+            train_dataset, self.report = self._encoded(train_dataset, args, self.target)
+        eval_dataset = self._encoded_evaluation(eval_dataset, args)
+        self.layout = choose_layout(args.layout, args.device.type, train_dataset, _step_rows(args))
+        self._pad_id = processing_class.pad_token_id or 0
+        self._check_window(prm, args, spec)
+        name = attention.implementation(args.device, {"padded": "plain", "packed": "varlen"}.get(self.layout, "spans"),
+                                        args.bf16 or args.fp16 or prm.dtype != torch.float32)
+        prm.model.set_attn_implementation(name)
+        trained: Any = prm if peft_config is None else _with_adapters(prm, peft_config)
+        super().__init__(model=trained, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset,
+                         processing_class=processing_class, **options)
+        self._trained_parameters = sum(parameter.numel() for parameter in prm.model.parameters())
+        if args.early_stopping_patience > 0:
+            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+
+    # ---- data ----
+
+    def _encoded(self, source: Any, args: PRMConfig, target: TargetSpec) -> tuple[EncodedDataset, DataReport | None]:
+        if isinstance(source, EncodedDataset):
+            return source, None
+        return encode_dataset(rows_of(source), self._tokenizer, self.tokens, max_length=args.max_length,
+                              too_long=args.too_long, target=target, strict=args.strict)
+
+    def _encoded_evaluation(self, source: Any, args: PRMConfig) -> Any:
+        if source is None:
+            return None
+        if isinstance(source, dict):
+            return {name: self._encoded(part, args, self.target)[0] for name, part in source.items()}
+        return self._encoded(source, args, self.target)[0]
+
+    def _check_window(self, prm: PRM, args: PRMConfig, spec: PRMSpec) -> None:
+        window = attention.sliding_window(prm.model)
+        if window is not None and args.max_length > window and self.layout != "padded":
+            raise InputError(f"max_length: expected at most the model's sliding window of {window} tokens for the "
+                             f"{self.layout} layout, found {args.max_length}; use layout='padded'")
+
+    def _collator(self, dataset: EncodedDataset, layout: str) -> Collator:
+        if layout == "packed" and self.args.device.type != "cuda":
+            layout = "binned"
+        return Collator(dataset, self.target, layout=layout, pad_id=self._pad_id, capacity=self.args.bin_tokens,
+                        counts=self.args.loss == "beta_binomial")
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches of the training rows; reports what was read first."""
+        if self.train_dataset is None:
+            raise InputError("train_dataset: expected rows to train on, found none")
+        sampler = self._get_train_sampler()
+        collator = self._collator(self.train_dataset, self.layout)
+        if self.is_world_process_zero():
+            self._print_report(collator, sampler)
+        args = self.args
+        loader = DataLoader(RowNumbers(sampler), batch_size=self._train_batch_size, sampler=sampler,
+                            collate_fn=collator, num_workers=args.dataloader_num_workers,
+                            pin_memory=args.dataloader_pin_memory, drop_last=args.dataloader_drop_last,
+                            persistent_workers=args.dataloader_persistent_workers,
+                            prefetch_factor=args.dataloader_prefetch_factor)
+        prepared: DataLoader[Any] = self.accelerator.prepare(loader)
+        return prepared
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> RowSampler:
+        args = self.args
+        return RowSampler(train_dataset or self.train_dataset, _step_rows(args), window=args.length_window,
+                          group_rows=self._train_batch_size if self.layout == "shared" else 0,
+                          seed=args.seed if args.data_seed is None else args.data_seed)
+
+    def _print_report(self, collator: Collator, sampler: RowSampler, batches: int = 32) -> None:
+        """What was read, and how much of the first batches' places hold a token."""
+        rows = list(itertools.islice(sampler, batches * self._train_batch_size))
+        lengths = collator.dataset.lengths
+        places = 0
+        for begin in range(0, len(rows), self._train_batch_size):
+            places += collator(rows[begin: begin + self._train_batch_size])["input_ids"].numel()  # type: ignore[union-attr]
+        saving = shared_saving(collator.dataset) if self.layout == "shared" else 0.0
+        lines = [str(self.report)] if self.report is not None else []
+        lines.append(f"layout: {self.layout}, {100 * lengths[rows].sum() / places:.0f} row tokens per 100 computed"
+                     + (f", shared prefixes save up to {100 * saving:.0f}%" if saving else ""))
+        print("\n".join(lines), flush=True)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> EvaluationBatches:
+        """This process's share of the evaluation batches."""
+        chosen = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(chosen, str):
+            chosen = self.eval_dataset[chosen]
+        if chosen is None:
+            raise InputError("eval_dataset: expected held-out rows, found none")
+        dataset, _ = self._encoded(chosen, self.args, self.target)
+        collator = self._collator(dataset, self.layout)
+        order = np.argsort(dataset.lengths, kind="stable") if self.layout == "padded" else \
+            np.argsort(dataset.problems, kind="stable")
+        size = self.args.per_device_eval_batch_size
+        batches = [order[begin: begin + size] for begin in range(0, len(order), size)]
+        world, rank = self.args.world_size, self.args.process_index
+        mine = batches[rank::world]
+        if len(mine) < -(-len(batches) // world):  # every process runs as many forwards as the others
+            mine.append(batches[0])
+        return EvaluationBatches(collator, mine)
+
+    def get_test_dataloader(self, test_dataset: Any) -> EvaluationBatches:
+        """As for evaluation."""
+        return self.get_eval_dataloader(test_dataset)
+
+    # ---- evaluation ----
+
+    def evaluation_loop(self, dataloader: EvaluationBatches, description: str, prediction_loss_only: bool | None = None,
+                        ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval") -> EvalLoopOutput:
+        """Score every labelled step once and measure (see `erprm.prm.metrics`).
+
+        Returns:
+            predictions: scores [M] of the dataset's steps, NaN where a step has no target; label_ids: the targets.
+        """
+        model = self._evaluation_model()
+        model.eval()
+        parts: list[tuple[Any, ...]] = []
+        for batch, steps in dataloader:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                output = model(**self._prepare_inputs(batch), num_items_in_batch=1.0)
+            parts.append((steps, output["scores"].float().cpu().numpy(), float(output["loss"])))
+        dataset = dataloader.dataset
+        scores = np.full(len(dataset.tags), np.nan)
+        losses: dict[int, float] = {}
+        for steps, values, loss in self._from_every_process(parts):
+            scores[steps] = values
+            if len(steps):
+                losses[int(steps.min())] = loss  # a batch that was run twice counts once
+        metrics = self._measure(dataset, scores, sum(losses.values()))
+        return EvalLoopOutput(predictions=scores, label_ids=dataset.target_values(self.target),
+                              metrics={f"{metric_key_prefix}_{name}": value for name, value in metrics.items()},
+                              num_samples=len(dataset))
+
+    def _measure(self, dataset: EncodedDataset, scores: Any, loss: float) -> dict[str, float]:
+        targets = dataset.target_values(self.target)
+        known = ~np.isnan(scores)
+        if not known.any():
+            raise InputError("eval_dataset: expected steps with a target, found none")
+        counted = dataset.trials > 0
+        chances = np.where(counted, dataset.successes / np.maximum(dataset.trials, 1), targets)
+        return {"loss": loss / int(known.sum()), **step_metrics(scores[known], targets[known], chances[known]),
+                **pool_accuracy(scores, dataset.step_offsets, dataset.outcomes, dataset.problems)}
+
+    def _evaluation_model(self) -> Any:
+        """The model as the forward pass needs it, prepared for its device or shards when no training did that."""
+        model: Any = self._wrap_model(self.model, training=False)
+        if not self.accelerator._models and model is self.model:
+            model = self.accelerator.prepare(model) if self.is_deepspeed_enabled or self.is_fsdp_enabled else \
+                self.accelerator.prepare_model(model, evaluation_mode=True)
+            if self.is_fsdp_enabled:
+                self.model: Any = model
+            if model is not self.model:
+                self.model_wrapped = model
+        return model
+
+    def _from_every_process(self, parts: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        if self.args.world_size == 1:
+            return parts
+        from accelerate.utils import gather_object
+
+        gathered: list[tuple[Any, ...]] = gather_object(parts)
+        return gathered
+
+    # ---- the Trainer's own questions ----
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """6 per parameter and token; the Trainer's own count walks over all parameters at every step."""
+        tokens: Tensor = inputs["input_ids"]
+        return int(6 * self._trained_parameters * tokens.numel())
+
+    def save_merged(self, folder: str | Path) -> None:
+        """`save_model`, with adapters (LoRA) merged into the weights, so that the folder is a checkpoint of its own."""
+        model = self.accelerator.unwrap_model(self.model)
+        if hasattr(model, "merge_and_unload"):
+            self.model = model.merge_and_unload()
+        self.save_model(str(folder))
+
+
+def _first(source: Any) -> tuple[StepRow | None, Any]:
+    """The first row (None for encoded data) and the whole source again."""
+    if source is None or isinstance(source, EncodedDataset):
+        return None, source
+    stream: Iterator[StepRow] = rows_of(source)
+    first = next(stream, None)
+    if first is None:
+        raise InputError("train_dataset: expected at least one row, found none")
+    return first, itertools.chain([first], stream)
+
+
+def _prm(model: str | Path | PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: PRMSpec, seed: int,
+         options: dict[str, Any]) -> PRM:
+    if isinstance(model, PRM):
+        prm = model
+    elif not isinstance(model, PreTrainedModel) and (Path(model) / FILE_NAME).is_file():
+        prm = PRM.load(model, tokenizer, **options)
+    else:
+        return PRM.from_base(model, tokenizer, spec, seed=seed, **options)
+    if (prm.spec.loss == "vocab") != (spec.loss == "vocab"):
+        raise InputError(f"loss: expected {prm.spec.loss!r}, as the model was trained, found {spec.loss!r}")
+    return prm
+
+
+def _with_adapters(prm: PRM, peft_config: Any) -> Any:
+    """A PEFT model whose step head is trained whole."""
+    peft = import_extra("peft", "peft")
+    saved = list(peft_config.modules_to_save or [])
+    if prm.spec.loss != "vocab" and "score" not in saved:
+        saved.append("score")
+    return peft.get_peft_model(prm, dataclasses.replace(peft_config, task_type=None, modules_to_save=saved or None))
+
+
+def _step_rows(args: PRMConfig) -> int:
+    return int(args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size)
