@@ -1,10 +1,28 @@
-"""`Problem`, and readers that bring public problem sets into it."""
+"""`Problem`, and readers that bring public problem sets into it.
+
+    load_problems("gsm8k:train.jsonl")                                     # question, answer after "####"
+    load_problems("math:test.jsonl")                                       # problem, solution, answer
+    load_problems("quiz.parquet?question=prompt&answer=key&grader=choice") # any table, columns by name
+    load_problems("datasets:openai/gsm8k?name=main&split=test&question=question&answer=answer")
+    load_problems("reasoning-gym:countdown?min_numbers=4&max_numbers=4&size=100&seed=1")
+    load_problems("problems.jsonl")                                        # what `write_problems` wrote
+
+A reader raises InputError, naming file and line, for what it cannot use; it drops nothing. Puzzles from reasoning-gym
+are in `erprm.puzzles`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+
+from erprm.errors import InputError, import_extra
+from erprm.tables import read_records, written_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +34,8 @@ class Problem:
         question: the text given to the policy.
         answer: the reference (gold) answer.
         solution: a reference solution, where the source has one.
-        grader: how an answer is checked: "math", "numeric", "exact", "choice", or "reasoning-gym:<task>".
+        grader: how an answer is checked: "math", "numeric", "exact", "choice", "reasoning-gym:<task>" or
+            "python:<module>:<function>".
         metadata: what the grader needs besides (a task verifier's entry).
     """
 
@@ -26,3 +45,196 @@ class Problem:
     solution: str | None = None
     grader: str = "math"
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+COLUMNS = ("id", "question", "answer", "solution", "grader", "metadata")
+_ANNOTATION = re.compile(r"<<[^<>]*>>")
+
+
+def load_problems(source: str) -> list[Problem]:
+    """The problems of a source (see the module's examples).
+
+    Raises:
+        InputError: for a missing file, a malformed line, an unknown column or option, a repeated id, an empty set.
+        MissingExtraError: where the source's package is not installed.
+    """
+    name, _, query = source.partition("?")
+    options = parse_query(query, source)
+    kind, colon, rest = name.partition(":")
+    if colon and kind == "reasoning-gym":
+        from erprm.puzzles import generate
+
+        return generate(rest, options)
+    if colon and kind == "gsm8k":
+        problems = _gsm8k(rest, options)
+    elif colon and kind == "math":
+        problems = _from_records(read_records(rest), rest, _columns(
+            {"question": "problem", "solution": "solution", "id": "unique_id", **options}, source), keep=("subject", "level"))
+    elif colon and kind == "datasets":
+        problems = _datasets(rest, options, source)
+    elif options:
+        problems = _from_records(read_records(name), name, _columns(options, source))
+    else:
+        problems = _own(name)
+    return _checked(list(problems), source)
+
+
+def read_problems(path: str | Path) -> list[Problem]:
+    """The problems that `write_problems` wrote. Raises InputError."""
+    return _checked(list(_own(str(path))), str(path))
+
+
+def write_problems(path: str | Path, problems: Iterable[Problem]) -> int:
+    """Write problems as JSON lines, beside the target and then renamed; returns how many.
+
+    Raises:
+        InputError: for metadata that JSON cannot hold.
+    """
+    count = 0
+    with written_beside(path) as beside, beside.open("w", encoding="utf-8") as out:
+        for problem in problems:
+            record = {name: getattr(problem, name) for name in COLUMNS}
+            record = {name: dict(value) if name == "metadata" else value for name, value in record.items() if value}
+            try:
+                out.write(json.dumps(record, ensure_ascii=False) + "\n")
+            except TypeError as error:
+                raise InputError(f"{path}: problem {problem.id}: metadata: {error}") from error
+            count += 1
+    return count
+
+
+def problem_key(problem: Problem) -> str:
+    """What makes two problems the same one: the question up to case and white space; for countdown, which words one
+    puzzle in several ways, its numbers and target."""
+    numbers, target = problem.metadata.get("numbers"), problem.metadata.get("target")
+    if problem.grader == "reasoning-gym:countdown" and numbers is not None:
+        return f"countdown {sorted(numbers)} {target}"
+    return " ".join(problem.question.lower().split())
+
+
+def distinct(problems: Iterable[Problem], exclude: Iterable[Problem] = ()) -> list[Problem]:
+    """The first of each group of same problems, without those that are in `exclude`."""
+    seen = {problem_key(problem) for problem in exclude}
+    kept: list[Problem] = []
+    for problem in problems:
+        key = problem_key(problem)
+        if key not in seen:
+            seen.add(key)
+            kept.append(problem)
+    return kept
+
+
+def check_disjoint(sets: Mapping[str, Sequence[Problem]]) -> None:
+    """Raise InputError when two of the named problem sets share a problem, naming both sets and one of the problems."""
+    owner: dict[str, tuple[str, str]] = {}
+    for name, problems in sets.items():
+        for problem in problems:
+            other, other_id = owner.setdefault(problem_key(problem), (name, problem.id))
+            if other != name:
+                raise InputError(f"problem sets {other} and {name}: expected no common problem, found "
+                                 f"{other_id!r} and {problem.id!r}: {problem.question[:60]!r}")
+
+
+def parse_query(query: str, source: str) -> dict[str, str]:
+    """"a=1&b=2" as a dictionary. Raises InputError."""
+    options: dict[str, str] = {}
+    for part in filter(None, query.split("&")):
+        name, equals, value = part.partition("=")
+        if not equals or not name:
+            raise InputError(f"{source}: expected NAME=VALUE, found {part!r}")
+        options[unquote(name)] = unquote(value)
+    return options
+
+
+def _columns(options: Mapping[str, str], source: str) -> dict[str, str]:
+    unknown = set(options) - set(COLUMNS)
+    if unknown:
+        raise InputError(f"{source}: unknown option {sorted(unknown)[0]!r}; known are {', '.join(COLUMNS)}")
+    return {"question": "question", "answer": "answer", **options}
+
+
+def _from_records(records: Iterable[tuple[int, Mapping[str, Any]]], where: str, columns: Mapping[str, str],
+                  keep: Sequence[str] = ()) -> Iterator[Problem]:
+    """Problems of a table. `columns` names the column of each field; `grader` is a grader's name, not a column."""
+    for number, record in records:
+        values: dict[str, Any] = {"id": f"{Path(where).stem}-{number}", "grader": columns.get("grader", "math")}
+        for name, column in columns.items():
+            if name == "grader":
+                continue
+            if record.get(column) is None and name in ("question", "answer"):
+                raise InputError(f"{where}:{number}: expected a column {column!r} for the {name}, found "
+                                 f"{', '.join(record) or 'nothing'}")
+            if record.get(column) is not None:
+                values[name] = record[column]
+        values["metadata"] = {**values.get("metadata", {}), **{name: record[name] for name in keep if name in record}}
+        yield _problem(values, f"{where}:{number}")
+
+
+def _problem(values: Mapping[str, Any], where: str) -> Problem:
+    texts = {name: value for name, value in values.items() if name != "metadata"}
+    for name, value in texts.items():
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise InputError(f"{where}: {name}: expected text or a number, found {type(value).__name__}")
+        if not str(value).strip() and name != "solution":
+            raise InputError(f"{where}: {name}: expected text, found nothing")
+    metadata = values.get("metadata") or {}
+    if isinstance(metadata, str):
+        metadata = json.loads(metadata)
+    if not isinstance(metadata, Mapping):
+        raise InputError(f"{where}: metadata: expected an object, found {type(metadata).__name__}")
+    return Problem(**{name: str(value) for name, value in texts.items()}, metadata=metadata)
+
+
+def _own(path: str) -> Iterator[Problem]:
+    for number, record in read_records(path):
+        where = f"{path}:{number}"
+        unknown = set(record) - set(COLUMNS)
+        if unknown:
+            raise InputError(f"{where}: unknown field {sorted(unknown)[0]!r}; known are {', '.join(COLUMNS)} (name the "
+                             f"columns of another table: {path}?question=COLUMN&answer=COLUMN)")
+        values = {name: value for name, value in record.items() if value is not None}
+        for name in ("question", "answer"):
+            if name not in values:
+                raise InputError(f"{where}: expected a field {name!r}, found {', '.join(record) or 'nothing'}")
+        yield _problem({"id": f"{Path(path).stem}-{number}", **values}, where)
+
+
+def _gsm8k(path: str, options: Mapping[str, str]) -> Iterator[Problem]:
+    """GSM8K: the answer follows "####"; the calculator's notes (<<48/2=24>>) are left out unless `annotations=keep`."""
+    if set(options) - {"annotations"} or options.get("annotations", "keep") not in ("keep", "strip"):
+        raise InputError(f"gsm8k:{path}: expected the option annotations=keep or annotations=strip, found {options}")
+    for number, record in read_records(path):
+        where = f"{path}:{number}"
+        question, text = record.get("question"), record.get("answer")
+        if not isinstance(question, str) or not isinstance(text, str):
+            raise InputError(f"{where}: expected texts 'question' and 'answer', found {', '.join(record) or 'nothing'}")
+        _, mark, answer = text.rpartition("####")
+        if not mark:
+            raise InputError(f"{where}: answer: expected '#### N' at its end, found {text[-40:]!r}")
+        solution = text if options.get("annotations") == "keep" else _ANNOTATION.sub("", text)
+        yield _problem({"id": f"gsm8k-{Path(path).stem}-{number}", "question": question, "answer": answer.strip(),
+                        "solution": solution}, where)
+
+
+def _datasets(name: str, options: Mapping[str, str], source: str) -> Iterator[Problem]:
+    """A table that the `datasets` package loads: a hub name, or a folder that `save_to_disk` wrote."""
+    datasets = import_extra("datasets", "datasets")
+    columns = dict(options)
+    split, subset = columns.pop("split", "test"), columns.pop("name", None)
+    if Path(name).is_dir():
+        loaded = datasets.load_from_disk(name)
+        table = loaded[split] if hasattr(loaded, "keys") else loaded
+    else:
+        table = datasets.load_dataset(name, subset, split=split)
+    yield from _from_records(enumerate(table, start=1), name, _columns(columns, source))
+
+
+def _checked(problems: list[Problem], source: str) -> list[Problem]:
+    if not problems:
+        raise InputError(f"{source}: expected at least one problem, found none")
+    seen: set[str] = set()
+    for problem in problems:
+        if problem.id in seen:
+            raise InputError(f"{source}: expected ids that differ, found {problem.id!r} twice")
+        seen.add(problem.id)
+    return problems

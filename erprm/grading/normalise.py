@@ -25,8 +25,8 @@ _SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10*
 # Words after a number that change its value; a text with one of them is no plain quantity.
 _NOT_UNITS = frozenset((
     "pi", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "mod", "choose", "squared", "cubed",
-    "factorial", "over", "half", "halves", "third", "thirds", "quarter", "quarters", "plus", "minus", "times", "divided",
-    "or", "and", "to", "by", "negative", "of"))
+    "factorial", "over", "half", "halves", "third", "thirds", "quarter", "quarters", "plus", "minus", "times",
+    "divided", "or", "and", "to", "by", "negative", "of"))
 
 
 def tidy(answer: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from erprm.errors import InputError, import_extra
 from erprm.grading.graders import check_kind
+from erprm.grading.normalise import tidy
 from erprm.problems import Problem
 
 
@@ -59,8 +60,8 @@ def _math(task: Task) -> bool:
 def _parse(answer: str) -> list[Any]:
     from math_verify import parse
 
-    text = answer if "$" in answer else f"\\boxed{{{answer}}}"
-    return list(parse(text, parsing_timeout=None))
+    text = tidy(answer)
+    return list(parse(text if "$" in text else f"\\boxed{{{text}}}", parsing_timeout=None))
 
 
 def _reasoning_gym(task_name: str) -> Verifier:
