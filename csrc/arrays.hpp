@@ -1,0 +1,107 @@
+// NumPy arrays in and out: vectors and snapshots leave without a copy, arguments are checked and named in errors.
+#pragma once
+
+#include <pybind11/numpy.h>
+
+#include <concepts>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "column.hpp"
+
+namespace erprm {
+
+namespace py = pybind11;
+
+// A one-dimensional argument as contiguous values of T: the caller's own memory when it already is, else a copy.
+template <class T>
+class Values {
+public:
+    Values(const py::handle& argument, const char* name) {
+        py::array given = py::array::ensure(argument);
+        if (!given) {
+            PyErr_Clear();
+            throw py::type_error(std::string(name) + ": expected an array of integers or a list of them, found " + type_name(argument));
+        }
+        if (given.ndim() != 1) {
+            throw py::value_error(std::string(name) + ": expected one dimension, found " + std::to_string(given.ndim()));
+        }
+        if constexpr (std::floating_point<T>) {
+            array_ = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(given);
+            if (!array_) {
+                throw py::error_already_set();
+            }
+        } else {
+            integers(given, name);
+        }
+    }
+
+    std::size_t size() const { return static_cast<std::size_t>(array_.size()); }
+    std::span<const T> span() const { return {array_.data(), size()}; }
+
+private:
+    static std::string type_name(const py::handle& value) { return py::str(py::type::of(value).attr("__name__")); }
+
+    void integers(const py::array& given, const char* name) {
+        const char kind = given.dtype().kind();
+        if (given.size() != 0 && kind != 'i' && kind != 'u' && kind != 'b') {
+            throw py::type_error(std::string(name) + ": expected integers, found " + std::string(py::str(given.dtype())));
+        }
+        if (py::isinstance<py::array_t<T>>(given) || kind == 'b') {
+            array_ = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(given);
+            return;
+        }
+        const auto wide = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>::ensure(given);
+        array_ = py::array_t<T, py::array::c_style | py::array::forcecast>(wide.size());
+        for (py::ssize_t i = 0; i < wide.size(); ++i) {
+            const std::int64_t value = wide.data()[i];
+            if (!std::in_range<T>(value)) {
+                throw py::value_error(std::string(name) + ": expected " + std::to_string(std::numeric_limits<T>::min()) + " to " +
+                                      std::to_string(std::numeric_limits<T>::max()) + ", found " + std::to_string(value));
+            }
+            array_.mutable_data()[i] = static_cast<T>(value);
+        }
+    }
+
+    py::array_t<T, py::array::c_style | py::array::forcecast> array_;
+};
+
+// An array that owns the vector.
+template <class T>
+py::array_t<T> to_array(std::vector<T>&& values) {
+    auto held = std::make_unique<std::vector<T>>(std::move(values));
+    const auto size = static_cast<py::ssize_t>(held->size());
+    const T* data = held->data();
+    const py::capsule owner(held.get(), [](void* pointer) { delete static_cast<std::vector<T>*>(pointer); });
+    held.release();
+    return py::array_t<T>(size, data, owner);
+}
+
+// A read-only array that keeps the snapshot alive.
+template <class T>
+py::array to_array(typename Column<T>::Snapshot&& snapshot) {
+    using Snapshot = typename Column<T>::Snapshot;
+    auto held = std::make_unique<Snapshot>(std::move(snapshot));
+    const auto size = static_cast<py::ssize_t>(held->size());
+    const T* data = held->data();
+    const py::capsule owner(held.get(), [](void* pointer) { delete static_cast<Snapshot*>(pointer); });
+    held.release();
+    py::array_t<T> array(size, data, owner);
+    array.attr("setflags")(py::arg("write") = false);
+    return array;
+}
+
+// A new array for C++ to fill.
+template <class T>
+std::pair<py::array_t<T>, std::span<T>> new_array(std::size_t size) {
+    py::array_t<T> array(static_cast<py::ssize_t>(size));
+    T* data = array.mutable_data();
+    return {std::move(array), std::span<T>(data, size)};
+}
+
+}  // namespace erprm

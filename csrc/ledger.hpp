@@ -1,0 +1,142 @@
+// The completion ledger: which prefixes exist, how many completions each wants, which are in flight and which are done.
+//
+// Prefixes form one trie per problem. A node is interned by the digest of its step under its parent's digest, so the
+// same prefix reached by many solutions is one node; a solution that *ends* after a step has a node of its own there,
+// because the value of an ended solution is its outcome while the same text may be continued elsewhere.
+//
+// Every completion of a node has a sample number 0, 1, 2, ...; a bit says whether it is taken (in flight or done) and
+// another whether it is done. A restart that records the samples it finds on disk leaves exactly the others to do, and
+// a sample is never counted twice.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <set>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "column.hpp"
+#include "digest.hpp"
+
+namespace erprm {
+
+// Runs of samples [first_samples[i], first_samples[i] + counts[i]) of nodes[i].
+struct Batch {
+    std::vector<std::int64_t> nodes;
+    std::vector<std::int32_t> first_samples;
+    std::vector<std::int32_t> counts;
+};
+
+struct Totals {
+    std::int64_t problems = 0;   // roots
+    std::int64_t solutions = 0;  // calls of add_solution
+    std::int64_t steps = 0;      // steps of those solutions, before equal prefixes were merged
+    std::int64_t nodes = 0;      // roots and prefixes
+    std::int64_t closed = 0;     // prefixes that are never sampled
+    std::int64_t own = 0;        // outcomes of solutions that were counted as samples of their prefixes
+    std::int64_t missing = 0;    // samples wanted, neither in flight nor done
+    std::int64_t in_flight = 0;
+    std::int64_t done = 0;
+    std::int64_t ignored = 0;    // records refused: the sample was done before, or the node was closed
+};
+
+// Every member may be called from any thread. Bad arguments throw std::invalid_argument and change nothing.
+class Ledger {
+public:
+    static constexpr std::int32_t max_samples = 1 << 24;   // of one node
+    static constexpr std::int64_t max_nodes = INT32_MAX;
+    static constexpr int unknown = -1;                     // an outcome that was not graded
+
+    std::int64_t add_problem(std::string_view key);
+    std::vector<std::int64_t> add_solution(std::int64_t root, std::span<const std::string_view> steps, int outcome,
+                                           bool finished, bool count_outcome);
+
+    void want(std::span<const std::int64_t> nodes, std::span<const std::int32_t> counts);
+    void want_all(std::int32_t count, bool roots);
+    Batch next(std::int64_t max_completions);
+    std::int64_t record(std::span<const std::int64_t> nodes, std::span<const std::uint8_t> outcomes,
+                        std::span<const std::int32_t> samples);  // no samples: the lowest in flight of each node
+    std::int64_t release(std::span<const std::int64_t> nodes, std::span<const std::int32_t> first_samples,
+                         std::span<const std::int32_t> counts);
+    void close(std::int64_t node, int outcome);
+
+    struct Counts {
+        Column<std::int32_t>::Snapshot successes;
+        Column<std::int32_t>::Snapshot trials;
+    };
+    Counts counts() const;
+    Column<std::int64_t>::Snapshot parents() const;
+    Column<std::int32_t>::Snapshot depths() const;
+    std::vector<std::int64_t> offsets() const;  // [nodes + 1]: trials summed over the nodes before
+    std::vector<std::uint8_t> closed() const;   // [nodes]: 1 where a node is closed
+    std::vector<std::int32_t> done_samples(std::int64_t node) const;
+    Totals totals() const;
+    std::int64_t bytes() const;  // memory held, without live snapshots that were written over
+
+private:
+    struct Slot {  // what recording touches, in half a cache line
+        std::uint64_t taken = 0;  // samples 0..63
+        std::uint64_t done = 0;
+        std::int32_t want = 0;
+        std::int32_t own = 0;
+        std::int32_t taken_count = 0;
+        std::uint32_t overflow : 31 = 0;  // 1 + index into overflow_, 0 for none
+        std::uint32_t closed : 1 = 0;
+    };
+    struct Overflow {  // samples from 64 on
+        std::vector<std::uint64_t> taken;
+        std::vector<std::uint64_t> done;
+    };
+    struct Link {
+        Digest digest;
+        std::uint32_t first_child, last_child, next_sibling, problem;
+    };
+    struct Problem {
+        std::uint32_t root;
+        std::int64_t missing;
+    };
+    struct Entry {
+        std::uint32_t tag;
+        std::uint32_t node;
+    };
+    struct Words {
+        std::uint64_t* taken;
+        std::uint64_t* done;
+    };
+
+    std::uint32_t find(const Digest& digest) const;
+    std::uint32_t insert(const Digest& digest, std::uint32_t parent);
+    void make_room();
+    void rehash(std::size_t size);
+    void close_locked(std::uint32_t node, int outcome);
+
+    Words words(Slot& slot, std::size_t word);
+    std::size_t word_count(const Slot& slot) const;
+    static std::int64_t missing(const Slot& slot);
+    void missing_changed(std::uint32_t node, std::int64_t before);
+    std::uint32_t after(std::uint32_t node) const;
+    bool hand_out(std::uint32_t node, std::int64_t max_completions, std::int64_t& given, Batch& batch);
+    bool record_one(std::uint32_t node, std::int32_t sample);
+
+    void check_nodes(std::span<const std::int64_t> nodes) const;
+
+    mutable std::mutex mutex_;
+    std::vector<Slot> slots_;
+    std::vector<Link> links_;
+    std::vector<Overflow> overflow_;
+    std::vector<Problem> problems_;
+    std::vector<Entry> table_;          // open addressing, at most half full
+    Column<std::int64_t> parents_;      // -1 for a root
+    Column<std::int32_t> depths_;
+    Column<std::int32_t> successes_;
+    Column<std::int32_t> trials_;
+    std::set<std::uint32_t> ready_;     // problems with something missing
+    std::uint32_t cursor_;              // where next() goes on
+    Totals totals_;
+
+public:
+    Ledger();
+};
+
+}  // namespace erprm
