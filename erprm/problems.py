@@ -68,8 +68,8 @@ def load_problems(source: str) -> list[Problem]:
     if colon and kind == "gsm8k":
         problems = _gsm8k(rest, options)
     elif colon and kind == "math":
-        problems = _from_records(read_records(rest), rest, _columns(
-            {"question": "problem", "solution": "solution", "id": "unique_id", **options}, source), keep=("subject", "level"))
+        columns = _columns({"question": "problem", "solution": "solution", "id": "unique_id", **options}, source)
+        problems = _from_records(read_records(rest), rest, columns, keep=("subject", "level"))
     elif colon and kind == "datasets":
         problems = _datasets(rest, options, source)
     elif options:
