@@ -75,13 +75,13 @@ class RowCache(Cache):
     def admit(self, rows: Tensor, prefilled: Prefilled, prompts: Tensor) -> None:
         """Put prompt `prompts[i]` of `prefilled` into row `rows[i]` (both int64 [A]), ending at the current column.
 
-        Needs `prefilled.columns <= self.columns`.
+        Needs prompts no longer than `self.columns`; the padding before them may be longer.
         """
         end = self.columns
-        start = end - prefilled.columns
+        width = min(end, prefilled.columns)
         for layer, (keys, values) in zip(self.layers, prefilled.layers, strict=True):
-            layer.keys[rows, :, start:end] = keys[prompts]
-            layer.values[rows, :, start:end] = values[prompts]
+            layer.keys[rows, :, end - width : end] = keys[prompts, :, prefilled.columns - width :]
+            layer.values[rows, :, end - width : end] = values[prompts, :, prefilled.columns - width :]
         self._see(rows, prefilled.lengths[prompts])
 
     def _see(self, rows: Tensor, lengths: Tensor) -> None:

@@ -130,7 +130,8 @@ def test_draws_follow_the_distribution() -> None:
 def test_uniform_numbers_are_spread_over_seeds_and_steps() -> None:
     seeds, steps = torch.meshgrid(torch.arange(500), torch.arange(400), indexing="ij")
     numbers = uniform(seeds.flatten(), steps.flatten())
-    assert 0 <= numbers.min() and numbers.max() < 1
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
     counts = torch.histc(numbers.float(), bins=100, min=0, max=1)
     chi_square = ((counts - 2000) ** 2 / 2000).sum()
     assert 60 < chi_square < 150  # 99 degrees of freedom
