@@ -13,7 +13,7 @@ from typing import Any
 from erprm.evaluation.calibration import Calibration
 from erprm.evaluation.style import colours, dashes, display_name, percent, scorers
 
-_WIDTH, _HEIGHT = 860, 440
+_WIDTH, _HEIGHT = 860, 500
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 178, 18, 48
 
 
