@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from erprm.errors import InputError
+from erprm.tables import read_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ class StepRow:
             value = getattr(self, item.name)
             if value is None or (item.name == "extra" and not value):
                 continue
-            record[item.name] = dict(value) if item.name == "extra" else list(value) if isinstance(value, tuple) else value
+            plain = list(value) if isinstance(value, tuple) else value
+            record[item.name] = dict(value) if item.name == "extra" else plain
         return record
 
     @classmethod
@@ -85,8 +87,8 @@ class StepRow:
             if not isinstance(record.get(name), kind):
                 raise InputError(f"{name}: expected {'text' if kind is str else 'a list of texts'}, "
                                  f"found {type(record.get(name)).__name__}")
-        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
-                  if value is not None}
+        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
+                                  for name, value in record.items() if value is not None}
         if isinstance(values.get("extra"), str):
             values["extra"] = json.loads(values["extra"])
         if not all(isinstance(step, str) for step in values["steps"]):
@@ -97,34 +99,11 @@ class StepRow:
 
 def read_rows(path: str | Path) -> Iterator[StepRow]:
     """Rows from a `.jsonl` or `.parquet` file, one at a time. Raises InputError naming file and line."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    for number, record in enumerate(_records(path), start=1):
+    for number, record in read_records(path):
         try:
             yield StepRow.from_dict(record)
         except (InputError, TypeError) as error:
             raise InputError(f"{path}:{number}: {error}") from error
-
-
-def _records(path: Path) -> Iterator[Mapping[str, Any]]:
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
-
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
-            yield from batch.to_pylist()
-        return
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}:{number}: expected one JSON object per line, found {error.msg}") from error
-            if not isinstance(record, dict):
-                raise InputError(f"{path}:{number}: expected a JSON object, found {type(record).__name__}")
-            yield record
 
 
 def write_rows(path: str | Path, rows: Iterable[StepRow]) -> int:

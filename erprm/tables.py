@@ -80,19 +80,38 @@ def _json_list(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{path}: not a Parquet file: {error}") from error
     number = 0
-    with table:
+    with _parquet_file(path) as table:
         for batch in table.iter_batches(batch_size=1024):
             for record in batch.to_pylist():
                 number += 1
                 yield number, record
+
+
+def _parquet_file(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: not a Parquet file: {error}") from error
+
+
+def _parquet_rows(path: Path) -> int:
+    with _parquet_file(path) as table:
+        return int(table.metadata.num_rows)
+
+
+def count_records(path: str | Path) -> int:
+    """How many records `read_records` will find, bad ones included. Raises InputError for a missing file."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if path.suffix in (".parquet", ".json"):
+        return sum(1 for _ in read_records(path)) if path.suffix == ".json" else _parquet_rows(path)
+    with path.open("rb") as lines:
+        return sum(1 for line in lines if line.strip())
 
 
 @contextmanager

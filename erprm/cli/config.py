@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser, config: type) -> None:
     hints = typing.get_type_hints(config)
     for item in dataclasses.fields(config):
         kind, many = _value_type(hints[item.name])
-        flag = "--" + item.name.replace("_", "-")
+        flag = "--" + _shown(item.name)
         text = item.metadata.get("help", "")
         if item.metadata.get("required"):
             text += " (required)"
@@ -47,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser, config: type) -> None:
             text += f" (default: {shown})"
         text = text.replace("%", "%%")
         if kind is bool:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+            parser.add_argument(flag, dest=item.name, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
-            parser.add_argument(flag, type=kind, nargs="+" if many else None, default=None, help=text,
+            parser.add_argument(flag, dest=item.name, type=kind, nargs="+" if many else None, default=None, help=text,
                                 choices=item.metadata.get("choices"),
                                 metavar=None if item.metadata.get("choices") else kind.__name__.upper())
 
@@ -65,6 +65,7 @@ def load(config: type[T], command: str, given: argparse.Namespace, path: str | N
     if path is not None:
         for key, value in read_recipe(path, command).items():
             name = key.replace("-", "_")
+            name = name if name in hints else f"{name}_" if f"{name}_" in hints else name
             if name not in hints:
                 raise InputError(f"{path}: unknown option {key!r} for {command}{_nearest(name, hints)}")
             values[name] = _coerce(value, hints[name], f"{path}: {key}")
@@ -74,7 +75,7 @@ def load(config: type[T], command: str, given: argparse.Namespace, path: str | N
             values[name] = tuple(value) if isinstance(value, list) else value
     for item in dataclasses.fields(config):  # type: ignore[arg-type]
         if item.metadata.get("required") and values.get(item.name) is None:
-            raise InputError(f"{command}: --{item.name.replace('_', '-')} is required: {item.metadata['help']}")
+            raise InputError(f"{command}: --{_shown(item.name)} is required: {item.metadata['help']}")
         choices = item.metadata.get("choices")
         chosen = values.get(item.name)
         for value in chosen if isinstance(chosen, tuple) else (chosen,):
@@ -109,6 +110,11 @@ def read_recipe(path: str, command: str) -> dict[str, Any]:
             raise InputError(f"{path}: no section {command!r}; it has {', '.join(loaded)}")
         return dict(loaded[command])
     return loaded
+
+
+def _shown(name: str) -> str:
+    """The name that users type: a field `from_` (a Python keyword without its underscore) is the option `from`."""
+    return name.rstrip("_").replace("_", "-")
 
 
 def _nearest(name: str, known: typing.Iterable[str]) -> str:

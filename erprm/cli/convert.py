@@ -1,0 +1,79 @@
+"""Read one public data format, write another.
+
+  erprm convert --from math-shepherd --to trl --input shepherd.jsonl --output trl.jsonl
+  erprm convert --from prm800k --neutral bad --to erprm --input phase2.jsonl --output rows.parquet
+  erprm convert --from erprm --target er --eta 2 --to er-prm --input labelled/rows.parquet --output train.jsonl
+
+Files stream: a million rows take no more memory than one. Records that cannot be read, and rows that the target format
+cannot hold, are left out and counted, with the reasons, at the end; with --strict the first one is an error that names
+file and line. Formats:
+
+  erprm             this project's rows: prompt, steps, labels or counts (.jsonl or .parquet)
+  math-shepherd     input, label, task
+  er-prm            text, value (raw stages are read: prompt and completions; text and label)
+  openrlhf          input, value (--input-field and --value-field rename them)
+  trl               prompt, completions, labels
+  rlhflow           conversations
+  rlhflow-bon       prompt, answers, label
+  prm800k           question, label.steps (--neutral says what a rating of 0 means)
+  processbench      problem, steps, label (the first wrong step)
+  prmbench          modified_question, modified_process, error_steps
+  search-and-learn  problem, completions, scores
+  math-aps          question, reasoning_steps (flat is written); math-aps-tree writes the tree
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from erprm.cli.config import option
+from erprm.formats import FORMATS, Options, Reader, read, write
+from erprm.progress import Bar, progress
+from erprm.rows import StepRow
+from erprm.tables import count_records
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of `erprm convert`."""
+
+    input: str = option(help="file to read: .jsonl, .json (one list) or .parquet")
+    output: str = option(help="file to write: .jsonl; .parquet too for the format erprm")
+    from_: str = option(help="format of the input", choices=tuple(FORMATS))
+    to: str = option(help="format of the output", choices=tuple(FORMATS))
+    strict: bool = option(False, help="stop at the first record that cannot be used")
+    tag: str = option("ки", help="step tag in the text of math-shepherd, er-prm and openrlhf")
+    input_field: str = option("input", help="openrlhf: name of the text field")
+    value_field: str = option("value", help="openrlhf: name of the label field")
+    neutral: str | None = option(None, help="prm800k: the label of a rating of 0", choices=("good", "bad", "none"))
+    trials: int | None = option(None, help="math-aps: completions behind each value, to turn values into counts")
+    splitter: str = option("blank-line", help="candidates: what separates steps", choices=("newline", "blank-line"))
+    number_steps: bool = option(False, help="write 'Step k:' before steps that have none")
+    threshold: float | None = option(None, help="labels above it are written as + where a format holds signs only")
+    target: str = option("soft", help="labels from counts", choices=("soft", "hard", "er"))
+    eta: float = option(2.0, help="inverse temperature of --target er")
+
+
+def run(config: Config) -> int | None:
+    """Convert the file; print what was dropped and where the result is."""
+    options = Options(tag=config.tag, input_field=config.input_field, value_field=config.value_field,
+                      neutral=config.neutral, trials=config.trials, splitter=config.splitter,
+                      number_steps=config.number_steps, threshold=config.threshold, target=config.target, eta=config.eta)
+    reader = read(config.input, config.from_, strict=config.strict, options=options)
+    with progress("converting", total=count_records(config.input), unit="records") as bar:
+        written = write(config.output, config.to, _watched(reader, bar), strict=config.strict, options=options)
+    print(f"read {reader.report}", file=sys.stderr)
+    print(f"wrote {written}", file=sys.stderr)
+    print(config.output)
+    return None
+
+
+def _watched(reader: Reader, bar: Bar) -> Iterator[StepRow]:
+    """The reader's rows; the bar follows the records read."""
+    for row in reader:
+        if reader.report.records != bar.done:
+            bar.advance(reader.report.records - bar.done)
+        yield row
+    bar.advance(reader.report.records - bar.done)
