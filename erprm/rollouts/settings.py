@@ -1,0 +1,59 @@
+"""What a store's completions depend on, as texts that can be compared, and the ids and seeds that follow from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from erprm.engines.base import Sampling
+from erprm.problems import Problem
+
+
+def store_settings(kind: str, engine: Mapping[str, str], sampling: Sampling, problems: Iterable[Problem], seed: int,
+                   splitter: str) -> dict[str, str]:
+    """Everything that, when it differs, makes a store's completions something else.
+
+    Args:
+        kind: "label" or "sample".
+        engine: the engine's fingerprint.
+
+    Numbers of completions are not among them: asking for more goes on with the same store.
+    """
+    return {
+        "kind": kind,
+        **{f"policy.{name}": value for name, value in engine.items()},
+        "sampling.temperature": repr(float(sampling.temperature)),
+        "sampling.top_p": repr(float(sampling.top_p)),
+        "sampling.max_tokens": str(sampling.max_tokens),
+        "sampling.stop": json.dumps(list(sampling.stop), ensure_ascii=False),
+        "problems": problems_hash(problems),
+        "seed": str(seed),
+        "splitter": splitter,
+    }
+
+
+def problems_hash(problems: Iterable[Problem]) -> str:
+    """"<count> problems <16 hex digits>" of what is asked and how it is graded, in any order."""
+    digests = sorted(_digest([problem.id, problem.question, problem.answer, problem.grader, _json(problem.metadata)])
+                     for problem in problems)
+    return f"{len(digests)} problems {_digest(digests)}"
+
+
+def settings_hash(settings: Mapping[str, str]) -> str:
+    """16 hex digits of the settings."""
+    return _digest([part for name in sorted(settings) for part in (name, settings[name])])
+
+
+def prefix_id(settings_digest: str, question: str, steps: Sequence[str]) -> str:
+    """32 hex digits, the same wherever the same prefix of the same question is continued under the same settings."""
+    return _digest([settings_digest, question, *steps], 16)
+
+
+def _digest(parts: Iterable[str], size: int = 8) -> str:
+    return hashlib.blake2b("\x1e".join(parts).encode(), digest_size=size).hexdigest()
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(dict(value), sort_keys=True, default=repr)
