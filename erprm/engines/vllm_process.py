@@ -1,0 +1,138 @@
+"""vLLM inside this process: loaded with settings that work on the machine at hand, and released in the right order.
+
+    llm = load_llm(model="path/to/policy", dtype="float32")
+    llm.generate(...)
+    release_llm(llm)
+
+Two facts about vLLM are hidden here. A CPU build needs an environment that is set before it is imported and other
+defaults than a GPU. And the `LLM` objects of a process share its distributed state, which the first one to be collected
+tears down for all: they are kept until the last one is released.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import random
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from erprm.errors import InputError, import_extra
+
+_log = logging.getLogger(__name__)
+
+# Set before vLLM is imported, where the user has not set them.
+_CPU_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process: a tenth of the start-up time
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",  # about forty lines of advice on every start otherwise
+}
+_CPU_DEFAULTS: dict[str, Any] = {
+    "dtype": "float32",
+    "enforce_eager": True,
+    "block_size": 32,  # a multiple of 32 is asked for; the default of 128 loses most of the prefix reuse
+    "enable_chunked_prefill": False,  # a seeded request whose prompt is read in chunks stops the CPU engine
+    "kv_cache_memory_bytes": 1 << 30,  # the default takes 16 GiB or more
+    "use_tqdm_on_load": False,
+}
+
+
+class _Process:
+    """What the LLMs of this process share: how many are in use, and those that wait to be collected."""
+
+    def __init__(self) -> None:
+        self.in_use: list[Any] = []
+        self.retired: list[Any] = []
+        self.threads = 0  # OpenMP threads before the first LLM was loaded
+
+
+_PROCESS = _Process()
+
+
+def on_cpu() -> bool:
+    """Whether vLLM will run on the CPU here."""
+    return not torch.accelerator.is_available()
+
+
+def import_vllm() -> ModuleType:
+    """The module, imported behind the environment that its CPU build needs.
+
+    Raises:
+        MissingExtraError: when vLLM is not installed.
+    """
+    missing = {name: value for name, value in _CPU_ENVIRONMENT.items() if name not in os.environ}
+    if missing and on_cpu():
+        os.environ.update(missing)
+        _log.info("vllm on the CPU: %s", " ".join(f"{name}={value}" for name, value in missing.items()))
+    return import_extra("vllm", "vllm")
+
+
+def cpu_environment(threads: int) -> dict[str, str]:
+    """The environment that a process with a CPU engine should start with; what the user has set stays."""
+    wanted = _CPU_ENVIRONMENT | {"OMP_NUM_THREADS": str(threads)}
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def load_llm(threads: int = 1, **options: Any) -> Any:
+    """`vllm.LLM(**options)`; on a CPU with defaults that work there, each of which `options` overrides.
+
+    Args:
+        threads: OpenMP threads on a CPU; one is best for small models, and threads that wait for each other spin.
+
+    Raises:
+        InputError: for a model or an option that vLLM refuses, with its own first line.
+        MissingExtraError: when vLLM is not installed.
+    """
+    if options.get("data_parallel_size", 1) > 1 and options.get("distributed_executor_backend") != "external_launcher":
+        raise InputError(f"data_parallel_size: one process holds one copy of the model, found "
+                         f"{options['data_parallel_size']}; use the engine ray:vllm with that many actors, or torchrun "
+                         f"with distributed_executor_backend=external_launcher")
+    vllm, cpu = import_vllm(), on_cpu()
+    if cpu:
+        options = _CPU_DEFAULTS | options
+    if not _PROCESS.in_use:
+        _PROCESS.threads = torch.get_num_threads()
+    set_num_threads = torch.set_num_threads
+    if cpu:
+        set_num_threads(threads)
+    try:
+        with _random_state_kept():
+            llm = vllm.LLM(**options)
+    except (ValueError, TypeError, OSError) as error:
+        raise InputError(f"vllm: model {options.get('model')!r} with these options: "
+                         f"{' '.join(str(error).split())[:400]}") from error
+    finally:
+        torch.set_num_threads = set_num_threads  # the CPU build replaces it by a function that does nothing
+    _PROCESS.in_use.append(llm)
+    return llm
+
+
+def release_llm(llm: Any) -> None:
+    """Give back what `llm` holds, as soon as no other LLM of this process is in use. A second call does nothing."""
+    if not any(llm is other for other in _PROCESS.in_use):
+        return
+    _PROCESS.in_use[:] = [other for other in _PROCESS.in_use if other is not llm]
+    _PROCESS.retired.append(llm)
+    if _PROCESS.in_use:
+        return
+    del llm
+    _PROCESS.retired.clear()
+    gc.collect()
+    if on_cpu():
+        torch.set_num_threads(_PROCESS.threads)
+
+
+@contextlib.contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """vLLM in this process seeds every generator of the process: put them back."""
+    python, legacy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        yield
+    random.setstate(python)
+    np.random.set_state(legacy)
