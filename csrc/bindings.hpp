@@ -6,5 +6,6 @@
 namespace erprm {
 
 void bind_ledger(pybind11::module_& m);
+void bind_tokens(pybind11::module_& m);
 
 }  // namespace erprm

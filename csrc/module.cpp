@@ -4,4 +4,5 @@
 PYBIND11_MODULE(_core, m) {
     m.doc() = "Completion bookkeeping, packing and prefix trees in C++.";
     erprm::bind_ledger(m);
+    erprm::bind_tokens(m);
 }

@@ -6,6 +6,7 @@ arrays of the dtype named here are read in place, others are converted. The GIL 
 """
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -148,3 +149,78 @@ class Ledger:
     def totals(self) -> dict[str, int]:
         """problems, solutions, steps (of all solutions, before merging), nodes, closed, own (outcomes of solutions
         counted as samples), missing, in_flight, done, ignored: all at one moment."""
+
+class _PrefixTree(TypedDict):
+    input_ids: npt.NDArray[np.int64]
+    position_ids: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    parents: npt.NDArray[np.int64]
+    token_of: npt.NDArray[np.int64]
+    segment_starts: npt.NDArray[np.int64]
+    segment_parents: npt.NDArray[np.int64]
+
+def scan_tags(ids: npt.ArrayLike, tag_id: int) -> npt.NDArray[np.int64]:
+    """Positions int64 [M] of `tag_id` in ids [N], ascending. int64 and int32 arrays are read in place."""
+
+def segment_offsets(lengths: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """int64 [S + 1]: 0 and the running sums of lengths [S]."""
+
+def first_fit_decreasing(lengths: npt.ArrayLike, capacity: int) -> tuple[npt.NDArray[np.int32], int]:
+    """Rows into bins of `capacity` tokens: longest first, each into the first bin with room, in O(S log S).
+
+    Returns:
+        (bin of each row int32 [S], number of bins): at most 11/9 of the least number of bins, plus one.
+
+    Raises:
+        ValueError: for a row that no bin can hold.
+    """
+
+def pack_rows(
+    ids: npt.ArrayLike, row_offsets: npt.ArrayLike, tags: npt.ArrayLike, tag_offsets: npt.ArrayLike, rows: npt.ArrayLike
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Chosen rows of a flat dataset as one padding-free batch.
+
+    Args:
+        ids: int64 [all tokens], row r from row_offsets[r] to row_offsets[r + 1].
+        row_offsets: int64 [rows of the dataset + 1].
+        tags: int64 [all tags], counted from the beginning of their row, row r from tag_offsets[r] to tag_offsets[r + 1].
+        tag_offsets: int64 [rows of the dataset + 1].
+        rows: int64 [S], the rows to pack, in this order.
+
+    Returns:
+        (input_ids int64 [N], position_ids int64 [N], cu_seqlens int32 [S + 1], tag_positions int64 [M] in input_ids).
+    """
+
+def majority(
+    answers: Sequence[str | None] | npt.NDArray[np.integer], offsets: npt.ArrayLike, weights: npt.ArrayLike | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The answer with most votes in each of S groups of candidates.
+
+    Args:
+        answers: normalised answers, compared as texts, None for no answer; or an array of codes, negative for none.
+        offsets: int64 [S + 1], group s from offsets[s] to offsets[s + 1].
+        weights: float64 [candidates], a vote's weight; one each without it.
+
+    Returns:
+        (index of the winner's first candidate int64 [S], its votes float64 [S]); -1 and 0 for a group without answers.
+        Of equal answers the one that was given first wins.
+    """
+
+def prefix_tree(flat_ids: npt.ArrayLike, row_offsets: npt.ArrayLike) -> _PrefixTree:
+    """The token rows of one problem as a tree, so that what rows share is computed once.
+
+    Tokens stand in depth-first order, rows by their ids in lexicographic order. Token i may see token j exactly when
+    `j <= i < ends[j]`, because a token's subtree is the contiguous span from itself to its end; a FlexAttention mask is
+    `(kv <= q) & (q < ends[kv])`. Trees set side by side with their ends moved along do not see each other.
+
+    Args:
+        flat_ids: int64 [N], row r from row_offsets[r] to row_offsets[r + 1].
+        row_offsets: int64 [S + 1].
+
+    Returns:
+        input_ids, position_ids, ends, parents: int64 [K], the distinct tokens; a position is the one in the separate
+        row, a parent is the token before or -1.
+        token_of: int64 [N], where each token of each row stands: row r's tag at p is token_of[row_offsets[r] + p].
+        segment_starts: int64 [G + 1], the tokens at which an unbranched run begins, then K.
+        segment_parents: int64 [G], -1 for a segment that begins rows.
+    """

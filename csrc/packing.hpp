@@ -1,0 +1,42 @@
+// Rows of tokens into bins and into one flat batch.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace erprm {
+
+// sums[i] = lengths[0] + .. + lengths[i - 1]; `sums` holds one value more than `lengths`.
+void segment_offsets(std::span<const std::int64_t> lengths, std::span<std::int64_t> sums);
+
+// First fit, decreasing: rows by falling length (equal ones in their order), each into the first bin that has room.
+// O(S log S) with a tree over the bins that holds the largest room below each node. Writes the bin of each row and
+// returns how many bins there are: at most 11/9 of the least possible, plus one.
+std::int32_t first_fit_decreasing(std::span<const std::int64_t> lengths, std::int64_t capacity, std::span<std::int32_t> bin_of_row);
+
+// Rows of a flat dataset: row r has ids[row_offsets[r] .. row_offsets[r + 1]) and its tags, counted from the row's
+// beginning, at tags[tag_offsets[r] .. tag_offsets[r + 1]).
+struct Rows {
+    std::span<const std::int64_t> ids, row_offsets, tags, tag_offsets;
+};
+
+struct PackedSize {
+    std::int64_t tokens, tags;
+};
+
+// Checks everything that pack_rows relies on and returns how much room the chosen rows need.
+PackedSize packed_size(const Rows& rows, std::span<const std::int64_t> chosen);
+
+struct Packed {
+    std::span<std::int64_t> input_ids, position_ids;  // [tokens]
+    std::span<std::int32_t> cu_seqlens;               // [chosen + 1]
+    std::span<std::int64_t> tag_positions;            // [tags]
+};
+
+void pack_rows(const Rows& rows, std::span<const std::int64_t> chosen, const Packed& packed);
+
+// Throws std::invalid_argument naming `name` unless offsets are 0, .., size without falling.
+void check_offsets(const char* name, std::span<const std::int64_t> offsets, std::size_t size);
+
+}  // namespace erprm
