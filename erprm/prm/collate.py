@@ -51,11 +51,11 @@ class Collator:
         layout: one of `LAYOUTS`.
         pad_id: the id at unused places; never seen by a row.
         counts: add `successes` and `trials` (for the Beta-binomial loss).
-        capacity: tokens of a bin for "binned" and "shared"; a longer row makes the bin longer.
+        capacity: tokens of a bin for "binned" and "shared"; bins are never shorter than the longest row or tree.
     """
 
     def __init__(self, dataset: EncodedDataset, target: TargetSpec, *, layout: str = "padded", pad_id: int = 0,
-                 counts: bool = False, capacity: int = 512) -> None:
+                 counts: bool = False, capacity: int = 0) -> None:
         if layout not in LAYOUTS:
             raise InputError(f"layout: expected one of {', '.join(LAYOUTS)}, found {layout!r}")
         self.dataset, self.layout, self.pad_id, self.capacity = dataset, layout, pad_id, capacity

@@ -41,7 +41,6 @@ class PRMConfig(TrainingArguments):  # type: ignore[misc]
     layout: str = field(default="auto", metadata={
         "help": "padded (length-grouped rows), packed (rows behind each other), shared (prefixes of a problem's rows "
                 "computed once); auto is shared where it saves enough, else packed on a GPU and padded on a CPU"})
-    bin_tokens: int = field(default=512, metadata={"help": "tokens of a packed row where attention needs a mask"})
     length_window: int = field(default=8, metadata={"help": "optimiser steps whose rows are sorted by length together"})
     early_stopping_patience: int = field(default=0, metadata={
         "help": "stop after so many evaluations without a better step AUC; 0 never"})
@@ -55,7 +54,7 @@ class PRMConfig(TrainingArguments):  # type: ignore[misc]
         for name, choices in (("layout", LAYOUT_CHOICES), ("too_long", TOO_LONG)):
             if getattr(self, name) not in choices:
                 raise InputError(f"{name}: expected one of {', '.join(choices)}, found {getattr(self, name)!r}")
-        for name in ("max_length", "bin_tokens", "length_window"):
+        for name in ("max_length", "length_window"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, found {getattr(self, name)}")
         self.remove_unused_columns = False  # the collator makes the columns

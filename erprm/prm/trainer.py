@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -131,9 +132,11 @@ class PRMTrainer(Trainer):  # type: ignore[misc]
                              f"{self.layout} layout, found {args.max_length}; use layout='padded'")
 
     def _collator(self, dataset: EncodedDataset, layout: str) -> Collator:
-        if layout == "packed" and self.args.device.type != "cuda":
+        on_gpu = self.args.device.type == "cuda"
+        if layout == "packed" and not on_gpu:
             layout = "binned"
-        return Collator(dataset, self.target, layout=layout, pad_id=self._pad_id, capacity=self.args.bin_tokens,
+        # FlexAttention skips what the mask hides, so one long row costs nothing; a dense mask grows with its square.
+        return Collator(dataset, self.target, layout=layout, pad_id=self._pad_id, capacity=sys.maxsize if on_gpu else 0,
                         counts=self.args.loss == "beta_binomial")
 
     def get_train_dataloader(self) -> DataLoader[Any]:

@@ -1,0 +1,82 @@
+"""The fast step loss for an existing Trainer script: one line, the script stays as it is.
+
+    model = AutoModelForTokenClassification.from_pretrained(path, num_labels=2)
+    erprm.patch(model)                                     # or a causal language model: patch(model, tokenizer)
+    Trainer(model=model, ...).train()
+
+The script's batches are [B, T]: `labels` hold the target in [0, 1] at each step tag (0 and 1 of a classification script
+are such targets) and -100 elsewhere, at the tag itself, not shifted. The loss is then computed at the tags alone, over
+the two head rows or the rows of " +" and " -", and normalised over the whole optimiser step.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from erprm.errors import InputError
+from erprm.prm import last_block
+from erprm.prm.loss import StepTargets, pair_loss
+from erprm.prm.model import StepOutput
+from erprm.prm.tokens import StepTokens
+from erprm.steps import StepTags
+
+IGNORE = -100
+
+
+def patch(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None, tags: StepTags | None = None,
+          ) -> PreTrainedModel:
+    """Make `model(..., labels=...)` compute the step loss; without labels the model is as before.
+
+    Args:
+        model: a `...ForTokenClassification` with two labels (class 1 is a good step), or a causal language model.
+        tokenizer, tags: name the label tokens of a causal language model.
+
+    Returns:
+        The same model.
+
+    Raises:
+        InputError: for a model that is neither, or a causal language model without its tokenizer.
+    """
+    base = getattr(model, model.base_model_prefix, None)
+    score = getattr(model, "score", None)
+    output = model.get_output_embeddings()
+    if isinstance(score, nn.Linear) and score.weight.shape[0] == 2:
+        rows: tuple[int, int] | None = None
+    elif isinstance(output, nn.Linear):
+        if tokenizer is None:
+            raise InputError("tokenizer: expected the tokenizer of a causal language model, to find its label tokens")
+        tokens = StepTokens.from_tokenizer(tokenizer, tags)
+        rows = (tokens.minus_id, tokens.plus_id)
+    else:
+        raise InputError(f"model: expected a token classifier with 2 labels or a causal language model, "
+                         f"found {type(model).__name__}")
+    at_tags = last_block.install(base)
+    model.accepts_loss_kwargs = True
+    model.forward = functools.partial(_forward, model, rows, at_tags)
+    return model
+
+
+def _forward(model: Any, rows: tuple[int, int] | None, at_tags: bool, input_ids: Tensor | None = None,
+             attention_mask: Tensor | None = None, labels: Tensor | None = None,
+             num_items_in_batch: Tensor | float | None = None, **kwargs: Any) -> Any:
+    """The patched forward: `rows` are the label ids (minus, plus) in the output head, None for a two-row head."""
+    if labels is None:
+        return type(model).forward(model, input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+    flat = labels.flatten()
+    positions = (flat != IGNORE).nonzero().flatten()
+    if at_tags:
+        kwargs["tag_positions"] = positions
+    base = getattr(model, model.base_model_prefix)
+    hidden = base(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **kwargs).last_hidden_state
+    hidden = hidden.flatten(0, 1)
+    head = model.score if rows is None else model.get_output_embeddings()
+    pick = slice(None) if rows is None else list(rows)
+    targets = StepTargets(flat[positions].to(torch.float32), normalizer=num_items_in_batch)
+    at = torch.arange(len(positions), device=hidden.device) if at_tags else positions
+    loss, scores = pair_loss(hidden, head.weight[pick], None if head.bias is None else head.bias[pick], at, targets)
+    return StepOutput(loss=loss, scores=scores)
