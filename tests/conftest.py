@@ -2,10 +2,15 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import tiny
+
+if TYPE_CHECKING:
+    from erprm.engines.vllm import VllmEngine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,3 +39,13 @@ def data() -> Path:
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Llama with its tokenizer, saved once a session. Do not write into it."""
     return tiny.save(tmp_path_factory.mktemp("tiny-llama"))
+
+
+@pytest.fixture(scope="session")
+def vllm_engine(model_dir: Path) -> Iterator["VllmEngine"]:
+    """The tiny Llama in vLLM, loaded once a session. Tests that use it belong to the xdist group "vllm"."""
+    from erprm.engines.vllm import VllmEngine
+
+    engine = VllmEngine(str(model_dir), max_model_len=512)
+    yield engine
+    engine.close()

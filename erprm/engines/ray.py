@@ -57,7 +57,7 @@ class RayEngine:
             actors: how many engines.
             batch_requests: requests in one batch: what a lost actor costs.
             address: of a Ray cluster; by default that of RAY_ADDRESS, else a Ray of its own on this machine.
-            cpus, gpus: what an actor takes; by default as many GPUs as `tensor_parallel_size`, none where there are none.
+            cpus, gpus: what an actor takes; by default `tensor_parallel_size` GPUs, none where there are none.
             retries: how often a batch is tried again whose actor died.
             options: the inner engine's own (`template`, `dtype`, `max_model_len`, ...).
 

@@ -21,7 +21,7 @@ from erprm.errors import InputError
 
 
 class VllmEngine:
-    """Holds one `vllm.LLM`."""
+    """Holds one `vllm.LLM`, in `llm` for uses beyond the protocol; None once closed."""
 
     def __init__(self, model: str, *, template: PromptTemplate | None = None, dtype: str | None = None,
                  max_model_len: int | None = None, tensor_parallel_size: int = 1, data_parallel_size: int = 1,
@@ -46,15 +46,15 @@ class VllmEngine:
             MissingExtraError: when vLLM is not installed.
         """
         self._template = template or PromptTemplate()
-        chosen = {"dtype": dtype, "max_model_len": max_model_len, "revision": revision}
-        chosen = {name: value for name, value in chosen.items() if value is not None}
+        given = {"dtype": dtype, "max_model_len": max_model_len, "revision": revision}
+        chosen: dict[str, Any] = {"enable_prefix_caching": True, "seed": 0}
+        chosen |= {name: value for name, value in given.items() if value is not None}
         if data_parallel_size > 1:
             chosen["data_parallel_size"] = data_parallel_size
-        self._llm: Any = load_llm(threads, model=model, tensor_parallel_size=tensor_parallel_size,
-                                  max_num_seqs=max_num_seqs, **{"enable_prefix_caching": True, "seed": 0},
-                                  **chosen, **options)
-        self._config = self._llm.llm_engine.model_config
-        self._tokenizer = self._llm.get_tokenizer()
+        self.llm: Any = load_llm(threads, model=model, tensor_parallel_size=tensor_parallel_size,
+                                 max_num_seqs=max_num_seqs, **(chosen | options))
+        self._config = self.llm.llm_engine.model_config
+        self._tokenizer = self.llm.get_tokenizer()
         self._identity = model_identity(model, revision)
 
     def fingerprint(self) -> dict[str, str]:
@@ -72,7 +72,7 @@ class VllmEngine:
         Raises:
             InputError: for n < 1, an empty prompt, or a closed engine.
         """
-        if self._llm is None:
+        if self.llm is None:
             raise InputError("engine: it was closed")
         results: list[list[Completion]] = []
         prompts, parameters, places = [], [], []
@@ -87,16 +87,16 @@ class VllmEngine:
                 places.append(place)
         if not prompts:
             return results
-        for place, output in zip(places, self._llm.generate(prompts, parameters, use_tqdm=False), strict=True):
+        for place, output in zip(places, self.llm.generate(prompts, parameters, use_tqdm=False), strict=True):
             written = [_completion(sample) for sample in sorted(output.outputs, key=lambda sample: sample.index)]
             results[place] = written if len(written) == requests[place].n else written * requests[place].n
         return results
 
     def close(self) -> None:
         """Give the model's memory back, once no other vLLM engine of this process is in use."""
-        if self._llm is not None:
-            release_llm(self._llm)
-            self._llm = None
+        if self.llm is not None:
+            release_llm(self.llm)
+            self.llm = None
 
 
 def _parameters(request: Request, sampling: Sampling) -> Any:
@@ -117,4 +117,5 @@ def _completion(sample: Any) -> Completion:
         reason = "length"
     else:
         raise RuntimeError(f"vllm ended a completion with {sample.finish_reason!r}")
-    return Completion(sample.text, reason, len(sample.token_ids))
+    stopped_at = sample.stop_reason if isinstance(sample.stop_reason, str) else None
+    return Completion(sample.text, reason, len(sample.token_ids), stopped_at)

@@ -189,6 +189,6 @@ def _plus_column(values: npt.NDArray[Any], count: int | None, number: int) -> Sc
     """P(+) [L] of one row's answer [L, 2]."""
     if values.ndim != 2 or values.shape[1] != 2 or (count is not None and len(values) != count):
         expected = "[steps, 2]" if count is None else f"[{count}, 2]"
-        raise InputError(f"row {number}: expected scores of shape {expected}, found {list(values.shape)}; the model was "
-                         "loaded or served with another step tag or without the options of serve_command")
+        raise InputError(f"row {number}: expected scores of shape {expected}, found {list(values.shape)}; the model "
+                         "was loaded or served with another step tag or without the options of serve_command")
     return values[:, 0].astype(np.float32)

@@ -1,0 +1,75 @@
+"""vLLM's own OpenAI-style server, started with our command, scores as transformers does."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from erprm.errors import InputError
+from erprm.prm.tokens import StepTokens, encode_rows
+from erprm.prm.vllm_scorer import VLLMServer, serve_command
+from erprm.steps import StepTags
+
+pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.xdist_group("servers")]
+
+TOKENS = StepTokens.from_tokenizer(tiny.tokenizer(), StepTags(tag=tiny.TAG, plus=tiny.PLUS, minus=tiny.MINUS))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def server(model_dir: Path) -> Iterator[str]:
+    """The address of a server that has started; it is stopped at the end."""
+    port = free_port()
+    command = serve_command(str(model_dir), TOKENS.tag_id, ("Ġ+", "Ġ-"), port=port,
+                            extra=["--dtype", "float32", "--enforce-eager", "--max-model-len", "512",
+                                   "--kv-cache-memory-bytes", str(1 << 28)])
+    environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "INFO", "HF_HUB_OFFLINE": "1",
+                   "PYTHONUNBUFFERED": "1"}
+    environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+    process = subprocess.Popen(command, env=environment, text=True, start_new_session=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert process.stdout is not None
+    seen = []
+    try:
+        for line in process.stdout:
+            seen.append(line)
+            if "Application startup complete" in line:
+                break
+        else:
+            pytest.fail("the server ended:\n" + "".join(seen[-30:]))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+
+def test_scores_through_the_server_equal_transformers(server: str) -> None:
+    texts = [(f"{index}+3?", [f"{index}+3={index + 3}", "done"][: 1 + index % 2]) for index in range(5)]
+    rows = encode_rows(tiny.tokenizer(), TOKENS, texts)
+    client = VLLMServer(server, tag_id=TOKENS.tag_id, batch_rows=2)
+    found = client.score([row.ids for row in rows])
+    model = tiny.llama()
+    for row, scores in zip(rows, found, strict=True):
+        with torch.no_grad():
+            logits = model(torch.from_numpy(row.ids)[None]).logits[0, row.tag_positions]
+        expected = logits[:, [TOKENS.plus_id, TOKENS.minus_id]].softmax(-1)[:, 0].numpy()
+        np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
+    with pytest.raises(InputError, match="400"):
+        client.score([[1] * 600 + [TOKENS.tag_id]])
+
+
+def test_no_server_is_one_line() -> None:
+    with pytest.raises(InputError, match="expected a vLLM server"):
+        VLLMServer(f"http://127.0.0.1:{free_port()}")
