@@ -1,4 +1,4 @@
-"""The pure C++ core under address, undefined-behaviour and thread sanitizers: memory faults and races that no result shows."""
+"""The pure C++ core under sanitizers: memory faults, undefined behaviour and races that no result shows."""
 
 import os
 import shutil
@@ -18,7 +18,8 @@ def test_core_is_clean(sanitizers: str, tmp_path: Path) -> None:
     flags = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
     probe = tmp_path / "probe.cpp"
     probe.write_text("int main() { return 0; }\n")
-    built = subprocess.run([COMPILER, *flags, str(probe), "-o", str(tmp_path / "probe")], capture_output=True, text=True)
+    command = [COMPILER, *flags, str(probe), "-o", str(tmp_path / "probe")]
+    built = subprocess.run(command, capture_output=True, text=True)
     if built.returncode != 0:
         pytest.skip(f"{COMPILER} cannot link {flags[0]}: {built.stderr.strip().splitlines()[-1]}")
     started = subprocess.run([tmp_path / "probe"], capture_output=True, text=True)
