@@ -73,7 +73,7 @@ def inverse_normalizer(weights: Tensor, normalizer: Tensor | None, value: float 
     """1 / normalizer as a 0-d tensor; the default is the sum of the weights [M]. A normaliser of 0 gives 0."""
     total = weights.sum() if normalizer is None and value is None else normalizer
     if total is None:
-        return torch.tensor(1.0 / value if value else 0.0, dtype=weights.dtype)
+        return torch.full((), 1.0 / value if value else 0.0, dtype=weights.dtype, device=weights.device)
     total = total.to(weights.dtype)
     return torch.where(total == 0, 0.0, 1.0 / total).to(weights.dtype)
 

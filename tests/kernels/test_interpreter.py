@@ -1,0 +1,17 @@
+"""Every Triton kernel on this machine, GPU or not: `test_device.py` in Triton's interpreter, in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_kernels_in_the_interpreter() -> None:
+    suite = Path(__file__).with_name("test_device.py")
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTEST_ADDOPTS", None)
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", str(suite)],
+        env=environment, cwd=suite.parents[2], capture_output=True, text=True, timeout=600, check=False)
+    assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-2000:]
+    assert " passed" in ran.stdout
