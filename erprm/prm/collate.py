@@ -3,9 +3,16 @@
     collator = Collator(dataset, TargetSpec(kind="er", eta=2.0), layout="padded", pad_id=0)
     batch = collator([4, 17, 23])                     # tensors for PRM.forward
 
-Layouts (see `erprm.prm.attention`): "padded" [B, T], one row each, padded on the right; "packed" [1, N] with
-`cu_seqlens`; "binned" [B, T] with several rows in each batch row and a block-diagonal mask; "shared" the same with rows
-of one problem as a prefix tree. Positions count from 0 in every row; tags are flat positions in [B T], ascending.
+Layouts (see `erprm.prm.attention`):
+
+- "padded" [B, T]: one row each, padded on the right.
+- "packed" [1, N] with `cu_seqlens`: the rows one behind the other.
+- "binned" [B, T]: several rows in each batch row under a block-diagonal mask.
+- "shared" [B, T]: the same, with the rows of one problem as a prefix tree in depth-first order. What rows share stands
+  once; a token's position is its depth, as in the separate row, and it is seen by exactly its subtree, a contiguous
+  span. So every row gets the hidden states of its own separate forward, and the loss over all rows the same gradient.
+
+Positions count from 0 in every row; tags are flat positions in [B T], ascending.
 """
 
 from __future__ import annotations
@@ -18,9 +25,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from erprm._core import first_fit_decreasing, pack_rows, prefix_tree
 from erprm.errors import InputError
 from erprm.prm.data import EncodedDataset, Ints, TargetSpec
-from erprm.prm.prefixes import prefix_tree
 
 LAYOUTS = ("padded", "packed", "binned", "shared")
 
@@ -84,15 +91,15 @@ class Collator:
         """
         data = self.dataset
         chosen = np.asarray(rows, np.int64)
-        starts, lengths = data.row_offsets[chosen], data.row_offsets[chosen + 1] - data.row_offsets[chosen]
+        if self.layout == "shared":
+            chosen = chosen[np.argsort(data.problems[chosen], kind="stable")]
+        ids, positions, offsets, tags = pack_rows(data.ids, data.row_offsets, data.tags, data.step_offsets, chosen)
         steps = _ranges(data.step_offsets[chosen], data.step_offsets[chosen + 1] - data.step_offsets[chosen])
-        row_of_step = np.repeat(np.arange(len(chosen)), np.diff(data.step_offsets)[chosen])
         if not every_step:
             known = ~np.isnan(self._values[steps])
-            steps, row_of_step = steps[known], row_of_step[known]
-        placed = self._place(chosen, data.ids[_ranges(starts, lengths)].astype(np.int64), lengths)
-        first = np.concatenate([[0], np.cumsum(lengths)])
-        tags = placed.places[first[row_of_step] + data.tags[steps]]
+            steps, tags = steps[known], tags[known]
+        placed = self._place(chosen, ids, positions, offsets)
+        tags = placed.places[tags]
         unique, tag_of_step = np.unique(tags, return_inverse=True)
         if len(unique) == len(tags):  # each step has its own tag: put the steps into the order of the tags
             steps = steps[np.argsort(tags, kind="stable")]
@@ -111,41 +118,31 @@ class Collator:
             batch["cu_seqlens"], batch["max_length"] = torch.from_numpy(placed.cu_seqlens), placed.longest
         return batch, steps
 
-    def _place(self, chosen: Ints, ids: Ints, lengths: Ints) -> _Placed:
-        """Lay the concatenated `ids` of rows of `lengths` out."""
-        within = _ranges(np.zeros_like(lengths), lengths)
-        if self.layout == "padded":
-            width = int(lengths.max())
-            return self._fill(len(lengths), width, np.repeat(np.arange(len(lengths)) * width, lengths) + within, ids,
-                              within)
+    def _place(self, chosen: Ints, ids: Ints, positions: Ints, offsets: npt.NDArray[np.int32]) -> _Placed:
+        """Lay rows that stand one behind the other out; row r is offsets[r]:offsets[r + 1] of `ids`."""
+        begins = offsets.astype(np.int64)
+        lengths = np.diff(begins)
         if self.layout == "packed":
-            offsets = np.concatenate([[0], np.cumsum(lengths)])
-            return _Placed(ids[None], within[None], np.arange(len(ids)), None, offsets.astype(np.int32),
-                           int(lengths.max()))
+            return _Placed(ids[None], positions[None], np.arange(len(ids)), None, offsets, int(lengths.max()))
+        if self.layout == "padded":
+            count, width = len(lengths), int(lengths.max())
+            places = np.repeat(np.arange(count) * width, lengths) + positions
+            return self._fill(count, width, places, ids, positions)
         if self.layout == "binned":
-            ends = np.repeat(lengths, lengths)
-            return self._bins(lengths, ids, within, ends, np.arange(len(ids)))
-        return self._trees(chosen, ids, lengths)
-
-    def _trees(self, chosen: Ints, ids: Ints, lengths: Ints) -> _Placed:
-        """One tree per problem, trees in bins."""
-        first = np.concatenate([[0], np.cumsum(lengths)])
-        problems, members = np.unique(self.dataset.problems[chosen], return_inverse=True)
-        groups = [np.flatnonzero(members == group) for group in range(len(problems))]
-        trees = [prefix_tree([ids[first[row]: first[row + 1]] for row in group]) for group in groups]
-        sizes = np.array([len(tree.ids) for tree in trees], np.int64)
-        begins = np.concatenate([[0], np.cumsum(sizes)])
-        node_of_token = np.empty(len(ids), np.int64)
-        for begin, tree, group in zip(begins, trees, groups, strict=False):
-            for row, nodes in zip(group, tree.nodes, strict=True):
-                node_of_token[first[row]: first[row + 1]] = begin + nodes
-        return self._bins(sizes, np.concatenate([tree.ids for tree in trees]),
-                          np.concatenate([tree.positions for tree in trees]),
-                          np.concatenate([tree.ends for tree in trees]), node_of_token)
+            return self._bins(lengths, ids, positions, np.repeat(lengths, lengths), np.arange(len(ids)))
+        first = np.flatnonzero(np.diff(self.dataset.problems[chosen], prepend=-1))  # of each problem's rows
+        trees = [prefix_tree(ids[begins[low]: begins[high]], begins[low: high + 1] - begins[low])
+                 for low, high in zip(first, [*first[1:], len(chosen)], strict=True)]
+        sizes = np.array([len(tree["input_ids"]) for tree in trees], np.int64)
+        before = np.cumsum(sizes) - sizes
+        return self._bins(sizes, np.concatenate([tree["input_ids"] for tree in trees]),
+                          np.concatenate([tree["position_ids"] for tree in trees]),
+                          np.concatenate([tree["ends"] for tree in trees]),
+                          np.concatenate([tree["token_of"] + at for tree, at in zip(trees, before, strict=True)]))
 
     def _bins(self, sizes: Ints, ids: Ints, positions: Ints, ends: Ints, node_of_token: Ints) -> _Placed:
         """Units (rows or trees) of `sizes` tokens into bins; `ends` count from each unit's beginning."""
-        bins, count = first_fit_decreasing(sizes, max(self.capacity, int(sizes.max())))
+        bins, count = first_fit_decreasing(sizes, max(min(self.capacity, len(ids)), int(sizes.max())))
         order = np.argsort(bins, kind="stable")
         before = np.cumsum(sizes[order]) - sizes[order]
         bin_begins = np.searchsorted(bins[order], np.arange(count))
@@ -165,20 +162,6 @@ class Collator:
         where = np.tile(np.arange(width), count)  # padding counts on, so that no position restarts within a row
         where[places] = positions
         return _Placed(filled.reshape(count, width), where.reshape(count, width), places)
-
-
-def first_fit_decreasing(sizes: Ints, capacity: int) -> tuple[Ints, int]:
-    """(bin of each unit [S], number of bins): largest first, each into the first bin with room."""
-    room: list[int] = []
-    bins = np.empty(len(sizes), np.int64)
-    for unit in np.argsort(-sizes, kind="stable"):
-        size = int(sizes[unit])
-        place = next((index for index, left in enumerate(room) if left >= size), len(room))
-        if place == len(room):
-            room.append(capacity)
-        room[place] -= size
-        bins[unit] = place
-    return bins, len(room)
 
 
 def _ranges(starts: Ints, lengths: Ints) -> Ints:

@@ -53,12 +53,12 @@ class TargetSpec:
 
 @dataclass(frozen=True)
 class EncodedDataset:
-    """R rows with N tokens and M steps in flat arrays; an item is its row's number, batches are cut by the collator.
+    """R rows with N tokens and M steps in flat arrays, from which the collator makes batches.
 
     Attributes:
-        ids: [N] int32.
+        ids: [N] int64.
         row_offsets: [R + 1] int64 into `ids`.
-        tags: [M] int32, position of each step's tag within its row.
+        tags: [M] int64, position of each step's tag within its row.
         step_offsets: [R + 1] int64 into the per-step arrays.
         successes, trials: [M] int32; trials = 0 where a step has no counts.
         labels: [M] float64, NaN where a step has none.
@@ -67,9 +67,9 @@ class EncodedDataset:
         problems: [R] int64, equal for rows of one problem.
     """
 
-    ids: npt.NDArray[np.int32]
+    ids: Ints
     row_offsets: Ints
-    tags: npt.NDArray[np.int32]
+    tags: Ints
     step_offsets: Ints
     successes: npt.NDArray[np.int32]
     trials: npt.NDArray[np.int32]
@@ -80,9 +80,6 @@ class EncodedDataset:
 
     def __len__(self) -> int:
         return len(self.row_offsets) - 1
-
-    def __getitem__(self, row: int) -> int:
-        return row
 
     @property
     def lengths(self) -> Ints:
@@ -210,8 +207,8 @@ class _Builder:
 
     def __init__(self, target: TargetSpec) -> None:
         self.target, self.report = target, DataReport()
-        self.ids: list[npt.NDArray[np.int32]] = []
-        self.tags: list[npt.NDArray[np.int32]] = []
+        self.ids: list[Ints] = []
+        self.tags: list[Ints] = []
         self.counts: list[tuple[Sequence[int], Sequence[int]]] = []
         self.labels: list[Sequence[float | None]] = []
         self.outcomes: list[float] = []
@@ -224,8 +221,8 @@ class _Builder:
         whole = kept == len(row.steps)
         self.report.kept += 1
         self.report.cut += not whole
-        self.ids.append(encoded.ids[: encoded.tag_positions[kept - 1] + 1].astype(np.int32))
-        self.tags.append(encoded.tag_positions[:kept].astype(np.int32))
+        self.ids.append(encoded.ids[: encoded.tag_positions[kept - 1] + 1])
+        self.tags.append(encoded.tag_positions[:kept])
         none = (0,) * kept
         self.counts.append((row.successes[:kept] if row.successes else none, row.trials[:kept] if row.trials else none))
         self.labels.append(row.labels[:kept] if row.labels else (None,) * kept)

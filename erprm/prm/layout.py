@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from erprm._core import pack_rows, prefix_tree
 from erprm.prm.data import EncodedDataset
-from erprm.prm.prefixes import prefix_tree
 
 WORTH_SHARING = 0.2  # share of tokens saved from which the mask and the grouping of rows by problem pay
 _SAMPLE = 64  # problems that the estimate looks at
@@ -36,8 +36,8 @@ def shared_saving(dataset: EncodedDataset, seed: int = 0) -> float:
     chosen = np.random.default_rng(seed).permutation(problems)[:_SAMPLE]
     total = distinct = 0
     for problem in chosen:
-        rows = [dataset.ids[dataset.row_offsets[row]: dataset.row_offsets[row + 1]]
-                for row in np.flatnonzero(dataset.problems == problem)]
-        total += sum(len(row) for row in rows)
-        distinct += len(prefix_tree(rows).ids)
+        rows = np.flatnonzero(dataset.problems == problem)
+        ids, _, offsets, _ = pack_rows(dataset.ids, dataset.row_offsets, dataset.tags, dataset.step_offsets, rows)
+        total += len(ids)
+        distinct += len(prefix_tree(ids, offsets.astype(np.int64))["input_ids"])
     return 1.0 - distinct / total
