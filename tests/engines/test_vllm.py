@@ -67,6 +67,7 @@ def test_stop_strings_end_a_completion_and_a_cut_one_says_so(vllm_engine: VllmEn
     for before, after in zip(free, stopped, strict=True):
         assert after.text == before.text.split(stop)[0]
         assert after.finish_reason == ("stop" if stop in before.text else before.finish_reason)
+        assert after.stopped_at == (stop if stop in before.text else None)
     assert {sample.finish_reason for sample in stopped} == {"stop", "length"}
     assert all(sample.tokens == 32 for sample in stopped if sample.finish_reason == "length")
 
