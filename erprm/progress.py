@@ -22,6 +22,7 @@ class Bar:
         self.label, self.total, self.unit = label, total, unit
         self.done = 0
         self.extras: dict[str, int] = {}
+        self.note = ""  # shown behind the rates
         self._start = self._last = time.monotonic()
         self._display, self._interval = display, interval
         self._task: TaskID | None = display.add_task(label, total=total, detail="") if display else None
@@ -37,11 +38,18 @@ class Bar:
             self._last = time.monotonic()
             print(self.line(), file=sys.stderr, flush=True)
 
+    def resize(self, total: int) -> None:
+        """There turned out to be more or less to do."""
+        self.total = total
+        if self._display is not None and self._task is not None:
+            self._display.update(self._task, total=total)
+
     def detail(self) -> str:
         """"12.3 prefixes/s, 981 tokens/s"."""
         seconds = max(time.monotonic() - self._start, 1e-9)
         parts = [f"{self.done / seconds:,.1f} {self.unit}/s"]
         parts += [f"{value / seconds:,.0f} {name.replace('_', ' ')}/s" for name, value in self.extras.items()]
+        parts += [self.note] if self.note else []
         return ", ".join(parts)
 
     def line(self) -> str:

@@ -46,9 +46,9 @@ def settings_hash(settings: Mapping[str, str]) -> str:
     return _digest([part for name in sorted(settings) for part in (name, settings[name])])
 
 
-def prefix_id(settings_digest: str, question: str, steps: Sequence[str]) -> str:
-    """32 hex digits, the same wherever the same prefix of the same question is continued under the same settings."""
-    return _digest([settings_digest, question, *steps], 16)
+def prefix_id(settings_digest: str, problem: Problem, steps: Sequence[str]) -> str:
+    """32 hex digits, the same wherever the same prefix of the same problem is continued under the same settings."""
+    return _digest([settings_digest, problem.id, problem.question, *steps], 16)
 
 
 def _digest(parts: Iterable[str], size: int = 8) -> str:

@@ -90,7 +90,8 @@ class LocalStorage:
             beside.replace(path)
         except OSError as error:
             beside.unlink(missing_ok=True)
-            raise OSError(error.errno, f"could not write {path} ({error.strerror}); what was committed is kept") from error
+            raise OSError(error.errno, f"could not write {path} ({error.strerror}); what was committed is kept"
+                          ) from error
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # the new name itself

@@ -90,7 +90,7 @@ class RolloutStore:
             yield cls(storage, storage.names("parts"))
 
     def completed(self) -> Iterator[pa.Table]:
-        """Each readable part's columns prefix_id, sample, finish_reason, tokens, right. Damaged parts are moved away."""
+        """Columns prefix_id, sample, finish_reason, tokens and right of each part. Damaged parts are moved away."""
         for name in list(self._parts):
             table = _read_part(self._storage, name, ["prefix_id", "sample", "finish_reason", "tokens", "right"])
             if table is None:

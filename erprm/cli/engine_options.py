@@ -1,0 +1,74 @@
+"""Options that the commands which sample from a policy share, and what is made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from erprm.cli.config import option
+from erprm.engines import ENGINES, Engine, PromptTemplate, Sampling, load_engine
+from erprm.errors import InputError
+from erprm.steps import SPLITTERS
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Which policy, how it is asked, and how it samples."""
+
+    policy: str = option(help="the policy: a folder or a hub name")
+    engine: str = option("transformers", help="who writes text", choices=ENGINES)
+    engine_options: tuple[str, ...] = option((), help="more options of the engine as name=value, for instance "
+                                                      "batch_rows=512 or tensor_parallel_size=4")
+    device: str | None = option(None, help="cpu, cuda, cuda:1 (transformers engine; default: cuda where there is one)")
+    dtype: str = option("auto", help="float32, bfloat16, float16; auto: the checkpoint's, float32 on a CPU")
+    prompt: str = option("plain", help="how a question is put: plain text, or the user's turn of a chat whose "
+                                       "assistant's turn the solution is", choices=("plain", "chat"))
+    prompt_text: str = option("{question}\n", help="the text around a question")
+    system: str | None = option(None, help="system turn of a chat")
+    temperature: float = option(1.0, help="of sampling; 0 takes the most likely token")
+    top_p: float = option(1.0, help="sample from the most likely tokens that make up this probability")
+    max_tokens: int = option(512, help="longest completion, in tokens")
+    stop: tuple[str, ...] = option((), help="texts that end a completion")
+    splitter: str = option("newline", help="what stands between two steps", choices=SPLITTERS)
+    seed: int = option(0, help="seed of the run")
+    part_completions: int = option(2048, help="completions committed together; a kill costs at most two such parts")
+    workers: int | None = option(None, help="grading processes (default: one per CPU)")
+    grade_timeout: float = option(10.0, help="seconds after which an answer counts as wrong")
+    dry_run: bool = option(False, help="print what would be done, with counts and estimates, and stop")
+    tokens_per_second: float = option(2500.0, help="for --dry-run: what the engine is expected to generate")
+
+
+def sampling_of(config: EngineConfig) -> Sampling:
+    """The sampling settings. Raises InputError."""
+    return Sampling(config.temperature, config.top_p, config.max_tokens, config.stop)
+
+
+def template_of(config: EngineConfig) -> PromptTemplate:
+    """The prompt template. Raises InputError."""
+    return PromptTemplate(cast(Literal["plain", "chat"], config.prompt), config.prompt_text, config.system)
+
+
+def engine_of(config: EngineConfig) -> Engine:
+    """The engine, loaded. Raises InputError or MissingExtraError."""
+    import yaml
+
+    options: dict[str, Any] = {}
+    for text in config.engine_options:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"engine_options: expected name=value, found {text!r}")
+        options[name.replace("-", "_")] = yaml.safe_load(value)
+    if config.engine.endswith("transformers") and config.device is not None:
+        options["device"] = config.device
+    try:
+        return load_engine(config.engine, config.policy, template=template_of(config), dtype=config.dtype, **options)
+    except TypeError as error:
+        raise InputError(f"engine_options: {error}") from error
+
+
+def duration(seconds: float) -> str:
+    """"2.5 hours", "40 minutes", "12 seconds"."""
+    for size, name in ((3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {name}"
+    return f"{seconds:,.0f} seconds"

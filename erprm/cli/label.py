@@ -1,0 +1,99 @@
+"""Sample completions from every prefix of solutions, grade them, and count the right ones.
+
+    erprm label --problems gsm8k:train.jsonl --solutions solutions.parquet --policy models/policy --n 16 --out labels
+
+Without --solutions the problems' own reference solutions are labelled. A prefix that several solutions share is
+sampled once, one at which a solution ended not at all. OUT (a folder, or any URL that fsspec opens) keeps every
+completion; OUT/rows.parquet holds the solutions with "successes" and "trials" per step, for `erprm train`. After an
+interruption the same command goes on; a higher --n adds to what is there; other settings are refused.
+
+Instead of a fixed --n, ask for what you want to know, within --n-min and --n-max:
+
+    --width 0.2        stop a prefix when the interval of its soft value V_eta is narrower than 0.2
+    --settled 0.5      stop a prefix when V_eta lies certainly above or certainly below 0.5
+    --token-budget N   stop everything before more than N tokens are generated
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from erprm.cli.config import option
+from erprm.cli.engine_options import EngineConfig, duration, engine_of, sampling_of, template_of
+from erprm.errors import InputError
+from erprm.problems import Problem, load_problems
+from erprm.rows import StepRow, read_rows
+from erprm.steps import split_steps
+
+
+@dataclass(frozen=True)
+class Config(EngineConfig):
+    """Options of `erprm label`."""
+
+    problems: str = option(help="where the problems are: a .jsonl or .parquet file, gsm8k:FILE, math:FILE, ...")
+    solutions: str | None = option(None, help="solutions in steps, as `erprm sample` writes them (default: the "
+                                              "problems' reference solutions)")
+    out: str = option(help="the store: a folder or an fsspec URL")
+    n: int = option(16, help="completions per prefix")
+    limit: int | None = option(None, help="only the first so many problems, and solutions to these")
+    width: float | None = option(None, help="adaptive: enough when the interval is narrower than this")
+    settled: float | None = option(None, help="adaptive: enough when the interval lies on one side of this")
+    eta: float = option(2.0, help="adaptive: inverse temperature of V_eta")
+    level: float = option(0.9, help="adaptive: level of the interval")
+    n_min: int = option(4, help="adaptive: least completions per prefix")
+    n_max: int = option(64, help="adaptive: most completions per prefix")
+    n_step: int = option(4, help="adaptive: completions between two looks")
+    token_budget: int | None = option(None, help="most generated tokens, earlier runs of the store included")
+    count_own_outcome: bool = option(False, help="count a solution's own outcome as a sample of its prefixes (right "
+                                                 "when --policy wrote it)")
+
+
+def run(config: Config) -> None:
+    """Label and write."""
+    from erprm.rollouts.allocation import Adaptive
+    from erprm.rollouts.run import LabelOptions, label
+
+    rule = None
+    if config.width is not None or config.settled is not None:
+        rule = Adaptive(config.eta, config.level, config.width, config.settled, config.n_min, config.n_max,
+                        config.n_step)
+    options = LabelOptions(config.n, rule, config.token_budget, config.seed, config.splitter,
+                           config.count_own_outcome, config.part_completions)
+    sampling = sampling_of(config)
+    template_of(config)
+    problems = load_problems(config.problems)[: config.limit]
+    rows = _solutions(config, problems)
+    source = config.solutions or config.problems
+    if config.dry_run:
+        from erprm.rollouts.estimate import estimate
+
+        found = estimate(problems, rows, options, config.max_tokens, source)
+        print(found)
+        print(f"about {duration(found.tokens / config.tokens_per_second)} at {config.tokens_per_second:,.0f} tokens/s "
+              f"with {config.engine} and {config.policy}, into {config.out}")
+        return
+    from erprm.grading import GraderPool
+
+    engine = engine_of(config)
+    with GraderPool(config.workers, config.grade_timeout) as grader:
+        report = label(problems, rows, engine, sampling, config.out, grader, options, source)
+    engine.close()
+    print(report)
+    print(f"labels: {report.rows}")
+
+
+def _solutions(config: Config, problems: list[Problem]) -> list[StepRow]:
+    if config.solutions is not None:
+        rows = list(read_rows(config.solutions))
+        if config.limit is None:
+            return rows
+        ids, questions = {problem.id for problem in problems}, {problem.question for problem in problems}
+        return [row for row in rows if row.problem_id in ids or row.prompt in questions]
+    lacking = next((problem.id for problem in problems if not problem.solution), None)
+    if lacking is not None:
+        raise InputError(f"{config.problems}: problem {lacking}: expected a reference solution, found none; give "
+                         "--solutions")
+    return [StepRow(prompt=problem.question, steps=tuple(split_steps(problem.solution or "", config.splitter)),
+                    problem_id=problem.id, solution_id=f"{problem.id}/reference", gold=problem.answer)
+            for problem in problems]
+

@@ -1,0 +1,59 @@
+"""Sample solutions to problems from a policy, grade them, and split them into steps.
+
+    erprm sample --problems gsm8k:train.jsonl --policy models/policy --n 16 --out solutions.parquet
+
+Problem sources: a .jsonl or .parquet file with "id", "question", "answer"; gsm8k:FILE; math:FILE;
+reasoning-gym:TASK?option=value; datasets:NAME?split=train. The result has one row per solution: prompt, steps, outcome
+(1 right, 0 wrong), answer, gold, and finished (false: cut off at --max-tokens). The raw texts are kept beside it, in
+OUT.store; after an interruption the same command goes on from there, and a higher --n adds to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from erprm.cli.config import option
+from erprm.cli.engine_options import EngineConfig, duration, engine_of, sampling_of, template_of
+from erprm.errors import InputError
+from erprm.problems import load_problems
+
+
+@dataclass(frozen=True)
+class Config(EngineConfig):
+    """Options of `erprm sample`."""
+
+    problems: str = option(help="where the problems are (see above)")
+    out: str = option(help="where the solutions go: .parquet or .jsonl")
+    n: int = option(1, help="solutions per problem")
+    limit: int | None = option(None, help="only the first so many problems")
+
+
+def run(config: Config) -> None:
+    """Sample and write."""
+    if Path(config.out).suffix not in (".parquet", ".jsonl"):
+        raise InputError(f"out: expected a .parquet or .jsonl file, found {config.out!r}")
+    if config.n < 1:
+        raise InputError(f"n: expected at least 1, found {config.n}")
+    sampling = sampling_of(config)
+    template_of(config)
+    problems = load_problems(config.problems)[: config.limit]
+    if config.dry_run:
+        completions = len(problems) * config.n
+        known = [len(problem.solution) for problem in problems if problem.solution]
+        tokens = completions * (min(config.max_tokens, sum(known) / len(known) / 3) if known else config.max_tokens)
+        print(f"sample: {len(problems):,} problems from {config.problems}, {config.n:,} solutions each: "
+              f"{completions:,} solutions, about {tokens:,.0f} tokens"
+              f"{'' if known else ' at most'}, about {duration(tokens / config.tokens_per_second)} at "
+              f"{config.tokens_per_second:,.0f} tokens/s with {config.engine} and {config.policy}, into {config.out}")
+        return
+    from erprm.grading import GraderPool
+    from erprm.rollouts.sample import sample_solutions
+
+    engine = engine_of(config)
+    with GraderPool(config.workers, config.grade_timeout) as grader:
+        report = sample_solutions(problems, engine, sampling, config.out, grader, n=config.n, seed=config.seed,
+                                  splitter=config.splitter, part_completions=config.part_completions)
+    engine.close()
+    print(report)
+    print(f"solutions: {report.rows}\nraw texts: {report.store}")

@@ -1,0 +1,71 @@
+"""How many completions a prefix gets: a fixed number, or as many as it takes to know its value well enough.
+
+    Adaptive(eta=2.0, width=0.2, n_min=4, n_max=64)          # until the 90 % interval of V_eta is narrower than 0.2
+    Adaptive(eta=2.0, settled=0.5, n_min=4, n_max=64)        # until V_eta is known to lie above or below 0.5
+
+The rule looks at the counts after every round; stopping when an interval looks narrow favours lucky runs a little, so
+the interval's level is a design parameter here and no longer a coverage guarantee.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from erprm.errors import InputError
+from erprm.values import interval
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptive:
+    """When a prefix has enough completions.
+
+    Attributes:
+        eta: of the soft value V_eta that is to be known.
+        level: of the interval.
+        width: enough when the interval is narrower than this; None: not a reason to stop.
+        settled: enough when the interval lies wholly above or below this value; None: not a reason to stop.
+        n_min, n_max: bounds of the number of completions.
+        step: completions added between two looks.
+    """
+
+    eta: float = 2.0
+    level: float = 0.9
+    width: float | None = None
+    settled: float | None = None
+    n_min: int = 4
+    n_max: int = 64
+    step: int = 4
+
+    def __post_init__(self) -> None:
+        if self.width is None and self.settled is None:
+            raise InputError("adaptive: expected a width or a settled threshold, found neither")
+        if not 1 <= self.n_min <= self.n_max:
+            raise InputError(f"n_min, n_max: expected 1 <= n_min <= n_max, found {self.n_min}, {self.n_max}")
+        if self.step < 1:
+            raise InputError(f"step: expected at least 1, found {self.step}")
+        if self.width is not None and not (math.isfinite(self.width) and self.width > 0):
+            raise InputError(f"width: expected a positive number, found {self.width}")
+        if not math.isfinite(self.eta):
+            raise InputError(f"eta: expected a finite number, found {self.eta}")
+        if not 0 < self.level < 1:
+            raise InputError(f"level: expected a number in (0, 1), found {self.level}")
+
+    def enough(self, successes: npt.NDArray[np.int32], trials: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Which prefixes need no more completions, bool [N], from their counts, int [N]."""
+        done = trials >= self.n_max
+        look = np.flatnonzero((trials >= self.n_min) & ~done)
+        # Prefixes by the thousand share a few hundred (k, n): each interval is computed once.
+        pairs, inverse = np.unique(np.stack([successes[look], trials[look]]), axis=1, return_inverse=True)
+        if pairs.shape[1]:
+            low, high = interval(pairs[0], pairs[1], self.eta, self.level)
+            sure = np.zeros(pairs.shape[1], bool)
+            if self.width is not None:
+                sure |= high - low <= self.width
+            if self.settled is not None:
+                sure |= (low > self.settled) | (high < self.settled)
+            done[look] = sure[inverse.ravel()]
+        return done

@@ -1,0 +1,154 @@
+"""Which prefix needs how many more completions: solutions interned in the ledger, with ids, prompts and seeds.
+
+    plan = Plan(settings, splitter="newline", seed=0)
+    for number, row in enumerate(rows, start=1):
+        plan.add_solution(problems[row.problem_id], row, f"solutions.jsonl:{number}")
+    plan.ready()
+    plan.ledger.want_all(16)
+    batch = plan.next_batch(2048)          # prefixes in depth-first order, as requests to an engine
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from erprm._core import Ledger
+from erprm.engines.base import Request, prefix_seed
+from erprm.errors import InputError
+from erprm.problems import Problem
+from erprm.rollouts.settings import prefix_id, settings_hash
+from erprm.rows import StepRow
+from erprm.steps import prefix_text
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one call of the engine does: `requests[i]` continues node `nodes[i]` with samples from `firsts[i]` on."""
+
+    nodes: npt.NDArray[np.int64]
+    firsts: npt.NDArray[np.int32]
+    counts: npt.NDArray[np.int32]
+    requests: list[Request]
+    problems: list[Problem]
+    ids: list[str]
+
+    @property
+    def completions(self) -> int:
+        return int(self.counts.sum())
+
+
+class Plan:
+    """The prefixes of a run. A node is a prefix; node numbers are the ledger's."""
+
+    def __init__(self, settings: Mapping[str, str], splitter: str, seed: int) -> None:
+        self.ledger = Ledger()
+        self._digest = settings_hash(settings)
+        self._splitter, self._seed = splitter, seed
+        self._problems: list[Problem] = []  # per node
+        self._steps: list[tuple[Sequence[str], int]] = []  # per node: a solution's steps, and how many are the prefix
+        self._roots: dict[str, int] = {}
+        self._ids: list[str] = []  # per node; empty where nothing is sampled
+        self._node_of: dict[str, int] = {}
+        self.open = np.zeros(0, bool)  # per node: whether it may be sampled
+        self.truncated = np.zeros(0, np.int64)  # per node: completions that were cut off
+        self.unfinished = 0  # solutions that did not end by themselves
+        self.tokens = 0  # generated for these prefixes so far, earlier runs included
+
+    def add_problem(self, problem: Problem) -> int:
+        """The node of the bare question."""
+        if problem.id not in self._roots:
+            self._roots[problem.id] = self.ledger.add_problem(problem.id)
+            self._problems.append(problem)
+            self._steps.append(((), 0))
+        return self._roots[problem.id]
+
+    def add_solution(self, problem: Problem, row: StepRow, where: str, count_own_outcome: bool = False,
+                     ) -> npt.NDArray[np.int64]:
+        """The nodes [L] of a solution's prefixes. Raises InputError naming `where`."""
+        outcome = -1 if row.outcome is None else row.outcome
+        if outcome not in (-1, 0, 1):
+            raise InputError(f"{where}: outcome: expected 0 or 1 to count successes, found {row.outcome}")
+        root = self.add_problem(problem)
+        try:
+            nodes = self.ledger.add_solution(root, row.steps, int(outcome), row.finished, count_own_outcome)
+        except ValueError as error:
+            raise InputError(f"{where}: {error}") from error
+        self.unfinished += not row.finished
+        for length, node in enumerate(nodes.tolist(), start=1):
+            if node == len(self._steps):
+                self._problems.append(problem)
+                self._steps.append((row.steps, length))
+        return nodes
+
+    def ready(self, roots: bool = False) -> None:
+        """Give ids to the prefixes that may be sampled: those that no solution ended at; bare questions if asked."""
+        depths = self.ledger.depths()
+        sampled = ~self.ledger.closed() & ((depths > 0) | roots)
+        self._ids = [""] * len(self._steps)
+        for node in np.flatnonzero(sampled).tolist():
+            steps, length = self._steps[node]
+            found = prefix_id(self._digest, self._problems[node], steps[:length])
+            self._ids[node] = found
+            self._node_of[found] = node
+        self.truncated = np.zeros(len(self._steps), np.int64)
+        self.open = sampled  # bool [nodes]
+
+    def restore(self, tables: Iterable[pa.Table]) -> int:
+        """Count the completions of earlier runs; returns how many belong to this run's prefixes."""
+        restored = 0
+        for table in tables:
+            found = np.array([self._node_of.get(text, -1) for text in table["prefix_id"].to_pylist()], np.int64)
+            known = found >= 0
+            cut = np.array([reason == "length" for reason in table["finish_reason"].to_pylist()], bool)
+            tokens = table["tokens"].to_numpy()
+            restored += self.record(found[known], table["sample"].to_numpy()[known],
+                                    table["right"].to_numpy(zero_copy_only=False)[known], cut[known],
+                                    int(tokens[known].sum()))
+        return restored
+
+    def record(self, nodes: npt.NDArray[np.int64], samples: npt.NDArray[np.int32], right: npt.NDArray[np.bool_],
+               cut: npt.NDArray[np.bool_], tokens: int) -> int:
+        """Count completions [R]; returns how many were new."""
+        np.add.at(self.truncated, nodes[cut], 1)
+        self.tokens += tokens
+        return self.ledger.record(nodes, right.astype(np.uint8), samples)
+
+    def next_batch(self, most: int) -> Batch | None:
+        """Up to `most` missing completions as requests, extensions after their prefixes; None when none is missing."""
+        nodes, firsts, counts = self.ledger.next(most)
+        if not len(nodes):
+            return None
+        requests = []
+        for node, first, count in zip(nodes.tolist(), firsts.tolist(), counts.tolist(), strict=True):
+            question = self._problems[node].question
+            steps, length = self._steps[node]
+            prefix = prefix_text(steps, length, self._splitter)
+            requests.append(Request(question, prefix, count, prefix_seed(self._seed, question, prefix) + first))
+        return Batch(nodes, firsts, counts, requests, [self._problems[node] for node in nodes.tolist()],
+                     [self._ids[node] for node in nodes.tolist()])
+
+    def id_of(self, node: int) -> str:
+        """The content-addressed id of a node that may be sampled."""
+        return self._ids[node]
+
+
+def find_problem(row: StepRow, by_id: Mapping[str, Problem], by_question: Mapping[str, Problem], where: str) -> Problem:
+    """The problem that a solution is to: by its id, or else by its prompt. Raises InputError naming `where`."""
+    problem = by_id.get(row.problem_id) or by_question.get(row.prompt)
+    if problem is None:
+        raise InputError(f"{where}: expected a solution to one of the problems, found problem_id {row.problem_id!r} "
+                         f"and prompt {row.prompt[:40]!r}")
+    return problem
+
+
+def expand(batch: Batch) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """(node, sample number) of every completion of a batch, [R] each."""
+    samples = itertools.chain.from_iterable(range(first, first + count) for first, count in
+                                            zip(batch.firsts.tolist(), batch.counts.tolist(), strict=True))
+    return np.repeat(batch.nodes, batch.counts), np.fromiter(samples, np.int32, batch.completions)

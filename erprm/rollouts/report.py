@@ -1,0 +1,72 @@
+"""What a rollout run did, in numbers and in a few lines of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Generated tokens that a run did without, estimated from its mean completion.
+
+    Attributes:
+        dedupe: prefixes that several solutions share, sampled once.
+        finished: prefixes at which a solution had ended, not sampled.
+        early_stop: prefixes whose value was known well enough before n_max.
+    """
+
+    dedupe: int
+    finished: int
+    early_stop: int
+
+    def __str__(self) -> str:
+        parts = [f"{value:,} by {name}" for name, value in (
+            ("dedupe", self.dedupe), ("finished", self.finished), ("early stop", self.early_stop)) if value]
+        return f"tokens: {', '.join(parts)}" if parts else "no tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelReport:
+    """The outcome of `label`.
+
+    Attributes:
+        rows: where the labelled rows are.
+        solutions, prefixes: how many rows, and how many distinct prefixes of them were to be sampled.
+        restored: completions found in the store; completions, tokens: sampled now.
+        truncated: completions cut off at max_tokens, earlier runs included.
+        quarantined: names of damaged parts, whose completions were sampled again.
+        out_of_budget: the token budget ended the run.
+        seconds, engine_seconds: wall time in all, and in the engine.
+        grading: the grader's own report.
+    """
+
+    rows: str
+    solutions: int
+    prefixes: int
+    restored: int
+    completions: int
+    tokens: int
+    truncated: int
+    quarantined: tuple[str, ...]
+    saved: Saved
+    out_of_budget: bool
+    seconds: float
+    engine_seconds: float
+    grading: str
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.solutions:,} solutions, {self.prefixes:,} distinct unfinished prefixes",
+            f"{self.completions:,} completions sampled ({self.tokens:,} tokens, {self.seconds:,.1f} s of which "
+            f"{self.engine_seconds:,.1f} s in the engine), {self.restored:,} found from earlier runs",
+            f"saved {self.saved}",
+            f"grading: {self.grading}",
+        ]
+        if self.truncated:
+            lines.append(f"{self.truncated:,} completions were cut off at max_tokens; they are kept, graded as they "
+                         "are, and counted in extra['truncated']")
+        if self.quarantined:
+            lines.append(f"damaged, moved to quarantine and sampled again: {', '.join(self.quarantined)}")
+        if self.out_of_budget:
+            lines.append("the token budget is spent; some prefixes have fewer completions than asked for")
+        return "\n".join(lines)

@@ -1,0 +1,204 @@
+"""Labelling: completions sampled from every distinct unfinished prefix of solutions, graded and counted.
+
+    with GraderPool() as grader:
+        report = label(problems, rows, engine, Sampling(max_tokens=256), "runs/labels", grader, LabelOptions(n=16))
+    print(report)                                   # what was sampled, saved, truncated, found from earlier runs
+    read_rows("runs/labels/rows.parquet")           # the rows with successes and trials
+
+Equal prefixes are sampled once (a trie over steps), prefixes at which a solution ended not at all. Run again, with the
+same store, it does only what is missing; `n` may be raised. With other settings the store refuses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from erprm.engines.base import Engine, Sampling
+from erprm.errors import InputError
+from erprm.grading import GraderPool
+from erprm.problems import Problem
+from erprm.progress import Bar, progress
+from erprm.rollouts.allocation import Adaptive
+from erprm.rollouts.completing import Completer
+from erprm.rollouts.plan import Plan, find_problem
+from erprm.rollouts.report import LabelReport, Saved
+from erprm.rollouts.settings import store_settings
+from erprm.rollouts.store import RolloutStore
+from erprm.rows import StepRow, write_rows
+from erprm.steps import join_steps
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """How much to sample.
+
+    Attributes:
+        n: completions per prefix; with `adaptive`, which has its own bounds, not used.
+        adaptive: the rule by which a prefix has enough; None: n for each.
+        token_budget: generated tokens in all, earlier runs of the store included; never exceeded.
+        seed: of the run; a prefix's completions follow from it, the prefix and the policy.
+        splitter: what stood between two steps (`erprm.steps`).
+        count_own_outcome: count a solution's own outcome as a sample of its prefixes; right when the policy wrote it.
+        part_completions: completions committed together.
+    """
+
+    n: int = 16
+    adaptive: Adaptive | None = None
+    token_budget: int | None = None
+    seed: int = 0
+    splitter: str = "newline"
+    count_own_outcome: bool = False
+    part_completions: int = 2048
+
+    def __post_init__(self) -> None:
+        for name in ("n", "part_completions"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}: expected at least 1, found {getattr(self, name)}")
+        if self.token_budget is not None and self.token_budget < 1:
+            raise InputError(f"token_budget: expected at least 1, found {self.token_budget}")
+
+
+def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, sampling: Sampling, place: str | Path,
+          grader: GraderPool, options: LabelOptions | None = None, source: str = "solutions") -> LabelReport:
+    """Count, for every prefix of `rows`, how many of its completions are right.
+
+    Args:
+        problems: what the rows are solutions to, matched by problem_id, or else by prompt.
+        rows: solutions in steps; those without an outcome are graded first.
+        place: the store, a local folder or an fsspec URL.
+        source: what error messages call the rows.
+
+    Returns:
+        The report. `<place>/rows.parquet` holds the rows with successes and trials per step (the last step of a
+        finished row: its outcome, 1 trial), and in `extra["truncated"]`, where there were any, per step how many
+        completions were cut off at max_tokens.
+
+    Raises:
+        InputError: for no problems or rows, a row that fits no problem, a store with other settings or another writer.
+        OSError: for a full disk; what was committed is kept.
+    """
+    options = options or LabelOptions()
+    settings = store_settings("label", engine.fingerprint(), sampling, problems, options.seed, options.splitter)
+    rows, plan, nodes = plan_labels(problems, rows, settings, grader, options, source)
+    with RolloutStore.open(place, settings) as store:
+        started = time.perf_counter()
+        restored = plan.restore(store.completed())
+        run = Run(plan, options)
+        with progress("labelling", run.total(), "completions") as bar:
+            completer = run.fill(engine, sampling, store, grader, bar)
+        path = store.write("rows.parquet", rows_as_parquet(labelled(rows, nodes, plan)))
+        return LabelReport(
+            rows=path, solutions=len(rows), prefixes=int(plan.open.sum()), restored=restored,
+            completions=completer.completions, tokens=completer.tokens, truncated=int(plan.truncated.sum()),
+            quarantined=tuple(store.quarantined), saved=run.saved(), out_of_budget=completer.out_of_budget,
+            seconds=time.perf_counter() - started, engine_seconds=completer.engine_seconds, grading=str(grader.report))
+
+
+def plan_labels(problems: Sequence[Problem], rows: Sequence[StepRow], settings: dict[str, str],
+                grader: GraderPool | None, options: LabelOptions, source: str,
+                ) -> tuple[list[StepRow], Plan, list[npt.NDArray[np.int64]]]:
+    """(rows with outcomes, their prefixes in a plan, each row's nodes [L]). Without a grader, outcomes stay unknown."""
+    if not problems:
+        raise InputError("problems: expected at least one, found an empty set")
+    if not rows:
+        raise InputError(f"{source}: expected at least one solution, found none")
+    by_id = {problem.id: problem for problem in problems}
+    by_question = {problem.question: problem for problem in problems}
+    places = [f"{source}:{number}" for number in range(1, len(rows) + 1)]
+    owners = [find_problem(row, by_id, by_question, where) for row, where in zip(rows, places, strict=True)]
+    rows = list(rows)
+    ungraded = [index for index, row in enumerate(rows) if row.outcome is None]
+    if grader is not None and ungraded:
+        right = grader.grade_many([(join_steps(rows[index].steps, options.splitter), owners[index])
+                                   for index in ungraded])
+        for index, verdict in zip(ungraded, right, strict=True):
+            rows[index] = dataclasses.replace(rows[index], outcome=float(verdict))
+    plan = Plan(settings, options.splitter, options.seed)
+    nodes = [plan.add_solution(problem, row, where, options.count_own_outcome)
+             for problem, row, where in zip(owners, rows, places, strict=True)]
+    plan.ready()
+    return rows, plan, nodes
+
+
+class Run:
+    """One run over a plan: what is wanted, in rounds when the rule is adaptive, and what was saved."""
+
+    def __init__(self, plan: Plan, options: LabelOptions) -> None:
+        self._plan, self._options = plan, options
+        self._open = np.flatnonzero(plan.open)
+        rule = options.adaptive
+        plan.ledger.want(self._open, options.n if rule is None else rule.n_min)
+        if rule is not None:
+            self._raise_wants(rule)
+
+    def total(self) -> int:
+        """Completions that this run will sample, as far as is known now."""
+        return self._plan.ledger.missing()
+
+    def fill(self, engine: Engine, sampling: Sampling, store: RolloutStore, grader: GraderPool, bar: Bar) -> Completer:
+        """Sample until every prefix has enough or the budget is spent."""
+        def after(completions: int, tokens: int) -> None:
+            bar.note = self._note()
+            bar.advance(completions, tokens=tokens)
+
+        completer = Completer(self._plan, engine, sampling, store, grader, self._options.part_completions,
+                              self._options.token_budget, after)
+        while True:
+            completer.run()
+            rule = self._options.adaptive
+            if rule is None or completer.out_of_budget or not self._raise_wants(rule):
+                return completer
+            bar.resize(completer.completions + self.total())
+
+    def _raise_wants(self, rule: Adaptive) -> bool:
+        """Ask for more where the counts do not suffice yet; returns whether anything is missing."""
+        k, n = (column[self._open] for column in self._plan.ledger.counts())
+        unsure = (n >= rule.n_min) & ~rule.enough(k, n)
+        self._plan.ledger.want(self._open[unsure], np.minimum(n[unsure] + rule.step, rule.n_max))
+        return self._plan.ledger.missing() > 0
+
+    def _note(self) -> str:
+        _, n = self._plan.ledger.counts()
+        full = self._options.adaptive.n_max if self._options.adaptive else self._options.n
+        return f"{int((n[self._open] >= full).sum()):,} of {len(self._open):,} prefixes full, saved {self.saved()}"
+
+    def saved(self) -> Saved:
+        """Tokens that were not generated, by reason, estimated from the mean length of those that were."""
+        totals = self._plan.ledger.totals()
+        _, n = self._plan.ledger.counts()
+        rule = self._options.adaptive
+        full = self._options.n if rule is None else rule.n_max
+        mean = self._plan.tokens / max(1, self._plan.ledger.done())
+        finished = totals["solutions"] - self._plan.unfinished
+        repeated = totals["steps"] - finished - len(self._open)
+        stopped = int((full - n[self._open]).clip(min=0).sum()) if rule is not None else 0
+        return Saved(dedupe=round(repeated * full * mean), finished=round(finished * full * mean),
+                     early_stop=round(stopped * mean))
+
+
+def labelled(rows: Sequence[StepRow], nodes: Sequence[npt.NDArray[np.int64]], plan: Plan) -> list[StepRow]:
+    """The rows with their counts, and where completions were cut off, how many."""
+    k, n = plan.ledger.counts()
+    result = []
+    for row, places in zip(rows, nodes, strict=True):
+        cut = plan.truncated[places].tolist()
+        extra = {**row.extra, "truncated": cut} if any(cut) else row.extra
+        result.append(dataclasses.replace(row, successes=tuple(k[places].tolist()), trials=tuple(n[places].tolist()),
+                                          extra=extra))
+    return result
+
+
+def rows_as_parquet(rows: Sequence[StepRow]) -> bytes:
+    """The rows as the bytes of a Parquet file."""
+    with tempfile.TemporaryDirectory(prefix="erprm-") as folder:
+        path = Path(folder) / "rows.parquet"
+        write_rows(path, rows)
+        return path.read_bytes()
