@@ -51,6 +51,7 @@ class Completion:
     text: str
     finish_reason: Literal["stop", "length"]
     tokens: int  # generated tokens, the end-of-sequence token included
+    stopped_at: str | None = None  # the stop string that ended it; None where the model ended by itself or was cut off
 
 
 class Engine(Protocol):

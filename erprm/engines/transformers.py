@@ -94,9 +94,10 @@ class TransformersEngine:
             return results
         batch = RowBatch(self._call, prompts, sampling, self._is_eos, stop, self._batch_rows, self._prefill_tokens)
         for done in batch.run():
-            text = stop.cut(self._detokenizer.text(done.ids))
+            written = self._detokenizer.text(done.ids)
+            text = stop.cut(written)
             results[places[done.prompt]][done.sample] = Completion(
-                text, "stop" if done.stopped else "length", len(done.ids))
+                text, "stop" if done.stopped else "length", len(done.ids), _stopped_at(written, text, sampling))
         return results
 
     def close(self) -> None:
@@ -104,6 +105,11 @@ class TransformersEngine:
         self._call = self._model = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _stopped_at(written: str, text: str, sampling: Sampling) -> str | None:
+    """The stop string at which `written` was cut to `text`; None when it was not."""
+    return next((stop for stop in sampling.stop if stop and written.startswith(stop, len(text))), None)
 
 
 def _read(model: str, revision: str | None) -> tuple[Any, Any]:

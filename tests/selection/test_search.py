@@ -1,0 +1,132 @@
+"""Search on a policy whose probabilities are known, and once on a real model."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from erprm.engines import Completion, Request, Sampling, load_engine
+from erprm.errors import InputError
+from erprm.selection.beam import beam_search
+from erprm.selection.guided import guided_decode, guided_log_probs
+from erprm.selection.search import SearchSettings
+from erprm.values import soft_mean
+
+# A policy over two steps: the first is a, b or c, the second x or y; then it ends.
+FIRST = {"a": 0.6, "b": 0.3, "c": 0.1}
+SECOND = {"x": 0.7, "y": 0.3}
+REWARD = {("a", "x"): 0.0, ("a", "y"): 0.2, ("b", "x"): 0.1, ("b", "y"): 0.9, ("c", "x"): 0.3, ("c", "y"): 1.0}
+
+
+class TwoSteps:
+    """An engine that samples from the table above."""
+
+    def __init__(self) -> None:
+        self.written = 0
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"engine": "table"}
+
+    def sample(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+        assert "\n" in sampling.stop
+        return [[self._one(request, request.seed + i) for i in range(request.n)] for request in requests]
+
+    def _one(self, request: Request, seed: int) -> Completion:
+        self.written += 1
+        table = SECOND if request.prefix else FIRST
+        step = str(np.random.default_rng(seed).choice(list(table), p=list(table.values())))
+        return Completion(step, "stop", 1, None if request.prefix else "\n")
+
+    def close(self) -> None:
+        pass
+
+
+def soft_values(eta: float):
+    """The exact V_eta of every prefix, as a scorer."""
+    def score(texts: Sequence[tuple[str, Sequence[str]]]) -> list[np.ndarray]:
+        return [np.array([value(tuple(steps[: i + 1])) for i in range(len(steps))]) for _, steps in texts]
+
+    def value(steps: tuple[str, ...]) -> float:
+        if len(steps) == 2:
+            return REWARD[steps]
+        return float(soft_mean([REWARD[steps[0], s] for s in SECOND], eta, list(SECOND.values())))
+
+    return score
+
+
+def test_beam_search_finds_the_best_path_and_ends() -> None:
+    settings = SearchSettings(width=2, expand=24, how="last")
+    [paths] = beam_search(["q"], TwoSteps(), soft_values(0.0), settings)
+    assert paths[0].steps == ("c", "y")
+    assert all(path.finished and not path.open for path in paths)
+    assert [path.value("last") for path in paths] == sorted((path.value("last") for path in paths), reverse=True)
+    assert len(paths) == 2
+
+
+def test_search_repeats_with_its_seed_and_does_not_depend_on_other_questions() -> None:
+    settings = SearchSettings(width=1, expand=2, trees=3, how="min", seed=5)
+    together = beam_search(["q", "r", "s"], TwoSteps(), soft_values(1.0), settings)
+    assert beam_search(["r"], TwoSteps(), soft_values(1.0), settings) == [together[1]]
+
+
+def test_independent_trees_explore_more_than_one_beam() -> None:
+    """DVTS: each tree goes its own way; one wide beam of the same budget holds near copies of the best."""
+    questions = [f"q{i}" for i in range(60)]
+    def firsts(settings: SearchSettings) -> float:
+        return float(np.mean([len({p.steps[0] for p in paths}) for paths in
+                              beam_search(questions, TwoSteps(), soft_values(2.0), settings)]))
+    assert firsts(SearchSettings(trees=4, width=1, expand=2)) > firsts(SearchSettings(trees=1, width=4, expand=2))
+
+
+@pytest.mark.parametrize("eta", [0.0, 3.0])
+def test_guided_decoding_samples_the_optimal_policy(eta: float) -> None:
+    """Frequencies of whole solutions equal pi0 exp(eta r) / Z; at eta = 0 they are the policy's own."""
+    draws = guided_decode([f"q{i}" for i in range(1500)], TwoSteps(), soft_values(eta), SearchSettings(expand=16), eta)
+    weight = {(a, b): FIRST[a] * SECOND[b] * math.exp(eta * REWARD[a, b]) for a in FIRST for b in SECOND}
+    for steps, share in weight.items():
+        seen = np.mean([paths[0].steps == steps for paths in draws])
+        assert seen == pytest.approx(share / sum(weight.values()), abs=0.04), steps
+
+
+def test_guided_log_probabilities_add_eta_times_the_value() -> None:
+    log_probs = np.log(list(FIRST.values()))
+    got = guided_log_probs(log_probs, [0.1, 0.5, 1.0], 4.0)
+    want = np.array(list(FIRST.values())) * np.exp(4.0 * np.array([0.1, 0.5, 1.0]))
+    np.testing.assert_allclose(np.exp(got), want / want.sum())
+    assert np.exp(guided_log_probs([0.0, 0.0], [0.0, 1.0], 1e4)).tolist() == [0.0, 1.0]
+
+
+def test_guidance_by_success_rates_equals_guidance_by_soft_values() -> None:
+    """For a last step, V_eta = ln(1 - p + p e^eta) / eta: both readings of the score draw the same solutions."""
+    rates = soft_values(0.0)
+    settings = SearchSettings(expand=6, trees=20)
+    by_rate = guided_decode(["q"], TwoSteps(), rates, settings, 0.0, scores_are="mean")
+    assert by_rate == guided_decode(["q"], TwoSteps(), rates, settings, 0.0, scores_are="value")
+
+
+def test_search_with_a_real_policy(model_dir) -> None:
+    """A random Llama writes bytes: every path is cut by its budget or ended by the model, and scores line up."""
+    engine = load_engine("transformers", str(model_dir))
+
+    def score(texts: Sequence[tuple[str, Sequence[str]]]) -> list[np.ndarray]:
+        return [np.array([1.0 / (1.0 + len(step)) for step in steps], np.float32) for _, steps in texts]
+
+    settings = SearchSettings(width=2, expand=3, max_steps=3, sampling=Sampling(max_tokens=12))
+    [first, second] = beam_search(["2+3?", "4+4?"], engine, score, settings)
+    for path in first + second:
+        assert len(path.scores) == len(path.steps) <= 3
+        assert not path.open
+        assert not any("\n" in step for step in path.steps)
+    engine.close()
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (lambda: SearchSettings(width=0), "width: expected at least 1, found 0"),
+    (lambda: SearchSettings(splitter="step-k"), "splitter"),
+    (lambda: guided_decode(["q"], TwoSteps(), soft_values(0.0), SearchSettings(), math.nan), "eta"),
+    (lambda: guided_decode(["q"], TwoSteps(), soft_values(0.0), SearchSettings(), 1.0, "reward"), "scores_are"),
+])
+def test_bad_settings_are_named(make, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        make()
