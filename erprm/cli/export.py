@@ -1,0 +1,44 @@
+"""Write a trained model in the forms that others load.
+
+    erprm export --model runs/prm --to causal-lm --out runs/prm-causal-lm
+    erprm export --model runs/prm-causal-lm --to classification --out runs/prm-classes
+
+"causal-lm" is a stock causal language model whose two label logits at each step tag give the score: for Math-Shepherd's
+and the paper's evaluation code, and for serving on vLLM. "classification" is a stock token classification model with
+the labels "-" and "+": for TRL and vLLM. A tied output head is untied, the input embedding stays as it was.
+
+What was written is read back by its stock class, and its scores must equal those of the model it came from; otherwise
+nothing is left behind and the command fails.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from itertools import islice
+
+from erprm.cli.config import option
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of `erprm export`."""
+
+    model: str = option(help="the trained model: a folder")
+    out: str = option(help="the new folder to write")
+    to: str = option("causal-lm", help="the form to write", choices=("causal-lm", "classification"))
+    rows: str | None = option(None, help="rows (.jsonl or .parquet) whose scores are compared; built-in ones otherwise")
+    probe: int = option(32, help="how many of those rows are compared")
+
+
+def run(config: Config) -> int:
+    """Export, prove, say where."""
+    from erprm.prm.export import PROBE, export
+    from erprm.rows import read_rows
+
+    rows = PROBE if config.rows is None else tuple((row.prompt, row.steps)
+                                                   for row in islice(read_rows(config.rows), config.probe))
+    report = export(config.model, config.out, config.to, rows)
+    print(report, file=sys.stderr)
+    print(report.folder)
+    return 0

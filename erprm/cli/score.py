@@ -1,0 +1,73 @@
+"""Score every step of solutions with a process reward model.
+
+    erprm score --model runs/prm --rows solutions.parquet --out scored.parquet
+    erprm score --model Qwen/Qwen2.5-Math-PRM-7B --rows solutions.jsonl --out scored.jsonl --dtype bfloat16
+
+Every row of the result is the row that was read, with one score in [0, 1] per step in `extra.scores`, in the same
+order.
+The model may be one trained here or any published form (Math-Shepherd, RLHFlow, TRL, Qwen2.5-Math-PRM, Skywork-o1);
+where its files don't say which, name it with --form. Solutions of one problem share their question and common steps,
+and those are computed once when that is cheaper: keep them next to each other in the file.
+
+Interrupted, the same command goes on where it stopped. A row longer than the model's limit is an error that names it;
+with --too-long cut it is scored up to the last step that fits, and counted.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from erprm.cli.config import option
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of `erprm score`."""
+
+    model: str = option(help="the process reward model: a folder, or a name on the hub")
+    rows: str = option(help="solutions in steps: .jsonl or .parquet")
+    out: str = option(help="where to write the scored rows: .jsonl or .parquet")
+    engine: str = option("transformers", help="what runs the model", choices=("transformers", "vllm"))
+    form: str = option("auto", help="the checkpoint's form; auto tells it from its files",
+                       choices=("auto", "classification", "causal-lm", "math-shepherd", "rlhflow", "trl",
+                                "qwen2.5-math-prm", "skywork-o1"))
+    device: str | None = option(None, help="cpu, cuda, cuda:1, ...; a GPU where there is one by default")
+    dtype: str = option("auto", help="of the weights in memory; auto: as on disk",
+                        choices=("auto", "float32", "bfloat16", "float16"))
+    batch_tokens: int | None = option(None, help="most tokens of one forward; by default what suits the device")
+    max_length: int | None = option(None, help="most tokens of a row; by default the model's own limit")
+    too_long: str = option("error", help="what becomes of a longer row", choices=("error", "cut"))
+    share: bool | None = option(None, help="compute shared prefixes once; by default where that is cheaper")
+    separator: str = option("\n", help="what the trl form has between steps")
+    part_rows: int = option(16384, help="rows scored, and committed to disk, at a time")
+
+
+def run(config: Config) -> int:
+    """Score, say how much, say where."""
+    from erprm.errors import InputError
+    from erprm.prm.score_files import count_rows, score_file
+    from erprm.prm.scorer import PRMScorer
+
+    if config.part_rows < 1:
+        raise InputError(f"part_rows: expected a positive number, found {config.part_rows}")
+    count_rows(config.rows)  # a missing file is said before a model is loaded
+    scorer = PRMScorer(config.model, config.engine, form=config.form, device=config.device, dtype=config.dtype,
+                       batch_tokens=config.batch_tokens, max_length=config.max_length, too_long=config.too_long,
+                       share=config.share, separator=config.separator)
+    score_file(scorer, config.rows, config.out, identity=_identity(config, scorer), part_rows=config.part_rows)
+    print(f"scored now: {scorer.report}", file=sys.stderr)
+    print(config.out)
+    return 0
+
+
+def _identity(config: Config, scorer: Any) -> dict[str, Any]:
+    """What two runs must agree in for one to go on with the other's parts."""
+    from erprm.prm.weights import WeightFiles
+
+    weights = [[file.name, file.stat().st_size, file.stat().st_mtime_ns]
+               for file in WeightFiles(scorer.checkpoint.folder).files()]
+    return {"model": config.model, "weights": weights,
+            "form": scorer.checkpoint.form, "dtype": config.dtype, "engine": config.engine,
+            "max_length": config.max_length, "too_long": config.too_long, "separator": config.separator}

@@ -1,0 +1,274 @@
+"""Published PRMs of every form as one thing: a transformer, a head on its hidden states, and a convention for rows.
+
+    checkpoint = open_checkpoint("runs/prm")                          # own form, told by erprm.json
+    checkpoint = open_checkpoint("Qwen/Qwen2.5-Math-PRM-7B")          # told by its architecture
+    checkpoint = open_checkpoint("path/to/math-shepherd", form="math-shepherd")
+    base = load_base(checkpoint, dtype="bfloat16")
+
+| form | what it is | score of a step |
+|---|---|---|
+| classification | own: token classification with two labels, erprm.json | softmax of the two rows at the tag |
+| causal-lm | own or the paper's: a causal language model | softmax of " +" against " -" at the tag |
+| math-shepherd | Mistral causal language model, "ки" | softmax of "+" against "-" at "ки" |
+| rlhflow | causal language model, chat turns | softmax of "+" against "-" where the answer is predicted |
+| trl | token classification without erprm.json | softmax of class 1 at the separator |
+| qwen2.5-math-prm | Linear, ReLU, Linear to two classes | softmax of class 1 at "<extra_0>" |
+| skywork-o1 | Linear to one value (`v_head`) | sigmoid at the line end |
+
+No vocabulary logits: of an output head only the two label rows are read from disk.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Qwen2Config,
+)
+from transformers.utils import logging
+
+from erprm.errors import InputError
+from erprm.prm.conventions import ChatTurns, Convention, LineSteps, QwenMath, SeparatedSteps, Shepherd, TaggedSteps
+from erprm.prm.spec import FILE_NAME, PRMSpec
+from erprm.prm.tokens import StepTokens
+from erprm.prm.weights import WeightFiles
+
+FORMS = ("classification", "causal-lm", "math-shepherd", "rlhflow", "trl", "qwen2.5-math-prm", "skywork-o1")
+DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class LinearHead(nn.Module):
+    """z = h direction + offset; the difference of two rows of an output head, or a head with one row."""
+
+    def __init__(self, direction: Tensor, offset: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("direction", direction.float())
+        self.offset = offset
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Scores [M] float32 in [0, 1] of hidden states [M, D] of any dtype."""
+        result: Tensor = torch.sigmoid(hidden.float() @ self.direction + self.offset)
+        return result
+
+
+class HiddenLayerHead(nn.Module):
+    """Qwen2.5-Math-PRM's head: Linear [D, D], ReLU, Linear [2, D]; softmax, class 1."""
+
+    def __init__(self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> None:
+        super().__init__()
+        for name, (weight, bias) in (("first", first), ("second", second)):
+            self.register_buffer(f"{name}_weight", weight.float())
+            self.register_buffer(f"{name}_bias", bias.float())
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Scores [M] float32 in [0, 1] of hidden states [M, D] of any dtype."""
+        inner = torch.relu(nn.functional.linear(hidden.float(), self.first_weight, self.first_bias))
+        return nn.functional.linear(inner, self.second_weight, self.second_bias).softmax(-1)[:, 1]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A PRM but for its transformer, which `load_base` reads.
+
+    Attributes:
+        folder: where it lies on disk.
+        form: one of `FORMS`.
+        config: of the transformer.
+        head: hidden states [M, D] to scores [M].
+        convention: rows to ids.
+        tokens: tag and label ids of an own form; None for the others.
+        causal_ids: ids of tag, " +" and " -" where the folder is a causal language model that is read at a tag.
+    """
+
+    folder: Path
+    form: str
+    config: PreTrainedConfig
+    head: LinearHead | HiddenLayerHead
+    convention: Convention
+    tokenizer: PreTrainedTokenizerBase
+    tokens: StepTokens | None = None
+    causal_ids: tuple[int, int, int] | None = None
+
+
+def open_checkpoint(path: str | Path, form: str = "auto", *, separator: str = "\n", spec: PRMSpec | None = None,
+                    ) -> Checkpoint:
+    """Read what there is besides the transformer, of a PRM of any form.
+
+    Args:
+        path: a folder, or a name on the hub.
+        form: one of `FORMS`; "auto" tells it from the files, and is an error where they don't say.
+        separator: what the "trl" form was trained with between steps.
+        spec: tags of a causal language model without erprm.json; the defaults of `StepTags` when None.
+
+    Raises:
+        InputError: for a missing folder, an unknown or undecidable form, tokens that aren't single, missing weights.
+    """
+    folder = find_folder(path)
+    settings = read_settings(folder)
+    if form == "auto":
+        form = detect_form(folder, settings, str(path))
+    elif form not in FORMS:
+        raise InputError(f"form: expected auto or one of {', '.join(FORMS)}, found {form!r}")
+    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    weights = WeightFiles(folder)
+    config = _config(folder, settings)
+    if form in ("classification", "causal-lm"):
+        return _own(folder, form, config, tokenizer, weights, spec)
+    if form == "math-shepherd":
+        shepherd = Shepherd(tokenizer)
+        head = _label_head(weights, *shepherd.label_ids)
+        return Checkpoint(folder, form, config, head, shepherd, tokenizer,
+                          causal_ids=(shepherd.tag_id, *shepherd.label_ids))
+    if form == "rlhflow":
+        turns = ChatTurns(tokenizer)
+        return Checkpoint(folder, form, config, _label_head(weights, *turns.label_ids), turns, tokenizer)
+    if form == "trl":
+        return Checkpoint(folder, form, config, _two_rows(weights), SeparatedSteps(tokenizer, separator), tokenizer)
+    if form == "qwen2.5-math-prm":
+        hidden = HiddenLayerHead((weights["score.0.weight"], weights["score.0.bias"]),
+                                 (weights["score.2.weight"], weights["score.2.bias"]))
+        return Checkpoint(folder, form, config, hidden, QwenMath(tokenizer), tokenizer)
+    value = LinearHead(weights["v_head.summary.weight"][0], float(weights["v_head.summary.bias"][0]))
+    return Checkpoint(folder, form, config, value, LineSteps(tokenizer), tokenizer)
+
+
+def load_base(checkpoint: Checkpoint, dtype: str = "auto", **options: Any) -> PreTrainedModel:
+    """The transformer without an output head, in evaluation mode.
+
+    Args:
+        dtype: "auto" (as on disk), "float32", "bfloat16" or "float16".
+        options: for `from_pretrained`.
+
+    Raises:
+        InputError: for another dtype, or when the files lack a weight.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"dtype: expected one of {', '.join(DTYPES)}, found {dtype!r}")
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # the keys of the head are unexpected by design
+    logging.disable_progress_bar()
+    try:
+        base, info = AutoModel.from_pretrained(str(checkpoint.folder), config=checkpoint.config, dtype=DTYPES[dtype],
+                                               output_loading_info=True, trust_remote_code=False, **options)
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise InputError(f"{checkpoint.folder}: {len(missing)} weights of {type(base).__name__} are missing, "
+                         f"first {missing[0]}")
+    model: PreTrainedModel = base.eval().requires_grad_(False)
+    return model
+
+
+def find_folder(path: str | Path) -> Path:
+    """`path` itself if it is a folder, else the snapshot of the hub model with that name. Raises InputError."""
+    folder = Path(path)
+    if folder.is_dir():
+        return folder
+    if str(path).count("/") != 1 or folder.is_absolute() or str(path).startswith("."):
+        raise InputError(f"{path}: no such folder, and not a model name of the form owner/name")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(path)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise InputError(f"{path}: no such folder, and not found on the hub: {str(error).splitlines()[0]}") from error
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The model's config.json. Raises InputError."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a folder with a model")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: expected JSON, found {error.msg} in line {error.lineno}") from error
+    if not isinstance(settings, dict) or not settings.get("architectures"):
+        raise InputError(f"{path}: expected an object with 'architectures'")
+    return settings
+
+
+def detect_form(folder: Path, settings: dict[str, Any], name: str = "") -> str:
+    """Which of `FORMS` the folder holds, from erprm.json, the architecture and the published names.
+
+    Raises:
+        InputError: where nothing says which convention a causal language model was trained with.
+    """
+    architecture = str(settings["architectures"][0])
+    if architecture == "Qwen2ForProcessRewardModel":
+        return "qwen2.5-math-prm"
+    if "v_head.summary.weight" in WeightFiles(folder):
+        return "skywork-o1"
+    own = (folder / FILE_NAME).is_file()
+    if architecture.endswith("ForTokenClassification"):
+        return "classification" if own else "trl"
+    if architecture.endswith("ForCausalLM"):
+        if own:
+            return "causal-lm"
+        known = f"{name} {settings.get('_name_or_path', '')}".lower()
+        if "math-shepherd" in known:
+            return "math-shepherd"
+        if "rlhflow" in known or "-prm-deepseek-data" in known or "-prm-mistral-data" in known:
+            return "rlhflow"
+        raise InputError(f"{folder}: a causal language model without {FILE_NAME} doesn't say how its rows are written; "
+                         "expected form causal-lm, math-shepherd or rlhflow")
+    raise InputError(f"{folder}: expected a causal language model, a token classification model, Qwen2.5-Math-PRM or "
+                     f"Skywork-o1, found {architecture}")
+
+
+def label_rows(weights: WeightFiles, plus: int, minus: int) -> tuple[Tensor, Tensor]:
+    """Rows " +" and " -" of the output head, [D] each: `lm_head`, or the input embedding where that is tied.
+
+    Only these rows are read. Raises InputError for an id outside the vocabulary.
+    """
+    name = "lm_head.weight" if "lm_head.weight" in weights else "model.embed_tokens.weight"
+    rows = weights.rows(name, [plus, minus])
+    return rows[0], rows[1]
+
+
+def _config(folder: Path, settings: dict[str, Any]) -> PreTrainedConfig:
+    """The transformer's own; the code that a published model brings with it isn't run."""
+    if str(settings["architectures"][0]) in ("Qwen2ForProcessRewardModel", "Qwen2ForPrmModel"):
+        return Qwen2Config.from_dict({key: value for key, value in settings.items() if key != "auto_map"})
+    return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+
+
+def _own(folder: Path, form: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, weights: WeightFiles,
+         spec: PRMSpec | None) -> Checkpoint:
+    tags = (PRMSpec.load(folder) if (folder / FILE_NAME).is_file() else spec or PRMSpec()).tags
+    tokens = StepTokens.from_tokenizer(tokenizer, tags)
+    convention = TaggedSteps(tokenizer, tokens)
+    if form == "classification":
+        return Checkpoint(folder, form, config, _two_rows(weights), convention, tokenizer, tokens)
+    head = _label_head(weights, tokens.plus_id, tokens.minus_id)
+    return Checkpoint(folder, form, config, head, convention, tokenizer, tokens,
+                      (tokens.tag_id, tokens.plus_id, tokens.minus_id))
+
+
+def _label_head(weights: WeightFiles, plus: int, minus: int) -> LinearHead:
+    positive, negative = label_rows(weights, plus, minus)
+    return LinearHead(positive.float() - negative.float())
+
+
+def _two_rows(weights: WeightFiles) -> LinearHead:
+    """The head of a token classification model, class 1 against class 0."""
+    rows = weights["score.weight"].float()
+    if rows.shape[0] != 2:
+        raise InputError(f"{weights.folder}: expected a head of 2 classes, found {rows.shape[0]}")
+    bias = weights["score.bias"].float() if "score.bias" in weights else torch.zeros(2)
+    return LinearHead(rows[1] - rows[0], float(bias[1] - bias[0]))

@@ -1,0 +1,273 @@
+"""`PRMScorer`: solutions in, step scores out.
+
+    scorer = PRMScorer("runs/prm")
+    scores = scorer.score([("2+3*4?", ["3*4=12", "2+12=14"])])        # [array([0.81, 0.93], dtype=float32)]
+    scores = scorer.score(read_rows("solutions.parquet"))             # or StepRows
+    print(scorer.report)
+
+Every checkpoint of `erprm.prm.checkpoints` is read. A step's score is the softmax of its two label rows at its tag,
+from the hidden state there: no vocabulary logits are ever computed. Rows are bucketed by length, or laid out as prefix
+trees where the candidates of a problem share enough (`erprm.prm.score_batches`); the last transformer block runs only
+at the tags where its form allows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from erprm.errors import InputError
+from erprm.prm import attention, last_block
+from erprm.prm.checkpoints import Checkpoint, load_base, open_checkpoint
+from erprm.prm.score_batches import Cost, Plan, ScoreBatch, plan_batches
+from erprm.prm.spec import PRMSpec
+from erprm.prm.tokens import EncodedRow
+from erprm.rows import StepRow
+
+Scores = npt.NDArray[np.float32]
+Row = StepRow | tuple[str, Sequence[str]]
+
+ENGINES = ("transformers", "vllm")
+TOO_LONG = ("error", "cut")
+WINDOW_ROWS = 16384  # rows that are planned together when a stream is scored
+_BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
+_VLLM_ROWS = 1024  # rows handed to vLLM at a time
+
+
+@dataclass
+class ScoreReport:
+    """What has been scored: rows, steps, the tokens of the rows, the tokens that were computed, rows that were cut."""
+
+    rows: int = 0
+    steps: int = 0
+    tokens: int = 0
+    computed: int = 0
+    cut: int = 0
+
+    def __str__(self) -> str:
+        share = f", {self.tokens:,} tokens, of which {self.computed:,} were computed" if self.tokens else ""
+        cut = f"; {self.cut:,} rows were too long and are scored up to the last step that fits" if self.cut else ""
+        return f"{self.rows:,} rows, {self.steps:,} steps{share}{cut}"
+
+
+class PRMScorer:
+    """Step scores from a PRM of any form.
+
+    Args:
+        path: a folder, or a model's name on the hub.
+        engine: "transformers", or "vllm" for causal language models that are read at a tag (see `erprm export`).
+        form: of the checkpoint; "auto" tells it from the files.
+        device: "cpu", "cuda", "cuda:1", ...; CUDA where there is one when None.
+        dtype: "auto" (as on disk), "float32", "bfloat16", "float16".
+        batch_tokens: most tokens of one forward, padding included.
+        max_length: most tokens of a row; what the model's positions allow when None.
+        too_long: a longer row is an "error", or "cut" behind the last step that fits, and counted in the report.
+        share: compute shared prefixes once (True), never (False), or where it costs less (None).
+        separator: between steps, for the "trl" form.
+        spec: tags of a causal language model that has no erprm.json.
+        vllm_options: for `vllm.LLM`, with the engine "vllm".
+
+    Raises:
+        InputError: for anything that the checkpoint or the arguments lack.
+    """
+
+    def __init__(self, path: str | Path, engine: str = "transformers", *, form: str = "auto", device: str | None = None,
+                 dtype: str = "auto", batch_tokens: int | None = None, max_length: int | None = None,
+                 too_long: str = "error", share: bool | None = None, separator: str = "\n",
+                 spec: PRMSpec | None = None, vllm_options: Mapping[str, Any] | None = None) -> None:
+        if engine not in ENGINES:
+            raise InputError(f"engine: expected one of {', '.join(ENGINES)}, found {engine!r}")
+        if too_long not in TOO_LONG:
+            raise InputError(f"too_long: expected one of {', '.join(TOO_LONG)}, found {too_long!r}")
+        if batch_tokens is not None and batch_tokens < 1:
+            raise InputError(f"batch_tokens: expected a positive number, found {batch_tokens}")
+        self.checkpoint = open_checkpoint(path, form, separator=separator, spec=spec)
+        limit = getattr(self.checkpoint.config, "max_position_embeddings", None)
+        if max_length is not None and limit is not None and max_length > limit:
+            raise InputError(f"max_length: expected at most the model's {limit} positions, found {max_length}")
+        self.max_length = max_length or limit
+        self.too_long = too_long
+        self.report = ScoreReport()
+        self._forward: TreeForward | VLLMForward = (
+            TreeForward(self.checkpoint, load_base(self.checkpoint, dtype), device, batch_tokens, share)
+            if engine == "transformers" else VLLMForward(self.checkpoint, {"dtype": dtype, **(vllm_options or {})}))
+
+    def score(self, rows: Iterable[Row], advance: Callable[[int], object] | None = None) -> list[Scores]:
+        """Step scores of every row, in the order given: arrays [L] float32, P(+) at each step.
+
+        Args:
+            rows: `StepRow`s or pairs (prompt, steps).
+            advance: called with the number of rows finished, as it goes.
+
+        Returns:
+            One array per row; shorter than its steps only where the row was cut (`too_long="cut"`).
+
+        Raises:
+            InputError: naming the row, when it is too long, has no step, holds a tag in its text, or scores as NaN.
+        """
+        return list(self.stream(rows, advance))
+
+    def stream(self, rows: Iterable[Row], advance: Callable[[int], object] | None = None,
+               window: int = WINDOW_ROWS) -> Iterator[Scores]:
+        """The same for any number of rows in constant memory: `window` rows are read and scored at a time."""
+        source = iter(rows)
+        done = 0
+        while batch := list(islice(source, window)):
+            yield from self._score_window(batch, done, advance)
+            done += len(batch)
+
+    def close(self) -> None:
+        """Give the model's memory back, where an engine holds it outside of this object."""
+        if isinstance(self._forward, VLLMForward):
+            self._forward.close()
+
+    def _score_window(self, rows: list[Row], first: int, advance: Callable[[int], object] | None) -> list[Scores]:
+        encoded = self._encode(rows, first)
+        counts = [len(row.tag_positions) for row in encoded]
+        offsets = np.concatenate([[0], np.cumsum(counts)])
+        flat, computed = self._forward(encoded, advance)
+        bad = np.flatnonzero(~np.isfinite(flat))
+        if len(bad):
+            row = int(np.searchsorted(offsets, bad[0], side="right")) - 1
+            raise InputError(f"{_name(rows[row], first + row)}: step {bad[0] - offsets[row] + 1}: expected a score in "
+                             f"[0, 1], found {flat[bad[0]]}; the model's weights or its dtype overflow")
+        self.report = replace(self.report, rows=self.report.rows + len(rows), steps=self.report.steps + len(flat),
+                              tokens=self.report.tokens + sum(len(row.ids) for row in encoded),
+                              computed=self.report.computed + computed)
+        return [flat[begin:end] for begin, end in pairwise(offsets)]
+
+    def _encode(self, rows: list[Row], first: int) -> list[EncodedRow]:
+        texts = [(row.prompt, row.steps) if isinstance(row, StepRow) else row for row in rows]
+        convention = self.checkpoint.convention
+        for number, (_, steps) in enumerate(texts):
+            if not steps:
+                raise InputError(f"{_name(rows[number], first + number)}: expected at least one step, found none")
+        try:
+            encoded = convention.encode(texts)
+        except InputError:
+            for number, text in enumerate(texts):  # which one it was
+                try:
+                    convention.encode([text])
+                except InputError as error:
+                    raise InputError(f"{_name(rows[number], first + number)}: {error}") from error
+            raise
+        return [self._fit(row, rows[number], first + number) for number, row in enumerate(encoded)]
+
+    def _fit(self, row: EncodedRow, source: Row, number: int) -> EncodedRow:
+        if self.max_length is None or len(row.ids) <= self.max_length:
+            return row
+        kept = row.tag_positions[row.tag_positions < self.max_length]
+        if self.too_long == "error" or not len(kept):
+            raise InputError(f"{_name(source, number)}: expected at most {self.max_length} tokens, found {len(row.ids)}"
+                             + ("" if len(kept) else "; not even its first step fits"))
+        self.report.cut += 1
+        return EncodedRow(row.ids[: kept[-1] + 1], kept)
+
+
+class TreeForward:
+    """Encoded rows to scores with transformers: plans the batches and runs them."""
+
+    def __init__(self, checkpoint: Checkpoint, base: PreTrainedModel, device: str | None, batch_tokens: int | None,
+                 share: bool | None) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.base, self.head = base.to(self.device), checkpoint.head.to(self.device)
+        self.batch_tokens = batch_tokens or _BATCH_TOKENS.get(self.device.type, 8192)
+        # Trees need layers that look at other positions through masked attention alone, which is known of these.
+        self.at_tags = last_block.install(self.base)
+        if share and not self.at_tags:
+            raise InputError(f"share: expected a Llama, Mistral or Qwen2 model, found {type(self.base).__name__}")
+        self.share = share if self.at_tags else False
+        self.pad_id = checkpoint.tokenizer.pad_token_id or 0
+        self.cost = forward_cost(base)
+
+    @torch.inference_mode()
+    def __call__(self, rows: list[EncodedRow], advance: Callable[[int], object] | None) -> tuple[Scores, int]:
+        """Scores of all steps, flat, float32, and how many tokens were computed."""
+        plan = self.plan(rows)
+        scores = np.full(sum(len(row.tag_positions) for row in rows), np.nan, np.float32)
+        pending: list[tuple[ScoreBatch, Tensor]] = []
+        for batch in plan.batches():
+            pending.append((batch, self._run(batch)))
+            if self.device.type == "cpu" or len(pending) > 1:  # on a GPU the next batch is built while one runs
+                _collect(scores, *pending.pop(0))
+            if advance is not None:
+                advance(batch.rows)
+        for batch, values in pending:
+            _collect(scores, batch, values)
+        return scores, plan.tokens
+
+    def plan(self, rows: list[EncodedRow]) -> Plan:
+        """The cheapest batches for these rows."""
+        share = self.share
+        window = attention.sliding_window(self.base)
+        if window is not None and max((len(row.ids) for row in rows), default=0) > window:
+            share = False  # the tree's mask doesn't know of the window
+        return plan_batches(rows, self.cost, batch_tokens=self.batch_tokens, share=share, pad_id=self.pad_id)
+
+    def _run(self, batch: ScoreBatch) -> Tensor:
+        """Scores at the batch's tags, [U] float32 on the device."""
+        ids, positions, tags = (torch.from_numpy(array).to(self.device, non_blocking=True)
+                                for array in (batch.ids, batch.positions, batch.tags))
+        extra = {"tag_positions": tags} if self.at_tags else {}
+        mask = None if batch.ends is None else attention.dense_mask(torch.from_numpy(batch.ends).to(self.device))
+        hidden = self.base(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False,
+                           **extra).last_hidden_state.flatten(0, 1)
+        scores: Tensor = self.head(hidden if self.at_tags else hidden.index_select(0, tags))
+        return scores
+
+
+class VLLMForward:
+    """Encoded rows to scores with vLLM."""
+
+    def __init__(self, checkpoint: Checkpoint, options: dict[str, Any]) -> None:
+        if checkpoint.causal_ids is None:
+            raise InputError(f"engine: vllm scores causal language models that are read at a tag, found the form "
+                             f"{checkpoint.form} at {checkpoint.folder}; write that form with: "
+                             f"erprm export --to causal-lm")
+        from erprm.prm.vllm_scorer import VLLMScorer
+
+        tag, *pair = checkpoint.causal_ids
+        plus, minus = checkpoint.tokenizer.convert_ids_to_tokens(pair)
+        self._engine = VLLMScorer(str(checkpoint.folder), tag_id=tag, labels=(plus, minus), **options)
+
+    def __call__(self, rows: list[EncodedRow], advance: Callable[[int], object] | None) -> tuple[Scores, int]:
+        """Scores of all steps, flat, float32, and how many tokens were computed."""
+        parts: list[Scores] = []
+        for start in range(0, len(rows), _VLLM_ROWS):
+            batch = rows[start: start + _VLLM_ROWS]
+            parts += self._engine.score([row.ids for row in batch])
+            if advance is not None:
+                advance(len(batch))
+        return np.concatenate(parts), sum(len(row.ids) for row in rows)
+
+    def close(self) -> None:
+        """See `VLLMScorer.close`."""
+        self._engine.close()
+
+
+def forward_cost(base: PreTrainedModel) -> Cost:
+    """FLOPs of the transformer per token, and per token and visited key."""
+    config = base.config
+    embedding = base.get_input_embeddings().weight.numel()
+    parameters = sum(weight.numel() for weight in base.parameters()) - embedding
+    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return Cost(2.0 * parameters, 4.0 * config.num_attention_heads * head_size * config.num_hidden_layers)
+
+
+def _collect(scores: Scores, batch: ScoreBatch, values: Tensor) -> None:
+    scores[batch.steps] = values.cpu().numpy()[batch.tag_of_step]
+
+
+def _name(row: Row, index: int) -> str:
+    if isinstance(row, StepRow) and row.solution_id:
+        return f"row {index + 1} ({row.solution_id})"
+    return f"row {index + 1}"
