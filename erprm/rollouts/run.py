@@ -155,6 +155,7 @@ class Run:
             completer.run()
             rule = self._options.adaptive
             if rule is None or completer.out_of_budget or not self._raise_wants(rule):
+                bar.note = self._note()
                 return completer
             bar.resize(completer.completions + self.total())
 
