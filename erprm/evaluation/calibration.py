@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from erprm.errors import InputError
+from erprm.prm.metrics import soft_auc
 from erprm.values import Array
 
 
@@ -75,19 +76,9 @@ def calibrate(scores: npt.ArrayLike, truth: npt.ArrayLike, *, name: str = "", bi
 
 
 def area_under_curve(scores: npt.ArrayLike, truth: npt.ArrayLike) -> float | None:
-    """The chance that a success's step scores above a failure's, ties one half; None without both.
-
-    Args:
-        scores: [M].
-        truth: [M], in [0, 1]; a fraction is that share of a success and the rest of a failure.
-    """
-    s, v = np.asarray(scores, np.float64), np.asarray(truth, np.float64)
-    if v.sum() <= 0 or (1 - v).sum() <= 0:
-        return None
-    _, rank = np.unique(s, return_inverse=True)
-    good, bad = np.bincount(rank, v), np.bincount(rank, 1 - v)
-    below = np.cumsum(bad) - bad
-    return float(np.dot(good, below + 0.5 * bad) / (good.sum() * bad.sum()))
+    """The chance that a success's step scores above a failure's, ties one half; None without both."""
+    area = soft_auc(np.asarray(scores, np.float64), np.asarray(truth, np.float64))
+    return None if np.isnan(area) else area
 
 
 def _unit(values: npt.ArrayLike, name: str) -> Array:

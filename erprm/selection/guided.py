@@ -4,8 +4,8 @@
 
 The optimum of the entropy-regularised objective adds eta V to the reference log-probabilities (Q#, arXiv 2502.20548,
 writes 1/eta as eta). Here the candidates are whole steps drawn from pi0, so that one of `expand` candidates is drawn
-with probability proportional to exp(eta V); as their number grows this becomes a draw from pi* itself. eta = 0 is the plain
-policy, a large eta the best-scored candidate.
+with probability proportional to exp(eta V); as their number grows this becomes a draw from pi* itself. eta = 0 is the
+plain policy, a large eta the best-scored candidate.
 """
 
 from __future__ import annotations

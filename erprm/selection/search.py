@@ -91,8 +91,10 @@ def extend(engine: Engine, score: Scorer, branches: Sequence[Branch], settings: 
     """
     gap = separator(settings.splitter)
     prefixes = [prefix_text(b.path.steps, len(b.path.steps), settings.splitter) for b in branches]
-    requests = [Request(b.question, prefix, settings.expand, prefix_seed(settings.seed, str(b.tree), b.question, prefix))
-                for b, prefix in zip(branches, prefixes, strict=True)]
+    seeds = [prefix_seed(settings.seed, str(b.tree), b.question, prefix)
+             for b, prefix in zip(branches, prefixes, strict=True)]
+    requests = [Request(b.question, prefix, settings.expand, seed)
+                for b, prefix, seed in zip(branches, prefixes, seeds, strict=True)]
     written = engine.sample(requests, replace(settings.sampling, stop=(*settings.sampling.stop, gap)))
     extended = [[_append(branch.path, completion, gap, settings) for completion in completions]
                 for branch, completions in zip(branches, written, strict=True)]

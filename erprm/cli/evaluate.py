@@ -1,0 +1,174 @@
+"""Best-of-N curves, calibration, ProcessBench and PRMBench: what a process reward model is worth.
+
+    erprm evaluate --scored er_eta_2=scored-er.parquet soft=scored-soft.parquet --out runs/evaluation
+    erprm evaluate --processbench gsm8k.jsonl --prm runs/prm --out runs/evaluation
+    erprm evaluate --prmbench prmbench.jsonl --prm runs/prm --threshold 0.5 --out runs/evaluation
+
+--scored takes pools of graded solutions as `erprm score` writes them, one file per reward model, all of the same
+solutions, N to a problem. Accuracy against N is exact over all N-subsets of a pool; majority and weighted majority,
+pass@N as the ceiling, 95 % intervals over problems and paired tests between the models stand beside it. A curve that
+falls with N shows a reward model that is being over-optimised. Where the rows carry counts (k of n completions),
+calibration is added.
+
+Written: evaluation.json with every number, report.html, best_of_n.png, calibration.png.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erprm.cli.config import option
+from erprm.errors import InputError
+from erprm.rows import StepRow, read_rows
+from erprm.selection.aggregate import AGGREGATIONS
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of `erprm evaluate`."""
+
+    out: str = option(help="folder for the results")
+    scored: tuple[str, ...] = option((), help="scored solutions, NAME=FILE or FILE, one per reward model")
+    aggregate: str = option("min", help="step scores into one number per solution", choices=AGGREGATIONS)
+    ns: tuple[int, ...] = option((), help="pool sizes N; by default 1, 2, 4, ... up to the whole pool")
+    size: int | None = option(None, help="use the first so many candidates of each problem")
+    weigh_by: str | None = option(None, help="the model whose scores weigh votes; the first by default")
+    processbench: str | None = option(None, help="ProcessBench file; needs --prm")
+    prmbench: str | None = option(None, help="PRMBench file; needs --prm")
+    prm: str | None = option(None, help="process reward model that scores the benchmark files")
+    threshold: float | None = option(None, help="scores below it mean a wrong step; by default 0.5, and ProcessBench "
+                                                "is given at its own best threshold as well")
+    export: str | None = option(None, help="also write the pool in search-and-learn's format to this .jsonl file")
+    seed: int = option(0, help="of vote subsets and bootstrap")
+
+
+def run(config: Config) -> int | None:
+    """Evaluate what was given; write and print the results."""
+    from erprm.tables import written_beside
+
+    if not (config.scored or config.processbench or config.prmbench):
+        raise InputError("evaluate: give --scored, --processbench or --prmbench")
+    if (config.processbench or config.prmbench) and not config.prm:
+        raise InputError("evaluate: --processbench and --prmbench need --prm, the model that scores them")
+    if config.export and not config.scored:
+        raise InputError("evaluate: --export needs --scored")
+    out = Path(config.out)
+    results: dict[str, Any] = {}
+    if config.scored:
+        results |= _pools(config, out)
+    if config.processbench or config.prmbench:
+        results |= _benchmarks(config)
+    with written_beside(out / "evaluation.json") as beside:
+        beside.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"results: {out / 'evaluation.json'}")
+    return None
+
+
+def _pools(config: Config, out: Path) -> dict[str, Any]:
+    from erprm.evaluation.curves import accuracy_curves, compare
+    from erprm.evaluation.pools import group_by_problem, pool_of
+    from erprm.evaluation.report import write_report
+
+    groups = group_by_problem(_named(config.scored), config.size)
+    pool = pool_of(groups, config.aggregate)
+    size = pool.correct.shape[1]
+    ns = sorted(set(config.ns)) or sorted({*(2**i for i in range(size.bit_length())), size})
+    curves = accuracy_curves(pool, sorted({1, *ns}), weigh_by=config.weigh_by or next(iter(pool.scores)),
+                             seed=config.seed)
+    names = list(pool.scores)
+    pairs = [*combinations(names, 2), *((name, "majority") for name in names), *((name, "pass@1") for name in names)]
+    paired = compare(curves, pairs, curves.ns[-1])
+    calibration = _calibration(groups)
+    results: dict[str, Any] = {"problems": len(pool.correct), "aggregate": config.aggregate, "seed": config.seed,
+                               "policy": {"pass@1": float(pool.correct.mean())}, "best_of_n": curves.table()}
+    report = write_report(results, out, calibration=calibration, paired=paired, title="Choosing by process rewards")
+    _print_table(results["best_of_n"])
+    if config.export:
+        _export(config, groups, curves.ns)
+    print(f"report: {report}")
+    return results | {"paired": [asdict(part) for part in paired], "calibration": [c.to_dict() for c in calibration]}
+
+
+def _named(arguments: Sequence[str]) -> dict[str, list[StepRow]]:
+    files: dict[str, list[StepRow]] = {}
+    for argument in arguments:
+        name, equals, path = argument.partition("=")
+        name, path = (name, path) if equals else (Path(argument).stem, argument)
+        if name in files:
+            raise InputError(f"scored: expected different names, found {name!r} twice; write NAME=FILE")
+        files[name] = list(read_rows(path))
+    return files
+
+
+def _calibration(groups: Any) -> list[Any]:
+    """Against k/n, over the steps that have counts."""
+    from erprm.evaluation.calibration import calibrate
+    from erprm.values import row_targets
+
+    rows = [row for candidates in groups.rows for row in candidates]
+    if not all(row.trials is not None for row in rows):
+        return []
+    truth = np.concatenate([row_targets(row, "soft") for row in rows])
+    known = np.isfinite(truth)
+    if not known.any():
+        return []
+    flat = {name: np.concatenate([part for candidates in scores for part in candidates])
+            for name, scores in groups.scores.items()}
+    return [calibrate(scores[known], truth[known], name=name) for name, scores in flat.items()]
+
+
+def _export(config: Config, groups: Any, ns: Sequence[int]) -> None:
+    from erprm.evaluation.pools import search_and_learn_rows
+    from erprm.formats import write
+
+    first = next(iter(groups.scores))
+    report = write(str(config.export), "search-and-learn",
+                   search_and_learn_rows(groups, config.weigh_by or first, config.aggregate, ns))
+    print(f"search-and-learn: {config.export} ({report.records:,} problems)")
+
+
+def _benchmarks(config: Config) -> dict[str, Any]:
+    from erprm.evaluation.prmbench import evaluate_prmbench
+    from erprm.evaluation.processbench import best_threshold, evaluate_processbench
+    from erprm.formats import read
+    from erprm.prm.scorer import PRMScorer
+
+    threshold = 0.5 if config.threshold is None else config.threshold
+    scorer = PRMScorer(str(config.prm))
+    results: dict[str, Any] = {}
+    if config.processbench:
+        reader = read(config.processbench, "processbench")
+        rows = list(reader)
+        scores = scorer.score(rows)
+        found = evaluate_processbench(rows, scores, threshold, config.seed)
+        results["processbench"] = asdict(found)
+        print(f"ProcessBench ({reader.report})\n  at threshold {found.threshold:g}: F1 {100 * found.f1:.1f} "
+              f"[{100 * found.low:.1f}, {100 * found.high:.1f}], first errors found {100 * found.wrong_accuracy:.1f}, "
+              f"right ones passed {100 * found.right_accuracy:.1f}")
+        if config.threshold is None:
+            tuned = evaluate_processbench(rows, scores, best_threshold(rows, scores), config.seed)
+            results["processbench_at_its_own_best_threshold"] = asdict(tuned)
+            print(f"  at its own best threshold {tuned.threshold:g}, an upper bound: F1 {100 * tuned.f1:.1f}")
+    if config.prmbench:
+        reader = read(config.prmbench, "prmbench")
+        rows = list(reader)
+        classes = evaluate_prmbench(rows, scorer.score(rows), threshold)
+        results["prmbench"] = {name: asdict(part) | {"score": part.score} for name, part in classes.items()}
+        print(f"PRMBench ({reader.report})")
+        for name, part in classes.items():
+            print(f"  {name:28} score {100 * part.score:5.1f}  {part.solutions:,} solutions")
+    return results
+
+
+def _print_table(table: dict[str, Any]) -> None:
+    print("accuracy, %".ljust(22) + "".join(f"N={n}".rjust(8) for n in table["n"]))
+    for name, entry in table.items():
+        if name != "n":
+            print(name.ljust(22) + "".join(f"{100 * value:.1f}".rjust(8) for value in entry["accuracy"]))

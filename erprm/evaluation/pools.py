@@ -1,0 +1,103 @@
+"""Scored solutions into pools of N candidates per problem, and out again for search-and-learn's plots.
+
+    files = {"er_eta_2": list(read_rows("scored-er.parquet")), "soft": list(read_rows("scored-soft.parquet"))}
+    groups = group_by_problem(files)
+    pool = pool_of(groups, how="min")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from erprm.errors import InputError
+from erprm.evaluation.curves import Pool
+from erprm.rows import StepRow
+from erprm.selection import aggregate, majority_choice
+from erprm.values import Array
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The candidates of each problem, in one order, and by scorer their step scores."""
+
+    rows: Sequence[Sequence[StepRow]]  # [P][N]
+    scores: Mapping[str, Sequence[Sequence[Array]]]  # [P][N][L]
+
+
+def group_by_problem(files: Mapping[str, Iterable[StepRow]], size: int | None = None) -> Groups:
+    """Bring the scored rows of several PRMs together; the files must hold the same solutions in the same order.
+
+    Args:
+        files: by scorer, rows with `extra["scores"]`, one number per step, as `erprm score` writes them.
+        size: use the first so many candidates of each problem; by default all must have equally many.
+
+    Raises:
+        InputError: for rows that differ between files, lack scores or an outcome, or pools of different sizes.
+    """
+    lists = {name: list(rows) for name, rows in files.items()}
+    first, rows = next(iter(lists.items()))
+    for name, other in lists.items():
+        if [(row.prompt, row.steps) for row in other] != [(row.prompt, row.steps) for row in rows]:
+            raise InputError(f"{name}: expected the same solutions in the same order as {first}")
+    places: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        if row.outcome is None:
+            raise InputError(f"{first}: row {index + 1}: expected a graded solution with an outcome, found none")
+        places.setdefault(row.problem_id or row.prompt, []).append(index)
+    if not places:
+        raise InputError(f"{first}: expected at least one solution, found none")
+    members = [_fit(problem, indices, size, len(next(iter(places.values())))) for problem, indices in places.items()]
+    return Groups([[rows[i] for i in indices] for indices in members],
+                  {name: [[step_scores(other[i], f"{name}: row {i + 1}") for i in indices] for indices in members]
+                   for name, other in lists.items()})
+
+
+def _fit(problem: str, indices: list[int], size: int | None, first: int) -> list[int]:
+    wanted = size or first
+    if len(indices) < wanted or (size is None and len(indices) != wanted):
+        raise InputError(f"problem {problem[:40]!r}: expected {wanted} candidates as for the first problem, found "
+                         f"{len(indices)}; --size uses the first so many of each")
+    return indices[:wanted]
+
+
+def step_scores(row: StepRow, where: str) -> Array:
+    """`extra["scores"]` of a row, [L]. Raises InputError naming `where`."""
+    scores = row.extra.get("scores")
+    if not isinstance(scores, (list, tuple)) or len(scores) != len(row.steps):
+        found = len(scores) if isinstance(scores, (list, tuple)) else scores
+        raise InputError(f"{where}: expected one score for each of {len(row.steps)} steps in extra.scores, as erprm "
+                         f"score writes them, found {found}")
+    return np.array(scores, np.float64)
+
+
+def pool_of(groups: Groups, how: str = "min") -> Pool:
+    """Answers, outcomes and one aggregated score per candidate."""
+    correct = np.array([[row.outcome for row in rows] for rows in groups.rows], np.float64)
+    reduced = {name: np.array([[float(aggregate(steps, how)) for steps in candidates] for candidates in scores])
+               for name, scores in groups.scores.items()}
+    return Pool([[row.answer for row in rows] for rows in groups.rows], correct, reduced)
+
+
+def search_and_learn_rows(groups: Groups, name: str, how: str, ns: Sequence[int]) -> Iterator[StepRow]:
+    """The rows with the fields of search-and-learn's files: step scores and `pred_{naive,weighted,maj}@n`.
+
+    There `naive` is best-of-n and predictions are taken from the first n candidates, written as \\boxed{answer}.
+    """
+    for rows, steps in zip(groups.rows, groups.scores[name], strict=True):
+        scores = np.array([float(aggregate(part, how)) for part in steps])
+        answers = [row.answer for row in rows]
+        shared: dict[str, Any] = {"pred": _boxed(answers[int(scores.argmax())])}
+        for n in ns:
+            shared[f"pred_naive@{n}"] = _boxed(answers[int(scores[:n].argmax())])
+            shared[f"pred_weighted@{n}"] = _boxed(majority_choice(answers[:n], scores[:n]))
+            shared[f"pred_maj@{n}"] = _boxed(majority_choice(answers[:n]))
+        for row, part in zip(rows, steps, strict=True):
+            yield replace(row, extra={**shared, "scores": part.tolist()})
+
+
+def _boxed(answer: object) -> str:
+    return f"\\boxed{{{'' if answer is None else answer}}}"

@@ -1,0 +1,107 @@
+"""`erprm evaluate` and `erprm guide` from files to files, with a small real policy and reward model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+from erprm.cli import main
+from erprm.prm.model import PRM
+from erprm.rows import StepRow, read_rows, write_rows
+
+
+@pytest.fixture(scope="module")
+def prm_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prm")
+    PRM.from_base(tiny.llama(), tiny.tokenizer()).save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    return folder
+
+
+def pool_file(path: Path, skill: float) -> Path:
+    rng = np.random.default_rng(0)
+    rows = []
+    for problem in range(30):
+        for candidate in range(8):
+            right = float(rng.random() < 0.3)
+            score = np.clip(0.4 + skill * right + rng.normal(0, 0.15, 2), 0, 1)
+            rows.append(StepRow(f"q{problem}", ("step one", "step two"), outcome=right, problem_id=str(problem),
+                                solution_id=f"{problem}/{candidate}", answer="1" if right else str(rng.integers(2, 5)),
+                                gold="1", successes=(round(16 * score[0]), int(right)), trials=(16, 1),
+                                extra={"scores": score.tolist()}))
+    write_rows(path, rows)
+    return path
+
+
+def test_evaluate_writes_curves_report_and_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, noise = pool_file(tmp_path / "good.parquet", 0.4), pool_file(tmp_path / "noise.jsonl", 0.0)
+    out, export = tmp_path / "out", tmp_path / "sal.jsonl"
+    assert main(["evaluate", "--scored", f"er_eta_2={good}", str(noise), "--out", str(out),
+                 "--export", str(export)]) == 0
+    results = json.loads((out / "evaluation.json").read_text())
+    table = results["best_of_n"]
+    assert table["n"] == [1, 2, 4, 8]
+    assert table["er_eta_2"]["accuracy"][-1] > table["noise"]["low"][-1] > 0
+    assert results["paired"][0]["first"] == "er_eta_2"
+    assert {part["name"] for part in results["calibration"]} == {"er_eta_2", "noise"}
+    assert sorted(path.name for path in out.iterdir()) == ["best_of_n.png", "calibration.png", "evaluation.json",
+                                                           "report.html"]
+    assert str(out / "evaluation.json") in capsys.readouterr().out
+    lines = [json.loads(line) for line in export.read_text().splitlines()]
+    assert len(lines) == 30
+    assert len(lines[0]["completions"]) == len(lines[0]["scores"]) == 8
+    naive = np.mean([line["pred_naive@8"] == "\\boxed{1}" for line in lines])
+    assert naive == pytest.approx(table["er_eta_2"]["accuracy"][-1])
+    assert "pred_weighted@4" in lines[0]
+    assert "pred_maj@8" in lines[0]
+
+
+def test_evaluate_scores_the_benchmarks_with_a_model(tmp_path: Path, prm_dir: Path,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    process = [{"id": f"g-{i}", "generator": "x", "problem": "2+3?", "steps": ["2+3=5", f"so {i}"],
+                "final_answer_correct": i % 2 == 0, "label": -1 if i % 2 == 0 else 1} for i in range(6)]
+    broken = [{"original_question": "q", "modified_question": "2+3?", "original_process": ["a", "b"], "idx": f"{i}",
+               "modified_process": ["2+3=5", f"so {i}"], "modified_steps": [2], "error_steps": [2], "reason": "r",
+               "question": "q", "classification": "circular"} for i in range(4)]
+    for name, records in (("process.jsonl", process), ("prm.jsonl", broken)):
+        (tmp_path / name).write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert main(["evaluate", "--processbench", str(tmp_path / "process.jsonl"),
+                 "--prmbench", str(tmp_path / "prm.jsonl"), "--prm", str(prm_dir), "--out", str(tmp_path / "out")]) == 0
+    results = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert results["processbench"]["wrong"] == 3
+    best = results["processbench_at_its_own_best_threshold"]
+    assert best["f1"] >= results["processbench"]["f1"]
+    assert results["prmbench"]["overall"]["solutions"] == 4
+    assert "ProcessBench (6 records" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", ["beam", "dvts", "guided"])
+def test_guide_writes_graded_scored_solutions(tmp_path: Path, model_dir: Path, prm_dir: Path, method: str) -> None:
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text("".join(json.dumps({"id": str(i), "question": f"{i}+3?", "answer": str(i + 3)}) + "\n"
+                                for i in range(3)))
+    out = tmp_path / "solutions.jsonl"
+    assert main(["guide", "--problems", str(problems), "--policy", str(model_dir), "--prm", str(prm_dir), "--method",
+                 method, "--width", "2", "--trees", "2", "--expand", "2", "--max-steps", "3", "--max-tokens", "16",
+                 "--workers", "1", "--out", str(out)]) == 0
+    rows = list(read_rows(out))
+    assert {row.problem_id for row in rows} == {"0", "1", "2"}
+    assert all(len(row.extra["scores"]) == len(row.steps) and row.outcome in (0.0, 1.0) for row in rows)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["evaluate"], "give --scored"),
+    (["evaluate", "--processbench", "x.jsonl"], "need --prm"),
+    (["evaluate", "--scored", "nothing.jsonl"], "no such file"),
+    (["evaluate", "--scored", "a=x.jsonl", "a=y.jsonl"], "no such file"),
+    (["guide", "--problems", "nothing.jsonl", "--policy", "p", "--prm", "q", "--width", "0"], "width"),
+])
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str],
+                                               words: str) -> None:
+    assert main([*arguments, "--out", str(tmp_path / "out.jsonl")]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
