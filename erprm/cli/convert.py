@@ -60,7 +60,8 @@ def run(config: Config) -> int | None:
     """Convert the file; print what was dropped and where the result is."""
     options = Options(tag=config.tag, input_field=config.input_field, value_field=config.value_field,
                       neutral=config.neutral, trials=config.trials, splitter=config.splitter,
-                      number_steps=config.number_steps, threshold=config.threshold, target=config.target, eta=config.eta)
+                      number_steps=config.number_steps, threshold=config.threshold, target=config.target,
+                      eta=config.eta)
     reader = read(config.input, config.from_, strict=config.strict, options=options)
     with progress("converting", total=count_records(config.input), unit="records") as bar:
         written = write(config.output, config.to, _watched(reader, bar), strict=config.strict, options=options)

@@ -12,7 +12,7 @@ from erprm.formats.base import Format, Options, RecordError, Report, label, obje
 from erprm.rows import StepRow
 
 _GAP = "\n\n"
-_USED = ("question", "final_answer", "reasoning_steps", "question_id")
+_USED = ("question", "final_answer", "reasoning_steps")  # question_id is not unique in the published files
 
 
 def _row(record: Mapping[str, Any], path: Sequence[tuple[str, float]], root: float | None, options: Options) -> StepRow:
@@ -27,7 +27,7 @@ def _row(record: Mapping[str, Any], path: Sequence[tuple[str, float]], root: flo
         prompt=text(record, "question"), steps=tuple(step for step, _ in path),
         labels=tuple(values) if counts is None else None, successes=counts,
         trials=None if counts is None or options.trials is None else (options.trials,) * len(path), finished=False,
-        problem_id=str(record.get("question_id") or ""), gold=None if answer is None else str(answer),
+        gold=None if answer is None else str(answer),
         extra={} if root is None else {"root_value": root})
     return with_extra(row, record, _USED)
 
@@ -101,8 +101,7 @@ def _breaks(prefix: str, position: int) -> bool:
 
 def _head(row: StepRow) -> dict[str, Any]:
     record = {name: value for name, value in row.extra.items() if name != "root_value"}
-    record |= {"question": row.prompt, "final_answer": row.gold}
-    return record | ({"question_id": row.problem_id} if row.problem_id else {})
+    return record | {"question": row.prompt, "final_answer": row.gold}
 
 
 def _values(row: StepRow, options: Options) -> list[float]:
@@ -132,9 +131,10 @@ def _encode_tree(rows: Sequence[StepRow], options: Options) -> Mapping[str, Any]
     for row in rows:
         node = root
         for depth, (step, value) in enumerate(zip(row.steps, _values(row, options), strict=True), start=1):
-            known = next((child for child in node["children"] if child["text"] == step), None)
-            # Two samples may be equal: a leaf beside an equal leaf is a second one.
-            if known is None or (depth == len(row.steps) and not known["children"]):
+            # Two samples may be equal: only a node that rows go on from is shared, a row's last step is its own.
+            known = next((child for child in reversed(node["children"]) if child["text"] == step and child["children"]),
+                         None)
+            if depth == len(row.steps) or known is None:
                 known = {"text": step, "mc_value": value, "children": []}
                 node["children"].append(known)
             node = known

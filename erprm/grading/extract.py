@@ -35,7 +35,9 @@ def extract_answer(text: str) -> str | None:
     marked = marked_answer(text)
     if marked is not None:
         return tidy(marked) or None
-    return tidy(text) or None if is_bare_answer(text) else None
+    if _MARKS.search(text) or not is_bare_answer(text):
+        return None
+    return tidy(text) or None
 
 
 def marked_answer(text: str) -> str | None:
@@ -49,11 +51,10 @@ def marked_answer(text: str) -> str | None:
     kind = marks[-1].lastgroup or "phrase"
     answer = marks[-1].group(kind).strip()
     if kind == "phrase":
-        answer = answer.strip("* ")  # **emphasis** around the answer or around the mark
         if "\\boxed" in answer:
             return None  # a box that was begun and not closed
-        end = _SENTENCE_END.search(answer)
-        answer = answer[: end.start()].strip() if end else answer
+        end = _SENTENCE_END.search(answer)  # **emphasis** may be around the answer or around its mark
+        answer = (answer[: end.start()] if end else answer).strip("* ")
     return answer or None
 
 
