@@ -1,7 +1,7 @@
 """A process that has imported everything and forks children which run the real command line; see test_killed.py.
 
-Reads JSON lines {"argv": [...], "log": path} and answers each with the child's process id, and then, when the child has
-ended, with its exit status (negative: the signal). Importing takes seconds, forking does not: thirty kills become cheap.
+Reads JSON lines {"argv": [...], "log": path} and answers each with the child's process id, and then, when the child
+has ended, with its exit status (negative: the signal). Importing takes seconds, forking does not: kills become cheap.
 """
 
 import json
