@@ -43,12 +43,11 @@ def write_untrained(folder: Path, task: Task, seed: int, hidden: int, layers: in
 
 def demonstrations(task: Task, problems: Iterable[Problem], per_problem: int, wandering: float, seed: int,
                    ) -> Iterable[StepRow]:
-    """`per_problem` demonstrations of each problem, of which the share `wandering` takes random steps."""
+    """`per_problem` demonstrations of each problem; `wandering` is the probability of a random step."""
     rng = random.Random(seed)
     for problem in problems:
         for number in range(per_problem):
-            wander = rng.random() < wandering
-            steps = task.demonstrate(problem.metadata, rng, wander)
+            steps = task.demonstrate(problem.metadata, rng, wandering)
             if steps is not None:
                 yield StepRow(prompt=problem.question, steps=tuple(steps), problem_id=problem.id,
                               solution_id=f"{problem.id}/{number}", answer=steps[-1].removeprefix(ANSWER))

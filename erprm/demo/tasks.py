@@ -1,7 +1,8 @@
 """The demo's tasks: problems and verifiers from reasoning-gym, and demonstrations that teach a policy their steps.
 
-A demonstration either solves its problem or wanders: every step is valid but chosen at random. A policy taught on both
-searches without knowing the way, so that the value of a prefix is truly graded: what process rewards are for.
+Every step of a demonstration is valid. With the probability `wandering` it is chosen at random, else it leads towards a
+solution where one can still be reached. A policy taught on these searches and often loses its way, so that the value of
+a prefix is truly graded: what process rewards are for.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Task:
         options: the generator's options.
         question: the short form of the question, from an entry's metadata, that the policy is given.
         key: what makes two problems the same, from an entry's metadata.
-        demonstrate: (metadata, random source, wander) -> the steps of one demonstration, the answer last; None when the
-            problem has no solution in the steps that the policy knows.
+        demonstrate: (metadata, random source, wandering) -> the steps of one demonstration, the answer last; None when
+            the problem has no solution in the steps that the policy knows.
         words: the tokenizer's words besides the numbers 0 to 99 and single signs.
         max_tokens: an upper bound of a solution's length in tokens.
     """
@@ -40,12 +41,18 @@ class Task:
     options: Mapping[str, Any]
     question: Callable[[Mapping[str, Any]], str]
     key: Callable[[Mapping[str, Any]], object]
-    demonstrate: Callable[[Mapping[str, Any], random.Random, bool], list[str] | None]
+    demonstrate: Callable[[Mapping[str, Any], random.Random, float], list[str] | None]
     words: tuple[str, ...]
     max_tokens: int
 
-    def splits(self, sizes: Mapping[str, int], seed: int) -> dict[str, list[Problem]]:
+    def splits(self, sizes: Mapping[str, int], seed: int, advance: Callable[[int], object] = lambda found: None,
+               ) -> dict[str, list[Problem]]:
         """Disjoint lists of solvable problems, of the sizes asked for, from one stream of the generator.
+
+        Args:
+            sizes: problems per list.
+            seed: of the generator; different seeds share no problem ids.
+            advance: called with the number of problems found, as they are.
 
         Raises:
             InputError: when the generator has too few different problems.
@@ -65,11 +72,12 @@ class Task:
             if key in seen:
                 continue
             seen.add(key)
-            if self.demonstrate(metadata, random.Random(0), False) is None:
+            if self.demonstrate(metadata, random.Random(0), 0.0) is None:
                 continue
             found.append(Problem(id=f"{self.name}-{seed}-{index}", question=self.question(metadata),
                                  answer=str(entry["answer"] or ""), grader=f"reasoning-gym:{self.name}",
                                  metadata=metadata))
+            advance(1)
         if len(found) < wanted:
             raise InputError(f"{self.name}: expected {wanted} different problems, the generator gave {len(found)}")
         random.Random(seed).shuffle(found)
@@ -114,16 +122,18 @@ def _countdown_solvable(state: State, target: int) -> bool:
                for i, _, j, result in _countdown_moves(state))
 
 
-def _countdown_demonstration(metadata: Mapping[str, Any], rng: random.Random, wander: bool) -> list[str] | None:
+def _countdown_demonstration(metadata: Mapping[str, Any], rng: random.Random, wandering: float) -> list[str] | None:
     state, target = tuple(metadata["numbers"]), metadata["target"]
     if not _countdown_solvable(tuple(sorted(state)), target):
         return None
     expressions = [str(number) for number in state]
     steps = []
     while len(state) > 1:
-        moves = [move for move in _countdown_moves(state) if wander or _countdown_solvable(
-            tuple(sorted(_without(state, move[0], move[2], move[3]))), target)]
-        i, operator, j, result = rng.choice(moves)
+        moves = _countdown_moves(state)
+        leading = [move for move in moves
+                   if _countdown_solvable(tuple(sorted(_without(state, move[0], move[2], move[3]))), target)]
+        wander = len(state) > 2 and rng.random() < wandering  # the last step is taken wherever it is there
+        i, operator, j, result = rng.choice(moves if wander or not leading else leading)
         step = f"{state[i]}{operator}{state[j]}={result}"
         expressions = [f"({expressions[i]}{operator}{expressions[j]})",
                        *(text for k, text in enumerate(expressions) if k not in (i, j))]
@@ -135,32 +145,33 @@ def _countdown_demonstration(metadata: Mapping[str, Any], rng: random.Random, wa
 # ---- graph colouring: give each vertex in turn one of the colours, so that no edge joins equal ones ----
 
 
-def _colouring_demonstration(metadata: Mapping[str, Any], rng: random.Random, wander: bool) -> list[str] | None:
+def _colouring_demonstration(metadata: Mapping[str, Any], rng: random.Random, wandering: float) -> list[str] | None:
     puzzle = metadata["puzzle"]
     neighbours: dict[int, list[int]] = {vertex: [] for vertex in puzzle["vertices"]}
     for a, b in puzzle["edges"]:
         neighbours[a].append(b)
         neighbours[b].append(a)
-    colours = _complete_colouring(neighbours, puzzle["color_options"], {}, rng, wander)
-    if colours is None:
-        return None
+    colours: dict[int, int] = {}
+    for vertex in neighbours:
+        options = rng.sample(list(puzzle["color_options"]), len(puzzle["color_options"]))
+        leading = [colour for colour in options if _colourable(neighbours, options, {**colours, vertex: colour})]
+        if not colours and not leading:
+            return None
+        wander = rng.random() < wandering
+        colours[vertex] = options[0] if wander or not leading else leading[0]
     steps = [f"{vertex}={colour}" for vertex, colour in colours.items()]
     return [*steps, ANSWER + json.dumps({str(vertex): colour for vertex, colour in colours.items()},
                                         separators=(",", ":"))]
 
 
-def _complete_colouring(neighbours: Mapping[int, Sequence[int]], options: Sequence[int], done: dict[int, int],
-                        rng: random.Random, wander: bool) -> dict[int, int] | None:
-    """`done` extended to all vertices in order, at random; None when a proper colouring was asked for and none exists."""
-    if len(done) == len(neighbours):
-        return done
-    vertex = list(neighbours)[len(done)]
-    for colour in rng.sample(list(options), len(options)):
-        if wander or all(done.get(other) != colour for other in neighbours[vertex]):
-            found = _complete_colouring(neighbours, options, {**done, vertex: colour}, rng, wander)
-            if found is not None:
-                return found
-    return None
+def _colourable(neighbours: Mapping[int, Sequence[int]], options: Sequence[int], colours: Mapping[int, int]) -> bool:
+    """Whether the colouring so far is proper and can be completed."""
+    if any(colours.get(other) == colour for vertex, colour in colours.items() for other in neighbours[vertex]):
+        return False
+    if len(colours) == len(neighbours):
+        return True
+    vertex = list(neighbours)[len(colours)]
+    return any(_colourable(neighbours, options, {**colours, vertex: colour}) for colour in options)
 
 
 TASKS = {

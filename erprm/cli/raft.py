@@ -1,0 +1,85 @@
+"""Fine-tune a policy on its own solutions, chosen by a process reward model.
+
+    erprm raft --policy models/policy --prm runs/prm --solutions pool.parquet --out models/policy-raft
+
+The solutions (`erprm sample` writes them) are scored; the best one of each problem is learnt (RAFT), or, with
+--objective dpo, the best one is preferred to the worst. Run sample and raft in turn for more iterations. For GRPO, hand
+`erprm.policy.reward.PRMReward` to TRL's GRPOTrainer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from erprm.cli.config import option
+from erprm.engines.prompts import PromptTemplate
+from erprm.progress import progress
+from erprm.rows import read_rows, write_rows
+from erprm.steps import SPLITTERS
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of `erprm raft`."""
+
+    policy: str = option(help="the policy to improve: a folder or a hub name")
+    prm: str = option(help="the process reward model")
+    solutions: str = option(help="the policy's solutions, .jsonl or .parquet")
+    out: str = option(help="folder for the improved policy; the chosen solutions are written into it as chosen.parquet")
+    objective: str = option("raft", help="what is trained on", choices=("raft", "dpo"))
+    aggregate: str = option("min", help="step scores into one number",
+                            choices=("min", "last", "product", "mean", "max", "soft_min"))
+    minimum: float = option(0.0, help="raft: leave out problems whose best solution scores less")
+    margin: float = option(0.0, help="dpo: leave out pairs that differ by less")
+    beta: float = option(0.1, help="dpo: strength of the KL penalty")
+    prompt: str = option("plain", help="how a question is put", choices=("plain", "chat"))
+    prompt_text: str = option("{question}\n", help="the text around a question")
+    splitter: str = option("newline", help="what stands between two steps", choices=SPLITTERS)
+    max_steps: int = option(-1, help="optimiser steps; -1: as many as --epochs takes")
+    epochs: float = option(2.0, help="passes over the chosen solutions")
+    batch_size: int = option(64, help="rows per device and forward pass")
+    gradient_accumulation: int = option(1, help="forward passes per optimiser step")
+    learning_rate: float = option(2e-5, help="peak learning rate")
+    warmup_steps: int = option(10, help="steps of linear warm-up")
+    max_length: int = option(1024, help="longest row, in tokens")
+    bf16: bool = option(False, help="train in bfloat16")
+    gradient_checkpointing: bool = option(False, help="recompute activations to save memory")
+    report_to: str = option("none", help="tracker: none, tensorboard, wandb, ...")
+    seed: int = option(0, help="seed of the order of the rows")
+    dry_run: bool = option(False, help="print what would be done, and stop")
+
+
+def run(config: Config) -> None:
+    """Score, choose, fine-tune."""
+    rows = list(read_rows(config.solutions))
+    problems = len({row.problem_id for row in rows})
+    if config.dry_run:
+        print(f"raft: {len(rows):,} solutions to {problems:,} problems scored by {config.prm}, {config.objective} from "
+              f"{config.policy} into {config.out}")
+        return
+    from erprm.policy.dpo import train_dpo
+    from erprm.policy.preferences import best_solutions, preference_pairs
+    from erprm.policy.sft import options_from, train_sft
+    from erprm.prm.scorer import PRMScorer
+    from erprm.selection.aggregate import aggregate_all
+
+    template = PromptTemplate(kind=config.prompt, text=config.prompt_text)  # type: ignore[arg-type]
+    options = options_from(dataclasses.asdict(config))
+    with progress("scoring", len(rows), "solutions") as bar:
+        scores = aggregate_all(PRMScorer(config.prm).score(rows, bar.advance), config.aggregate)
+    chosen = best_solutions(rows, scores, config.minimum)
+    write_rows(Path(config.out) / "chosen.parquet", chosen)
+    if config.objective == "dpo":
+        pairs = preference_pairs(rows, scores, config.margin, config.splitter, template)
+        print(f"{len(pairs):,} pairs from {problems:,} problems")
+        ahead = train_dpo(config.policy, pairs, config.out, options, config.beta)
+        print(f"preferred side ahead in {100 * ahead:.0f} % of the last batch")
+    else:
+        right = [row.outcome for row in chosen if row.outcome is not None]
+        share = f", {100 * sum(right) / len(right):.1f} % of those graded are right" if right else ""
+        print(f"{len(chosen):,} solutions chosen from {len(rows):,}{share}")
+        report = train_sft(config.policy, chosen, config.out, options, template, config.splitter)
+        print(f"{report.rows:,} rows trained on, {report.dropped:,} dropped as too long; last loss {report.loss:.3f}")
+    print(f"policy: {Path(config.out)}")

@@ -1,0 +1,54 @@
+"""Stages of a run that can be interrupted: each is done once, timed, and skipped when the run is started again.
+
+    stages = Stages(Path("runs/demo"), {"seed": 0, "task": "countdown"})
+    stages.run("problems", lambda: write_problems(...))
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from erprm.errors import InputError
+
+
+class Stages:
+    """Keeps `stages.json` in the run's folder: the settings it was started with, and the seconds of finished stages."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Open the run in `folder`, or begin it.
+
+        Raises:
+            InputError: when the folder holds a run with other settings, naming the first that differs.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "stages.json"
+        self._console = Console(stderr=True, highlight=False)
+        self.seconds: dict[str, float] = {}
+        self._settings = dict(settings)
+        if self._path.is_file():
+            known = json.loads(self._path.read_text(encoding="utf-8"))
+            for name, value in self._settings.items():
+                if known["settings"].get(name) != value:
+                    raise InputError(f"{folder}: holds a run with {name} = {known['settings'].get(name)!r}, asked for "
+                                     f"{value!r}; give another --out, or remove the folder")
+            self.seconds = known["seconds"]
+
+    def run(self, name: str, work: Callable[[], object]) -> None:
+        """Do `work` unless the stage is finished; it must leave its result in files and bear being begun again."""
+        if name in self.seconds:
+            self._console.print(f"[dim]{name}: done before, in {self.seconds[name]:.0f} s[/dim]")
+            return
+        self._console.print(f"[bold]{name}[/bold]")
+        start = time.monotonic()
+        work()
+        self.seconds[name] = round(time.monotonic() - start, 1)
+        beside = self._path.with_suffix(".tmp")
+        beside.write_text(json.dumps({"settings": self._settings, "seconds": self.seconds}, indent=2) + "\n",
+                          encoding="utf-8")
+        beside.replace(self._path)

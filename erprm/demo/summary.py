@@ -1,0 +1,47 @@
+"""Several runs of the demo as one: curves averaged over seeds, problem by problem, with the spread between seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erprm.evaluation.figures import save_best_of_n
+
+
+def write_summary(folder: Path, runs: Sequence[Path]) -> Path:
+    """`summary.json`, a table `summary.md` and one figure per task; returns the path of the table.
+
+    Each selector's accuracy at the largest N is given as the mean over seeds, with the lowest and highest seed.
+    """
+    by_task: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+        by_task.setdefault(results["task"], []).append(results)
+    summary = {task: _spread([results["best_of_n"] for results in found]) for task, found in by_task.items()}
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    lines = []
+    for task, table in summary.items():
+        save_best_of_n(folder / f"best_of_n-{task}.png", table, f"{task}, {len(by_task[task])} seeds")
+        lines += [f"## {task}, {len(by_task[task])} seeds, N = {table['n'][-1]}", "",
+                  "| selector | mean | lowest seed | highest seed |", "|---|---|---|---|"]
+        lines += [f"| {name} | {values['accuracy'][-1]:.3f} | {values['low'][-1]:.3f} | {values['high'][-1]:.3f} |"
+                  for name, values in table.items() if name != "n"]
+        lines.append("")
+    path = folder / "summary.md"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def _spread(tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The mean over seeds, and the lowest and highest seed as `low` and `high`."""
+    spread: dict[str, Any] = {"n": tables[0]["n"]}
+    for name in tables[0]:
+        if name != "n":
+            values = np.array([table[name]["accuracy"] for table in tables])
+            spread[name] = {"accuracy": values.mean(axis=0).tolist(), "low": values.min(axis=0).tolist(),
+                            "high": values.max(axis=0).tolist()}
+    return spread
