@@ -135,11 +135,13 @@ class PRMScorer:
         counts = [len(row.tag_positions) for row in encoded]
         offsets = np.concatenate([[0], np.cumsum(counts)])
         flat, computed = self._forward(encoded, advance)
-        bad = np.flatnonzero(~np.isfinite(flat))
-        if len(bad):
-            row = int(np.searchsorted(offsets, bad[0], side="right")) - 1
-            raise InputError(f"{_name(rows[row], first + row)}: step {bad[0] - offsets[row] + 1}: expected a score in "
-                             f"[0, 1], found {flat[bad[0]]}; the model's weights or its dtype overflow")
+        for number in np.unique(np.searchsorted(offsets, np.flatnonzero(~np.isfinite(flat)), side="right") - 1):
+            alone, _ = self._forward([encoded[number]], None)  # rows computed together spoil each other: which was it
+            bad = np.flatnonzero(~np.isfinite(alone))
+            if len(bad):
+                raise InputError(f"{_name(rows[number], first + int(number))}: step {bad[0] + 1}: expected a score in "
+                                 f"[0, 1], found {alone[bad[0]]}; the model's weights or its dtype overflow")
+            flat[offsets[number]: offsets[number + 1]] = alone
         self.report = replace(self.report, rows=self.report.rows + len(rows), steps=self.report.steps + len(flat),
                               tokens=self.report.tokens + sum(len(row.ids) for row in encoded),
                               computed=self.report.computed + computed)

@@ -16,8 +16,8 @@ from transformers import (
     Qwen2Model,
 )
 
-LLAMA3_CHAT = ("{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>\n\n{{ m['content'] | trim }}<|eot|>{% endfor %}"
-               "{% if add_generation_prompt %}<|assistant|>\n\n{% endif %}")
+LLAMA3_CHAT = ("{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>\n\n{{ m['content'] | trim }}<|eot|>"
+               "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n\n{% endif %}")
 QWEN_CHAT = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
 
 

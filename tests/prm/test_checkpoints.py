@@ -80,7 +80,8 @@ def test_qwen_math_prm(tmp_path: Path) -> None:
     separator = tokenizer.encode("<extra_0>")[0]
     expected = []
     for prompt, steps in ROWS:
-        turns = [{"role": "system", "content": "Please reason step by step, and put your final answer within \\boxed{}."},
+        system = "Please reason step by step, and put your final answer within \\boxed{}."
+        turns = [{"role": "system", "content": system},
                  {"role": "user", "content": prompt},
                  {"role": "assistant", "content": "<extra_0>".join(steps) + "<extra_0>"}]
         ids = torch.tensor([tokenizer.encode(tokenizer.apply_chat_template(turns, tokenize=False))])
@@ -129,7 +130,7 @@ def test_missing_weights_are_named_not_invented(tmp_path: Path, model_dir: Path)
     weights = load_file(tmp_path / "model.safetensors")
     del weights["model.norm.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match="norm.weight"):
+    with pytest.raises(InputError, match=r"norm\.weight"):
         load_base(open_checkpoint(tmp_path, form="causal-lm"))
 
 
@@ -143,5 +144,5 @@ def test_bad_arguments(model_dir: Path, change: dict[str, str], message: str) ->
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="config.json: no such file"):
+    with pytest.raises(InputError, match=r"config\.json: no such file"):
         open_checkpoint(tmp_path)

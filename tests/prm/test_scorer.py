@@ -1,0 +1,233 @@
+"""Scores do not depend on how rows are batched, keep their order and their place in the file, and are never NaN."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from erprm.cli import main
+from erprm.errors import InputError
+from erprm.prm.model import PRM
+from erprm.prm.score_batches import Cost, plan_batches
+from erprm.prm.score_files import row_scores, score_file
+from erprm.prm.scorer import PRMScorer
+from erprm.prm.tokens import EncodedRow
+from erprm.rows import StepRow, read_rows, write_rows
+
+FIRST = ["3*4=12", "2+3=5", "nothing useful"]
+
+
+@pytest.fixture(scope="module")
+def prm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prm")
+    PRM.from_base(tiny.llama(), tiny.tokenizer()).save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    return folder
+
+
+def candidates(problems: int = 4, each: int = 9) -> list[tuple[str, list[str]]]:
+    """Solutions that share questions and steps, some of them equal, of several lengths."""
+    rng = np.random.default_rng(0)
+    return [(f"{problem}+3*{problem}? use every number once", [FIRST[rng.integers(3)]] +
+             [f"{rng.integers(3)}+{rng.integers(2)}" for _ in range(rng.integers(5))])
+            for problem in range(problems) for _ in range(each)]
+
+
+@torch.no_grad()
+def alone(prm: Path, rows: list[tuple[str, list[str]]]) -> list[np.ndarray]:
+    """The stock class on one row at a time."""
+    from transformers import AutoModelForTokenClassification
+
+    model = AutoModelForTokenClassification.from_pretrained(prm).eval()
+    scores = []
+    for row in PRMScorer(prm).checkpoint.convention.encode(rows):
+        logits = model(input_ids=torch.from_numpy(row.ids)[None]).logits[0, torch.from_numpy(row.tag_positions)]
+        scores.append(logits.softmax(-1)[:, 1].numpy())
+    return scores
+
+
+@pytest.mark.parametrize("share", [True, False, None])
+@pytest.mark.parametrize("batch_tokens", [1, 100, 4096])
+def test_batched_scores_are_those_of_one_row_at_a_time(prm: Path, share: bool | None, batch_tokens: int) -> None:
+    rows = candidates()
+    scores = PRMScorer(prm, share=share, batch_tokens=batch_tokens, device="cpu").score(rows)
+    for found, wanted in zip(scores, alone(prm, rows), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_shared_prefixes_are_computed_once(prm: Path) -> None:
+    rows = candidates(2, 16)
+    shared, separate = PRMScorer(prm, device="cpu"), PRMScorer(prm, share=False, device="cpu")
+    shared.score(rows)
+    separate.score(rows)
+    assert shared.report.tokens == separate.report.tokens
+    assert shared.report.computed < 0.6 * separate.report.computed
+
+
+def test_half_precision_stays_close(prm: Path) -> None:
+    rows = candidates()
+    exact = np.concatenate(PRMScorer(prm, device="cpu").score(rows))
+    half = np.concatenate(PRMScorer(prm, dtype="bfloat16", device="cpu").score(rows))
+    assert half.dtype == np.float32
+    assert np.abs(exact - half).max() < 0.05
+
+
+def test_no_vocabulary_matrix_is_ever_multiplied(prm: Path) -> None:
+    scorer = PRMScorer(prm, device="cpu")
+    shapes = {tuple(weight.shape) for name, weight in scorer._forward.base.named_parameters() if "embed" not in name}
+    assert not any(scorer.checkpoint.config.vocab_size in shape for shape in shapes)
+
+
+def test_a_stream_is_scored_in_windows_and_in_order(prm: Path) -> None:
+    rows, read = candidates(), []
+
+    def source():
+        for row in rows:
+            read.append(row)
+            yield row
+
+    scorer = PRMScorer(prm, device="cpu")
+    stream = scorer.stream(source(), window=5)
+    first = next(stream)
+    assert len(read) == 5
+    together = [first, *stream]
+    for found, wanted in zip(together, scorer.score(rows), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_a_long_row_is_an_error_or_cut_at_a_step(prm: Path) -> None:
+    rows = [("1?", ["2", "3"]), ("1?", ["22", "x" * 40, "4"])]
+    with pytest.raises(InputError, match=r"row 2: expected at most 30 tokens, found"):
+        PRMScorer(prm, max_length=30, device="cpu").score(rows)
+    scorer = PRMScorer(prm, max_length=30, too_long="cut", device="cpu")
+    scores = scorer.score(rows)
+    assert [len(row) for row in scores] == [2, 1]
+    assert scorer.report.cut == 1
+    np.testing.assert_allclose(scores[1], PRMScorer(prm, device="cpu").score(rows)[1][:1], atol=1e-6)
+    with pytest.raises(InputError, match="not even its first step"):
+        scorer.score([("1?", ["x" * 40])])
+
+
+def test_bad_rows_are_named(prm: Path) -> None:
+    scorer = PRMScorer(prm, device="cpu")
+    with pytest.raises(InputError, match="row 2: expected at least one step"):
+        scorer.score([("1?", ["1"]), ("1?", [])])
+    with pytest.raises(InputError, match=r"row 2 \(s7\): .*one tag"):
+        scorer.score([StepRow("1?", ("1",)), StepRow("1?", (f"a{tiny.TAG} b",), solution_id="s7")])
+
+
+def test_a_score_that_is_nan_is_an_error_naming_the_row(prm: Path) -> None:
+    scorer = PRMScorer(prm, device="cpu")
+    rows = [("1?", ["1"]), ("1?", ["2", "~"])]
+    odd = scorer.checkpoint.tokenizer("~").input_ids[0]
+    scorer._forward.base.get_input_embeddings().weight[odd] = float("nan")
+    with pytest.raises(InputError, match=r"row 2: step \d: .* found nan"):
+        scorer.score(rows)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"engine": "gguf"}, "engine: expected one of"),
+    ({"dtype": "int8"}, "dtype: expected one of"),
+    ({"too_long": "drop"}, "too_long: expected one of"),
+    ({"batch_tokens": 0}, "batch_tokens: expected a positive"),
+    ({"max_length": 9999}, "at most the model's 1024 positions"),
+    ({"engine": "vllm"}, "erprm export --to causal-lm"),
+])
+def test_bad_arguments(prm: Path, change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        PRMScorer(prm, **change)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=14), st.integers(1, 40),
+       st.sampled_from([True, False, None]))
+def test_every_step_is_scored_once_and_sees_its_own_row(texts: list[list[int]], batch_tokens: int,
+                                                        share: bool | None) -> None:
+    rows = [EncodedRow(np.array(ids), np.unique([len(ids) // 2, len(ids) - 1])) for ids in texts]
+    firsts = np.cumsum([0] + [len(row.tag_positions) for row in rows])
+    seen = []
+    plan = plan_batches(rows, Cost(100.0, 1.0), batch_tokens=batch_tokens, share=share)
+    for batch in plan.batches():
+        width = batch.ids.shape[1]
+        for step, place in zip(batch.steps, batch.tags[batch.tag_of_step], strict=True):
+            row = int(np.searchsorted(firsts, step, side="right")) - 1
+            position = rows[row].tag_positions[step - firsts[row]]
+            line, column = divmod(int(place), width)
+            keys = np.arange(column + 1)
+            if batch.ends is not None:
+                keys = keys[batch.ends[line, : column + 1] > column]
+            np.testing.assert_array_equal(batch.ids[line, keys], rows[row].ids[: position + 1])
+            np.testing.assert_array_equal(batch.positions[line, keys], np.arange(position + 1))
+            seen.append(int(step))
+    assert sorted(seen) == list(range(firsts[-1]))
+
+
+def scored(path: Path) -> list[list[float]]:
+    return [row_scores(row) for row in read_rows(path)]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_score_command_keeps_rows_and_order(prm: Path, tmp_path: Path, suffix: str,
+                                            capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [StepRow(prompt, tuple(steps), solution_id=str(number), outcome=1.0, extra={"note": "kept"})
+            for number, (prompt, steps) in enumerate(candidates())]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    out = tmp_path / f"scored{suffix}"
+    assert main(["score", "--model", str(prm), "--rows", str(tmp_path / "rows.jsonl"), "--out", str(out),
+                 "--part-rows", "10", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    found = list(read_rows(out))
+    expected = PRMScorer(prm, device="cpu").score(rows)
+    for row, before, scores in zip(found, rows, expected, strict=True):
+        np.testing.assert_allclose(row_scores(row), scores, atol=1e-5)
+        extra = {name: value for name, value in row.extra.items() if name != "scores"}
+        assert dataclasses.replace(row, extra=extra) == before
+    assert not (tmp_path / f"scored{suffix}.parts").exists()
+
+
+def test_interrupted_scoring_goes_on_where_it_stopped(prm: Path, tmp_path: Path) -> None:
+    write_rows(tmp_path / "rows.jsonl", [StepRow(prompt, tuple(steps)) for prompt, steps in candidates()])
+    scorer = PRMScorer(prm, device="cpu")
+    score_file(scorer, tmp_path / "rows.jsonl", tmp_path / "whole.jsonl", identity={"model": "a"}, part_rows=10)
+
+    class StopError(Exception):
+        pass
+
+    real, calls = scorer.score, []
+
+    def score(rows, advance=None):
+        calls.append(len(rows))
+        if len(calls) == 3:
+            raise StopError
+        return real(rows, advance)
+
+    scorer.score = score
+    out = tmp_path / "scored.jsonl"
+    with pytest.raises(StopError):
+        score_file(scorer, tmp_path / "rows.jsonl", out, identity={"model": "a"}, part_rows=10)
+    assert not out.exists()
+    with pytest.raises(InputError, match="another run: model was 'a', is 'b'"):
+        score_file(scorer, tmp_path / "rows.jsonl", out, identity={"model": "b"}, part_rows=10)
+    assert score_file(scorer, tmp_path / "rows.jsonl", out, identity={"model": "a"}, part_rows=10) == 16
+    assert out.read_text() == (tmp_path / "whole.jsonl").read_text()
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    ('{"prompt": "1?", "steps": []}', "rows.jsonl:2: steps: expected at least one step"),
+    ('{"prompt": "1?", "steps": ["a ки b"]}', "rows.jsonl: row 2: "),
+    ("{", "rows.jsonl:2: expected one JSON object"),
+])
+def test_bad_files_are_one_line_and_exit_code_2(prm: Path, tmp_path: Path, line: str, message: str,
+                                                capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "1?", "steps": ["1"]}) + "\n" + line + "\n")
+    command = ["score", "--model", str(prm), "--rows", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "o.jsonl")]
+    assert main([*command, "--part-rows", "1"]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in last
+    assert not (tmp_path / "o.jsonl").exists()
