@@ -33,8 +33,8 @@ class StepTokens:
         tags: the texts.
         tag_id, plus_id, minus_id: the single token of each.
         bos_id: the token that the tokenizer puts before a text; None where it puts none.
-        anchored: the text after a tag is tokenised behind the tag, which keeps SentencePiece tokenizers from adding
-            their word-start sign there; False where the tokenizer would merge the two.
+        anchor: ids of a word and the tag, behind which the text after a tag is tokenised; this keeps SentencePiece
+            tokenizers from adding their word-start sign there. Empty where the tokenizer would merge tag and text.
     """
 
     tags: StepTags
@@ -42,7 +42,7 @@ class StepTokens:
     plus_id: int
     minus_id: int
     bos_id: int | None
-    anchored: bool
+    anchor: tuple[int, ...]
 
     @classmethod
     def from_tokenizer(cls, tokenizer: PreTrainedTokenizerBase, tags: StepTags | None = None) -> StepTokens:
@@ -59,9 +59,11 @@ class StepTokens:
             raise InputError(f"tag, plus, minus: expected three different tokens, found ids {list(ids.values())}")
         opening = tokenizer("x").input_ids
         bos = tokenizer.bos_token_id
-        anchored = bool(tags.step_end) and _encode(tokenizer, [tags.tag + tags.step_end + "x"])[0][0] == ids["tag"]
+        alone, followed = _encode(tokenizer, [_CONTEXTS[0] + tags.tag, _CONTEXTS[0] + tags.tag + tags.step_end + "x"])
+        anchored = bool(tags.step_end) and followed[: len(alone)] == alone
         return cls(tags, ids["tag"], ids["plus"], ids["minus"],
-                   bos_id=bos if bos is not None and opening[0] == bos else None, anchored=anchored)
+                   bos_id=bos if bos is not None and opening[0] == bos else None,
+                   anchor=tuple(alone) if anchored else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def encode_rows(tokenizer: PreTrainedTokenizerBase, tokens: StepTokens, rows: It
         InputError: for a row without steps, or whose number of tags isn't its number of steps, with both numbers.
     """
     tags = tokens.tags
-    anchor = tags.tag if tokens.anchored else ""
+    anchor = _CONTEXTS[0] + tags.tag if tokens.anchor else ""
     index: dict[str, int] = {}
     chunks_of_row: list[list[int]] = []
     for prompt, steps in rows:
@@ -101,10 +103,11 @@ def _assemble(tokens: StepTokens, chunks: list[npt.NDArray[np.int64]]) -> Encode
     tag = np.array([tokens.tag_id], dtype=np.int64)
     parts = [] if tokens.bos_id is None else [np.array([tokens.bos_id], dtype=np.int64)]
     for number, chunk in enumerate(chunks):
-        if number and tokens.anchored:
-            if chunk[0] != tokens.tag_id:
+        if number and tokens.anchor:
+            head = len(tokens.anchor)
+            if tuple(chunk[:head]) != tokens.anchor:
                 raise InputError(f"step {number + 1}: its text merges with the tag {tokens.tags.tag!r} before it")
-            chunk = chunk[1:]
+            chunk = chunk[head:]
         parts += [chunk, tag]
     ids = np.concatenate(parts)
     positions = np.flatnonzero(ids == tokens.tag_id)

@@ -37,7 +37,7 @@ from erprm.prm.adapters import rows_of
 from erprm.prm.collate import Collator
 from erprm.prm.config import PRMConfig
 from erprm.prm.data import DataReport, EncodedDataset, TargetSpec, encode_dataset
-from erprm.prm.layout import choose_layout, shared_saving
+from erprm.prm.layout import choose_layout, sharing
 from erprm.prm.metrics import pool_accuracy, step_metrics
 from erprm.prm.model import PRM
 from erprm.prm.sampler import RowNumbers, RowSampler
@@ -97,7 +97,7 @@ class PRMTrainer(Trainer):  # type: ignore[misc]
         if train_dataset is not None:
             train_dataset, self.report = self._encoded(train_dataset, args, self.target)
         eval_dataset = self._encoded_evaluation(eval_dataset, args)
-        self.layout = choose_layout(args.layout, args.device.type, train_dataset, _step_rows(args))
+        self.layout = choose_layout(args.layout, args.device.type, train_dataset, prm.config, _step_rows(args))
         self._pad_id = processing_class.pad_token_id or 0
         self._check_window(prm, args, spec)
         name = attention.implementation(args.device, {"padded": "plain", "packed": "varlen"}.get(self.layout, "spans"),
@@ -169,7 +169,7 @@ class PRMTrainer(Trainer):  # type: ignore[misc]
         places = 0
         for begin in range(0, len(rows), self._train_batch_size):
             places += collator(rows[begin: begin + self._train_batch_size])["input_ids"].numel()  # type: ignore[union-attr]
-        saving = shared_saving(collator.dataset) if self.layout == "shared" else 0.0
+        saving = sharing(collator.dataset).saving if self.layout == "shared" else 0.0
         lines = [str(self.report)] if self.report is not None else []
         lines.append(f"layout: {self.layout}, {100 * lengths[rows].sum() / places:.0f} row tokens per 100 computed"
                      + (f", shared prefixes save up to {100 * saving:.0f}%" if saving else ""))

@@ -1,0 +1,99 @@
+"""Rows encoded for training: targets from counts, what is cut and dropped, and the report that says so."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tiny
+from prm.rows_of_steps import rows
+
+from erprm.errors import InputError
+from erprm.prm.adapters import as_trl_dataset, rows_of
+from erprm.prm.data import TargetSpec, encode_dataset
+from erprm.prm.tokens import StepTokens, encode_row
+from erprm.rows import StepRow, write_rows
+from erprm.values import row_targets
+
+TOKENIZER = tiny.tokenizer()
+TOKENS = StepTokens.from_tokenizer(TOKENIZER)
+
+
+@pytest.mark.parametrize("spec", [TargetSpec("er", 2.0), TargetSpec("er", -3.0, "jackknife"), TargetSpec("er", 0.0),
+                                  TargetSpec("er", 5.0, "beta"), TargetSpec("soft"), TargetSpec("hard", threshold=0.5),
+                                  TargetSpec("outcome")])
+def test_targets_of_the_dataset_are_those_of_each_row(spec: TargetSpec) -> None:
+    data = rows()
+    dataset, _ = encode_dataset(data, TOKENIZER, TOKENS, target=spec)
+    expected = np.concatenate([row_targets(row, spec.kind, spec.eta, spec.estimator, threshold=spec.threshold)
+                               for row in data])
+    np.testing.assert_array_equal(dataset.target_values(spec), expected)
+
+
+def test_a_long_row_is_cut_behind_a_step_and_its_outcome_is_not_given_to_the_cut_end() -> None:
+    row = StepRow("q", ("good 1", "bad 2", "good 3"), successes=(4, 1, 0), trials=(8, 8, 0), outcome=1.0)
+    whole = encode_row(TOKENIZER, TOKENS, row.prompt, row.steps)
+    dataset, report = encode_dataset([row], TOKENIZER, TOKENS, max_length=int(whole.tag_positions[1]) + 1)
+    assert report.cut == 1
+    np.testing.assert_array_equal(dataset.ids, whole.ids[: whole.tag_positions[1] + 1])
+    np.testing.assert_allclose(dataset.target_values(TargetSpec("soft")), [0.5, 0.125])
+
+
+def test_every_row_is_accounted_for() -> None:
+    data = rows(2, 2)
+    unusable = [StepRow("q", ("a ки b",), successes=(1,), trials=(2,)), StepRow("q", ("a",)),
+                StepRow("q" * 600, ("a",), successes=(1,), trials=(2,))]
+    dataset, report = encode_dataset(data + unusable, TOKENIZER, TOKENS)
+    assert (report.read, report.kept, report.cut) == (7, 4, 0)
+    assert report.dropped == {"whose text holds the step tag": 1, "without counts": 1, "longer than 512 tokens": 1}
+    assert report.labelled == report.steps == sum(report.histogram) == sum(len(row.steps) for row in data)
+    assert report.tokens == len(dataset.ids)
+    assert "7 read, 4 kept, 0 cut at a step, 3 dropped" in str(report)
+
+
+def test_too_long_rows_are_dropped_when_asked() -> None:
+    data = [StepRow("q", ("a", "b" * 40), successes=(1, 1), trials=(2, 2)), StepRow("q", ("a",), (0.5,), (1,), (2,))]
+    dataset, report = encode_dataset(data, TOKENIZER, TOKENS, max_length=20, too_long="drop")
+    assert len(dataset) == 1
+    assert report.dropped == {"longer than 20 tokens": 1}
+
+
+def test_strict_names_the_row() -> None:
+    with pytest.raises(InputError, match="row 2: without counts"):
+        encode_dataset([rows()[0], StepRow("q", ("a",))], TOKENIZER, TOKENS, strict=True)
+
+
+def test_nothing_left_is_an_error_that_says_why() -> None:
+    with pytest.raises(InputError, match="at least one row to train on, found none \\(1 without labels\\)"):
+        encode_dataset([StepRow("q", ("a",))], TOKENIZER, TOKENS, target=TargetSpec("labels"))
+
+
+def test_counts_of_a_finished_end_are_its_outcome() -> None:
+    dataset, _ = encode_dataset([StepRow("q", ("a", "b"), successes=(3, 0), trials=(8, 0), outcome=1.0)], TOKENIZER,
+                                TOKENS)
+    successes, trials = dataset.counts()
+    assert successes.tolist() == [3, 1]
+    assert trials.tolist() == [8, 1]
+
+
+def test_rows_come_from_files_lists_and_trl_datasets_alike(tmp_path) -> None:
+    data = [dataclasses.replace(row, labels=tuple(0.25 for _ in row.steps)) for row in rows(2, 2)]
+    write_rows(tmp_path / "rows.jsonl", data)
+    assert list(rows_of(tmp_path / "rows.jsonl")) == list(rows_of(data)) == data
+    dataset = as_trl_dataset(data, TargetSpec("labels"))
+    again = list(rows_of(dataset))
+    assert [(row.prompt, row.steps, row.labels) for row in again] == [(row.prompt, row.steps, row.labels) for row in data]
+
+
+def test_soft_labels_survive_trl_and_a_missing_one_ends_the_row() -> None:
+    row = StepRow("q", ("a", "b", "c"), labels=(0.7, None, 1.0))
+    assert list(as_trl_dataset([row], TargetSpec("labels"))) == [{"prompt": "q", "completions": ["a"], "labels": [0.7]}]
+
+
+@pytest.mark.parametrize(("record", "message"), [
+    ({"prompt": "q", "completions": ["a"]}, "row 1: expected prompt, completions, labels, found no labels"),
+    ({"prompt": "q", "completions": ["a", "b"], "labels": [1]}, r"one label per completion \(2\), found 1"),
+    (3, "row 1: expected a StepRow or a mapping"),
+])
+def test_malformed_datasets_are_refused(record: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        list(rows_of([record]))

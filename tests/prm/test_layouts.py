@@ -1,0 +1,152 @@
+"""However rows are laid out, losses, gradients and scores are those of separate rows."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prm.rows_of_steps import rows
+from torch.nn.attention.flex_attention import create_mask
+
+from erprm.errors import InputError
+from erprm.prm import attention
+from erprm.prm.collate import Collator
+from erprm.prm.data import TargetSpec, encode_dataset
+from erprm.prm.layout import choose_layout, sharing
+from erprm.prm.model import PRM
+from erprm.prm.sampler import RowSampler
+from erprm.prm.spec import PRMSpec
+from erprm.prm.tokens import StepTokens
+
+TOKENIZER = tiny.tokenizer()
+TOKENS = StepTokens.from_tokenizer(TOKENIZER)
+DATA = rows()
+DATASET, _ = encode_dataset([*DATA, DATA[0]], TOKENIZER, TOKENS)  # one row twice: a whole row is shared
+TARGET = TargetSpec("er", 2.0)
+
+
+def separate(model: PRM, chosen: list[int], counts: bool) -> tuple[float, torch.Tensor, np.ndarray]:
+    """Loss, gradient and scores from one forward per row."""
+    collator = Collator(DATASET, TARGET, counts=counts)
+    scores = np.full(len(DATASET.tags), np.nan)
+    total, steps_in_all = 0.0, sum(len(collator.batch([row])[1]) for row in chosen)
+    for row in chosen:
+        batch, steps = collator.batch([row])
+        output = model(**batch, num_items_in_batch=float(steps_in_all))
+        output.loss.backward()
+        total += output.loss.item()
+        scores[steps] = output.scores.numpy()
+    return total, torch.cat([p.grad.flatten() for p in model.parameters()]), scores
+
+
+@pytest.mark.parametrize("loss", ["pair", "head", "vocab", "beta_binomial"])
+@pytest.mark.parametrize("at_tags", [True, False])
+@pytest.mark.parametrize("layout", ["padded", "binned", "shared"])
+def test_layouts_equal_separate_rows(layout: str, at_tags: bool, loss: str) -> None:
+    model = PRM.from_base(tiny.llama(), TOKENIZER, PRMSpec(loss=loss))
+    model.at_tags = at_tags
+    chosen = list(range(len(DATASET)))
+    total, gradient, scores = separate(model, chosen, loss == "beta_binomial")
+    model.zero_grad()
+    batch, steps = Collator(DATASET, TARGET, layout=layout, counts=loss == "beta_binomial", capacity=150).batch(chosen)
+    output = model(**batch)
+    output.loss.backward()
+    again = np.full(len(DATASET.tags), np.nan)
+    again[steps] = output.scores.numpy()
+    assert float(output.loss) == pytest.approx(total, abs=1e-5)
+    torch.testing.assert_close(torch.cat([p.grad.flatten() for p in model.parameters()]), gradient, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(again, scores, atol=1e-5)
+
+
+def test_sharing_computes_the_common_tokens_once() -> None:
+    chosen = range(len(DATASET))
+    shared = Collator(DATASET, TARGET, layout="shared")(chosen)
+    rows_tokens, distinct = sharing(DATASET).tokens, sharing(DATASET).distinct
+    assert rows_tokens == len(DATASET.ids)
+    ends = shared["ends"]
+    padding = (ends == torch.arange(1, ends.shape[1] + 1)) & (shared["input_ids"] == 0)
+    assert distinct <= int((~padding).sum())
+    assert distinct < 0.6 * rows_tokens
+    assert len(shared["tag_positions"]) < len(shared["labels"]) == len(DATASET.tags)
+
+
+@given(ends=st.lists(st.integers(1, 12), min_size=12, max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_flex_attention_is_asked_for_the_same_mask(ends: list[int]) -> None:
+    spans = torch.tensor([[max(end, at + 1) for at, end in enumerate(ends)]])
+    rule = attention.mask_rule(spans)
+    torch.testing.assert_close(create_mask(rule, 1, 1, 12, 12, device="cpu"), attention.dense_mask(spans))
+
+
+def test_packed_rows_carry_what_varlen_attention_reads() -> None:
+    batch = Collator(DATASET, TARGET, layout="packed")([3, 0, 5])
+    cu = batch["cu_seqlens"]
+    assert cu.dtype == torch.int32
+    assert np.diff(cu).tolist() == DATASET.lengths[[3, 0, 5]].tolist()
+    assert batch["max_length"] == max(np.diff(cu))
+    ids, positions = batch["input_ids"][0], batch["position_ids"][0]
+    assert torch.all(ids[batch["tag_positions"]] == TOKENS.tag_id)
+    assert torch.all(positions[cu[:-1]] == 0)
+    names = attention.arguments("flash_attention_2", torch.bfloat16, None, cu, batch["max_length"])
+    assert names["cu_seq_lens_q"] is cu
+    assert attention.arguments(attention.VARLEN, torch.bfloat16, None, cu, 9)["max_length"] == 9
+
+
+def test_eager_attention_gives_the_same_scores_under_a_mask() -> None:
+    model = PRM.from_base(tiny.llama(), TOKENIZER)
+    batch = Collator(DATASET, TARGET, layout="shared")(range(6))
+    expected = model(**batch).scores
+    model.model.set_attn_implementation("eager")
+    torch.testing.assert_close(model(**batch).scores, expected, atol=1e-5, rtol=0)
+
+
+def test_targets_are_chosen_at_batch_time() -> None:
+    collator = Collator(DATASET, TargetSpec("er", 2.0))
+    before = collator([0, 1])["labels"]
+    collator.target = TargetSpec("er", 10.0)
+    after = collator([0, 1])["labels"]
+    assert torch.all(after >= before)
+    assert torch.any(after > before)
+
+
+def test_an_unlabelled_batch_has_a_zero_loss_with_a_graph() -> None:
+    model = PRM.from_base(tiny.llama(), TOKENIZER)
+    batch = Collator(DATASET, TARGET)([0])
+    output = model(input_ids=batch["input_ids"], tag_positions=torch.empty(0, dtype=torch.int64), labels=torch.empty(0))
+    output.loss.backward()
+    assert float(output.loss) == 0.0
+    assert all(float(p.grad.abs().sum()) == 0.0 for p in model.parameters())
+
+
+@pytest.mark.parametrize("grouped", [0, 4])
+def test_an_epoch_holds_every_row_once_in_an_order_of_its_own(grouped: int) -> None:
+    sampler = RowSampler(DATASET, step_rows=4, window=2, group_rows=grouped, seed=1)
+    first = list(sampler)
+    assert sorted(first) == list(range(len(DATASET)))
+    assert list(sampler) == first
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+
+
+def test_steps_hold_rows_of_like_length_or_of_one_problem() -> None:
+    lengths = DATASET.lengths
+    by_length = list(RowSampler(DATASET, step_rows=4, window=100))
+    spread = np.mean([np.ptp(lengths[by_length[at: at + 4]]) for at in range(0, 32, 4)])
+    assert spread < 0.5 * np.mean([np.ptp(lengths[at: at + 4]) for at in range(0, 32, 4)])
+    grouped = DATASET.problems[list(RowSampler(DATASET, step_rows=8, group_rows=4))]
+    assert np.count_nonzero(np.diff(grouped)) <= 12
+
+
+def test_auto_shares_where_it_pays() -> None:
+    config = tiny.llama().config
+    assert choose_layout("auto", "cuda", DATASET, config, step_rows=64) == "shared"
+    assert choose_layout("auto", "cuda", DATASET, config, step_rows=4) == "packed"  # a step would be one problem
+    assert choose_layout("auto", "cpu", DATASET, config, step_rows=64) == "padded"  # so small a model is all attention
+    wide = type(config)(hidden_size=4096, intermediate_size=14336)
+    assert choose_layout("auto", "cpu", DATASET, wide, step_rows=64) == "shared"
+
+
+def test_varlen_wants_half_precision() -> None:
+    with pytest.raises(InputError, match="bf16"):
+        attention.implementation(torch.device("cuda"), "varlen", half_precision=False)
