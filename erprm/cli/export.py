@@ -8,11 +8,12 @@ and the paper's evaluation code, and for serving on vLLM. "classification" is a 
 the labels "-" and "+": for TRL and vLLM. A tied output head is untied, the input embedding stays as it was.
 
 What was written is read back by its stock class, and its scores must equal those of the model it came from; otherwise
-nothing is left behind and the command fails.
+nothing is left behind and the command fails. For the causal-lm form it also prints the command that serves it on vLLM.
 """
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 from itertools import islice
@@ -40,5 +41,19 @@ def run(config: Config) -> int:
                                                    for row in islice(read_rows(config.rows), config.probe))
     report = export(config.model, config.out, config.to, rows)
     print(report, file=sys.stderr)
+    if config.to == "causal-lm":
+        print(f"serve it on vLLM with:\n{serving(config.out)}", file=sys.stderr)
     print(report.folder)
     return 0
+
+
+def serving(folder: str) -> str:
+    """The shell line that serves the causal-lm form on vLLM's OpenAI-style server."""
+    from erprm.prm.checkpoints import open_checkpoint
+    from erprm.prm.vllm_scorer import serve_command
+
+    checkpoint = open_checkpoint(folder)
+    assert checkpoint.causal_ids is not None
+    tag, *labels = checkpoint.causal_ids
+    plus, minus = checkpoint.tokenizer.convert_ids_to_tokens(labels)
+    return shlex.join(["python", *serve_command(folder, tag, (plus, minus))[1:]])

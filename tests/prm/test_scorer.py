@@ -168,10 +168,6 @@ def test_every_step_is_scored_once_and_sees_its_own_row(texts: list[list[int]], 
     assert sorted(seen) == list(range(firsts[-1]))
 
 
-def scored(path: Path) -> list[list[float]]:
-    return [row_scores(row) for row in read_rows(path)]
-
-
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_score_command_keeps_rows_and_order(prm: Path, tmp_path: Path, suffix: str,
                                             capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,3 +227,16 @@ def test_bad_files_are_one_line_and_exit_code_2(prm: Path, tmp_path: Path, line:
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in last
     assert not (tmp_path / "o.jsonl").exists()
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+def test_vllm_scores_as_transformers_does(prm: Path, tmp_path: Path) -> None:
+    from erprm.prm.export import export
+
+    export(prm, tmp_path / "causal", "causal-lm")
+    rows = candidates(2, 5)
+    scorer = PRMScorer(tmp_path / "causal", engine="vllm", dtype="float32", vllm_options={"max_model_len": 256})
+    for found, wanted in zip(scorer.score(rows), PRMScorer(prm, device="cpu").score(rows), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+    scorer.close()

@@ -1,0 +1,352 @@
+"""Would this file train this model as intended? Checks of tokens, tags, targets and rows, before any GPU is used.
+
+    diagnosis = diagnose("meta-llama/Llama-3.2-1B", "train.parquet", "heldout.parquet", max_length=512)
+    print(diagnosis)
+    diagnosis.healthy                                 # False when something would corrupt training
+
+An *error* corrupts training or its evaluation: a tag of two tokens, a step that holds the tag, equal rows with unlike
+targets, problems that are both trained on and held out. A *warning* costs rows or steps: cut rows, missing targets,
+repeated rows. Ids are built by the function that training and scoring use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+from erprm.errors import InputError
+from erprm.prm.data import TargetSpec
+from erprm.prm.tokens import EncodedRow, StepTokens, encode_row, encode_rows
+from erprm.rows import StepRow, read_rows
+from erprm.steps import StepTags
+from erprm.values import row_targets
+
+OTHER_TAGS = (" ки", "ки", "<extra_0>", "<|reserved_special_token_0|>", "\n\n", "\n", " +", " -", "+", "-", " yes",
+              " no")
+_READ_AHEAD = 1024
+_EXAMPLES = 3  # rows that a finding names
+
+
+@dataclass
+class Finding:
+    """One thing that was looked for and found.
+
+    Attributes:
+        level: "error" or "warning".
+        what: in words, without the count.
+        advice: what to do.
+        count: how often.
+        rows: the first few row numbers, from 1.
+    """
+
+    level: str
+    what: str
+    advice: str
+    count: int = 0
+    rows: list[int] = field(default_factory=list)
+
+    def add(self, row: int) -> None:
+        """One more, in this row."""
+        self.count += 1
+        if len(self.rows) < _EXAMPLES:
+            self.rows.append(row)
+
+    def __str__(self) -> str:
+        count = f"{self.count:,} " if self.count else ""
+        where = f" (row{'s' if self.count > 1 else ''} {', '.join(map(str, self.rows))}" if self.rows else ""
+        more = ", ..." if self.count > len(self.rows) and self.rows else ""
+        return f"{self.level}: {count}{self.what}{where}{more}{')' if self.rows else ''}\n    -> {self.advice}"
+
+
+@dataclass
+class Diagnosis:
+    """What `diagnose` found.
+
+    Attributes:
+        tokens: the tag and label ids, None where they aren't single tokens.
+        rows, tags, labelled, length: rows read, tags and targets counted over the file, tokens of the longest row.
+        samples: rows as they will be trained: (row number, [(token, target or None), ...]).
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    tokens: StepTokens | None = None
+    rows: int = 0
+    tags: int = 0
+    labelled: int = 0
+    length: int = 0
+    samples: list[tuple[int, list[tuple[str, float | None]]]] = field(default_factory=list)
+
+    @property
+    def healthy(self) -> bool:
+        """Nothing would corrupt training."""
+        return all(finding.level != "error" for finding in self.findings)
+
+    def __str__(self) -> str:
+        lines = []
+        if self.tokens is not None:
+            tags = self.tokens.tags
+            lines.append(f"tokens: tag {tags.tag!r} = {self.tokens.tag_id}, {tags.plus!r} = {self.tokens.plus_id}, "
+                         f"{tags.minus!r} = {self.tokens.minus_id}, beginning of sequence = {self.tokens.bos_id}")
+        for number, tokens in self.samples:
+            lines += [f"row {number} as it is trained:", _shown(tokens)]
+        if self.rows:
+            lines.append(f"rows: {self.rows:,}; tags {self.tags:,}, of which {self.labelled:,} have a target; "
+                         f"longest row {self.length:,} tokens")
+        lines += [str(finding) for finding in sorted(self.findings, key=lambda finding: finding.level)]
+        lines.append("healthy: nothing here would corrupt training" if self.healthy else
+                     "not healthy: put the errors right before training")
+        return "\n".join(lines)
+
+
+def diagnose(model: str | Path, rows: str | Path, heldout: str | Path | None = None, *, tags: StepTags | None = None,
+             max_length: int = 512, target: TargetSpec | None = None, samples: int = 2) -> Diagnosis:
+    """Look at everything.
+
+    Args:
+        model: a model or tokenizer, folder or hub name.
+        rows, heldout: training and evaluation rows, .jsonl or .parquet.
+        max_length: most tokens of a row in training.
+        target: what will be trained on; None stands for `usual_target(rows)`.
+        samples: rows to show.
+
+    Raises:
+        InputError: for a model or file that isn't there. Faults of the data are findings.
+    """
+    tokenizer = _tokenizer(model)
+    diagnosis = Diagnosis()
+    diagnosis.tokens = _check_tokens(diagnosis, tokenizer, tags or StepTags())
+    _check_model(diagnosis, model, max_length)
+    for path in (rows, heldout):
+        if path is not None and not Path(path).is_file():
+            raise InputError(f"{path}: no such file")
+    seen = _Rows(diagnosis, tokenizer, max_length, target or usual_target(rows), samples)
+    try:
+        seen.read(read_rows(rows))
+    except InputError as error:
+        diagnosis.findings.append(Finding("error", f"unreadable row: {error}",
+                                          "correct or remove it; what follows it was not looked at"))
+    seen.finish()
+    if heldout is not None:
+        _check_leaks(diagnosis, seen, heldout)
+    return diagnosis
+
+
+class _Rows:
+    """Goes through the training rows once; keeps a digest of each, not the row."""
+
+    def __init__(self, diagnosis: Diagnosis, tokenizer: PreTrainedTokenizerBase, max_length: int,
+                 target: TargetSpec, samples: int) -> None:
+        self.diagnosis, self.tokenizer, self.max_length = diagnosis, tokenizer, max_length
+        self.target, self.samples = target, samples
+        self.problems: set[bytes] = set()
+        self.solutions: dict[bytes, bytes] = {}  # digest of prompt and steps -> digest of the targets
+        self.values: Counter[float] = Counter()
+        self.found = {
+            "tag": Finding("error", "rows whose text holds the tag, so that tags and targets don't match",
+                           "remove the tag from prompt and steps, or choose another --tag"),
+            "contradictory": Finding("error", "rows equal to an earlier one but with other targets",
+                                     "keep one of them, or pool their counts"),
+            "repeated": Finding("warning", "rows equal to an earlier one, targets included",
+                                "remove them, or accept that they weigh more"),
+            "dropped": Finding("error", f"rows of which not even the first step fits into {max_length} tokens",
+                               "raise --max-length or remove them"),
+            "cut": Finding("warning", f"rows longer than {max_length} tokens, which lose their last steps",
+                           "raise --max-length to keep them whole"),
+            "bare": Finding("warning", "rows without any target of this kind, which will be dropped",
+                            "label them, or choose another --target"),
+            "empty": Finding("warning", "rows with an empty step", "remove empty steps, with their targets"),
+            "unknown": Finding("warning", "rows with text that the tokenizer doesn't know",
+                               "use a tokenizer with byte fallback, or clean the text"),
+        }
+
+    def read(self, rows: Iterable[StepRow]) -> None:
+        """Look at every row."""
+        stream = iter(rows)
+        while batch := list(_until_error(itertools.islice(stream, _READ_AHEAD))):
+            failed = batch.pop() if isinstance(batch[-1], InputError) else None
+            good = [row for row in batch if isinstance(row, StepRow)]
+            for row, encoded in zip(good, self._encode(good), strict=True):
+                self.diagnosis.rows += 1
+                self._look(self.diagnosis.rows, row, encoded)
+            if isinstance(failed, InputError):
+                raise failed
+
+    def finish(self) -> None:
+        """Findings about the file as a whole."""
+        self.diagnosis.findings += [finding for finding in self.found.values() if finding.count]
+        if self.diagnosis.rows == 0:
+            self.diagnosis.findings.append(Finding("error", "no row was read", "check the file"))
+        elif not self.values:
+            self.diagnosis.findings.append(Finding("error", "no step has a target", "label the rows (erprm label), or "
+                                                   "choose another --target"))
+        elif len(self.values) == 1:
+            self.diagnosis.findings.append(Finding("warning", f"every target is {next(iter(self.values))}: there is "
+                                                   "nothing to learn", "sample more problems, or harder ones"))
+
+    def _encode(self, rows: list[StepRow]) -> list[EncodedRow | None]:
+        tokens = self.diagnosis.tokens
+        if tokens is None:
+            return [None] * len(rows)
+        try:
+            return list(encode_rows(self.tokenizer, tokens, [(row.prompt, row.steps) for row in rows]))
+        except InputError:
+            return [_encode_one(self.tokenizer, tokens, row) for row in rows]
+
+    def _look(self, number: int, row: StepRow, encoded: EncodedRow | None) -> None:
+        targets = self._targets(row)
+        known = ~np.isnan(targets)
+        self.diagnosis.labelled += int(known.sum())
+        self.values.update(np.unique(targets[known]).tolist() if len(self.values) < 2 else ())
+        if not known.any():
+            self.found["bare"].add(number)
+        if not all(step.strip() for step in row.steps):
+            self.found["empty"].add(number)
+        self.problems.add(problem_digest(row))
+        key, value = _digest(row.prompt, *row.steps), _digest(targets.tobytes().hex())
+        if key in self.solutions:
+            self.found["repeated" if self.solutions[key] == value else "contradictory"].add(number)
+        self.solutions.setdefault(key, value)
+        if encoded is None:
+            if self.diagnosis.tokens is not None:
+                self.found["tag"].add(number)
+            return
+        self.diagnosis.tags += len(encoded.tag_positions)
+        self.diagnosis.length = max(self.diagnosis.length, len(encoded.ids))
+        if encoded.tag_positions[0] >= self.max_length:
+            self.found["dropped"].add(number)
+        elif len(encoded.ids) > self.max_length:
+            self.found["cut"].add(number)
+        if self.tokenizer.unk_token_id is not None and (encoded.ids == self.tokenizer.unk_token_id).any():
+            self.found["unknown"].add(number)
+        if len(self.diagnosis.samples) < self.samples:
+            self.diagnosis.samples.append((number, _sample(self.tokenizer, encoded, targets, self.max_length)))
+
+    def _targets(self, row: StepRow) -> npt.NDArray[np.float64]:
+        spec = self.target
+        try:
+            return row_targets(row, spec.kind, spec.eta, spec.estimator, threshold=spec.threshold, prior=spec.prior)
+        except InputError:
+            return np.full(len(row.steps), np.nan)
+
+
+def usual_target(rows: str | Path, eta: float = 2.0, estimator: str = "plug-in") -> TargetSpec:
+    """"er" where the first row of the file has counts, else "labels"."""
+    first = next(_until_error(read_rows(rows)), None)
+    counted = isinstance(first, StepRow) and first.trials is not None
+    return TargetSpec(kind="er" if counted else "labels", eta=eta, estimator=estimator)
+
+
+def problem_digest(row: StepRow) -> bytes:
+    """Equal for prompts that differ only in case and white space."""
+    return _digest(" ".join(row.prompt.lower().split()))
+
+
+def _check_tokens(diagnosis: Diagnosis, tokenizer: PreTrainedTokenizerBase, tags: StepTags) -> StepTokens | None:
+    try:
+        return StepTokens.from_tokenizer(tokenizer, tags)
+    except InputError as error:
+        single = [repr(text) for text in OTHER_TAGS if _is_single(tokenizer, text)]
+        known = f"; single in this tokenizer: {', '.join(single)}" if single else ""
+        diagnosis.findings.append(Finding("error", str(error),
+                                          f"choose --tag, --plus and --minus of one token each{known}"))
+        return None
+
+
+def _is_single(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
+    """Whether `text` is one token behind a step."""
+    before, after = (tokenizer("x" + piece, add_special_tokens=False).input_ids for piece in ("", text))
+    return len(after) == len(before) + 1 and after[:-1] == before
+
+
+def _check_model(diagnosis: Diagnosis, model: str | Path, max_length: int) -> None:
+    try:
+        config = AutoConfig.from_pretrained(str(model), trust_remote_code=False)
+    except (OSError, ValueError):
+        diagnosis.findings.append(Finding("warning", "no model configuration beside the tokenizer, so the model's "
+                                          "vocabulary and positions weren't checked", "name the model itself"))
+        return
+    size, positions = getattr(config, "vocab_size", None), getattr(config, "max_position_embeddings", None)
+    if diagnosis.tokens is not None and size is not None:
+        for name in ("tag", "plus", "minus"):
+            token = getattr(diagnosis.tokens, f"{name}_id")
+            if token >= size:
+                diagnosis.findings.append(Finding(
+                    "error", f"{name}: its id {token} lies outside the model's vocabulary of {size}",
+                    "resize the model's embeddings, or choose another token"))
+    if positions is not None and max_length > positions:
+        diagnosis.findings.append(Finding("error", f"max_length {max_length} exceeds the model's {positions} positions",
+                                          f"set --max-length to {positions} or less"))
+
+
+def _check_leaks(diagnosis: Diagnosis, train: _Rows, heldout: str | Path) -> None:
+    problems = Finding("error", f"rows of {heldout} whose problem is also trained on",
+                       "split by problem, not by row: otherwise held-out scores mean nothing")
+    solutions = Finding("error", f"rows of {heldout} that are training rows", "remove them from either file")
+    try:
+        for number, row in enumerate(read_rows(heldout), start=1):
+            if _digest(row.prompt, *row.steps) in train.solutions:
+                solutions.add(number)
+            elif problem_digest(row) in train.problems:
+                problems.add(number)
+    except InputError as error:
+        diagnosis.findings.append(Finding("error", f"unreadable row: {error}", "correct or remove it"))
+    diagnosis.findings += [finding for finding in (solutions, problems) if finding.count]
+
+
+def _tokenizer(model: str | Path) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(str(model))
+    except (OSError, ValueError) as error:
+        raise InputError(f"model: {model}: expected a folder or hub name with a tokenizer; "
+                         f"{str(error).splitlines()[0]}") from error
+
+
+def _encode_one(tokenizer: PreTrainedTokenizerBase, tokens: StepTokens, row: StepRow) -> EncodedRow | None:
+    try:
+        return encode_row(tokenizer, tokens, row.prompt, row.steps)
+    except InputError:
+        return None
+
+
+def _until_error(rows: Iterator[StepRow]) -> Iterator[StepRow | InputError]:
+    """Rows, then the error that ended them, so that what was read before it is looked at."""
+    try:
+        yield from rows
+    except InputError as error:
+        yield error
+
+
+def _digest(*texts: str) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.digest()
+
+
+def _sample(tokenizer: PreTrainedTokenizerBase, row: EncodedRow, targets: npt.NDArray[np.float64],
+            max_length: int) -> list[tuple[str, float | None]]:
+    """Tokens of a row up to the last tag that fits, and the target at each tag (NaN: none)."""
+    kept = row.tag_positions[row.tag_positions < max_length]
+    at = dict(zip(row.tag_positions.tolist(), targets.tolist(), strict=True))
+    ids = row.ids[: kept[-1] + 1] if len(kept) else row.ids[:max_length]
+    return [(tokenizer.decode([token]), at.get(place)) for place, token in enumerate(ids.tolist())]
+
+
+def _shown(tokens: list[tuple[str, float | None]]) -> str:
+    """"|2|+|3|...| ки <- 0.81|", one line per step."""
+    lines, line = [], "  "
+    for text, target in tokens:
+        line += "|" + text.replace("\n", "\\n")
+        if target is not None:
+            lines.append(f"{line}|  <- {'no target' if np.isnan(target) else f'{target:.4g}'}")
+            line = "  "
+    return "\n".join(lines + ([line] if line.strip() else []))
