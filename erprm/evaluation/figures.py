@@ -8,6 +8,7 @@ from typing import Any
 
 from erprm.evaluation.calibration import Calibration
 from erprm.evaluation.style import colours, dashes, display_name, scorers
+from erprm.tables import written_beside
 
 
 def save_best_of_n(path: Path, table: Mapping[str, Any], title: str = "") -> None:
@@ -62,10 +63,5 @@ def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
 
 
 def _save(figure: Any, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
-    try:
+    with written_beside(path) as beside:
         figure.savefig(beside, dpi=160, format="png", metadata={"Software": None})
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ from erprm.evaluation.figures import save_best_of_n, save_calibration
 from erprm.evaluation.findings import findings
 from erprm.evaluation.statistics import Comparison
 from erprm.evaluation.style import display_name, percent, scorers
+from erprm.tables import written_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +73,13 @@ def write_report(results: Mapping[str, Any], out_dir: Path, *, examples: Sequenc
     Returns:
         The path of report.html.
     """
-    out_dir.mkdir(parents=True, exist_ok=True)
     save_best_of_n(out_dir / "best_of_n.png", results["best_of_n"], str(results.get("task", "")))
     if calibration:
         save_calibration(out_dir / "calibration.png", calibration)
     page = render(results, examples=examples, calibration=calibration, paired=paired, title=title)
     path = out_dir / "report.html"
-    beside = out_dir / "report.html.tmp"
-    try:
+    with written_beside(path) as beside:
         beside.write_text(page, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
     return path
 
 
