@@ -4,8 +4,8 @@
 
 CPU tensors run plain PyTorch, CUDA tensors Triton kernels; both are registered operations (`torch.ops.erprm.*`).
 
-Under any other name this package is empty: Hugging Face has a package called `kernels`, and transformers, looking for it
-from the root of this repository, must not load ours in its place.
+Under any other name this package is empty: Hugging Face has a package called `kernels`, and transformers, looking for
+it from the root of this repository, must not load ours in its place.
 """
 
 if __name__ == "erprm.kernels":

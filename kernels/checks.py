@@ -35,9 +35,11 @@ def check_tensor(name: str, tensor: Tensor, shape: Sequence[int | None], dtypes:
         raise InputError(f"{name}: expected a tensor, found {type(tensor).__name__}")
     fits = tensor.dim() == len(shape) and all(
         want is None or have == want for have, want in zip(tensor.shape, shape, strict=True))
-    if fits and tensor.dtype in dtypes and tensor.device == device:
+    wide = tensor.dtype == torch.float64 and device.type != "cpu"  # the kernels accumulate in float32
+    if fits and tensor.dtype in dtypes and tensor.device == device and not wide:
         return
-    kinds = "/".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+    names = [dtype for dtype in dtypes if dtype != torch.float64 or device.type == "cpu"]
+    kinds = "/".join(str(dtype).removeprefix("torch.") for dtype in names)
     sizes = [str(size) if size is not None else "any" for size in shape]
     raise InputError(f"{name}: expected {kinds} [{', '.join(sizes)}] on {device}, found {describe(tensor)}")
 
@@ -75,7 +77,7 @@ def check_offsets(offsets: Tensor, total: int, name: str = "offsets") -> None:
     if not bool((offsets[1:] > offsets[:-1]).all()):
         place = int((offsets.diff() <= 0).nonzero()[0])
         what = "an empty segment" if offsets[place] == offsets[place + 1] else "a decrease"
-        raise InputError(f"{name}: expected every segment to hold at least one element, found {what} at segment {place}")
+        raise InputError(f"{name}: expected at least one element in every segment, found {what} at segment {place}")
 
 
 def check_targets(targets: Tensor, name: str = "targets") -> None:
@@ -102,7 +104,7 @@ def check_weights(weights: Tensor) -> None:
     good = (weights >= 0) & weights.isfinite()
     if not bool(good.all()):
         place = int((~good).nonzero()[0])
-        raise InputError(f"weights: expected finite values of at least 0, found {float(weights[place])} at index {place}")
+        raise InputError(f"weights: expected finite values from 0 up, found {float(weights[place])} at index {place}")
 
 
 def check_counts(successes: Tensor, trials: Tensor) -> None:

@@ -1,12 +1,13 @@
+# mypy: disable-error-code="no-untyped-def"
 """The fused step loss on the GPU.
 
-Forward: a fixed number of programs walks over blocks of tags. Each gathers its hidden rows whole (BLOCK_M x BLOCK_D, with
-BLOCK_D >= D), takes the dot with w+ - w-, works out the targets, losses, scores and dz, and adds dz h to its own share of
-the head's gradient while the rows are still in registers: hidden rows are read once. A second kernel adds the shares in
-a fixed order, so there are no atomics and every run gives the same bits.
+Forward: a fixed number of programs walks over blocks of tags. Each gathers its hidden rows whole (BLOCK_M x BLOCK_D,
+with BLOCK_D >= D), takes the dot with w+ - w-, works out the targets, losses, scores and dz, and adds dz h to its own
+share of the head's gradient while the rows are still in registers: hidden rows are read once. A second kernel adds the
+shares in a fixed order, so there are no atomics and every run gives the same bits.
 
-Backward: the hidden gradient is written in one pass, zeros and tagged rows alike: a program finds the tags of its rows by
-binary search in the sorted positions. Nothing else of size N or M D is read or written.
+Backward: the hidden gradient is written in one pass, zeros and tagged rows alike: a program finds the tags of its rows
+by binary search in the sorted positions. Nothing else of size N or M D is read or written.
 """
 
 import torch
@@ -96,25 +97,25 @@ def step_loss_kernel(
         valid = tag < M
         position = tl.load(positions + tag, mask=valid, other=0)
         found = (position >= 0) & (position < N)
+        weight = valid.to(tl.float32)
+        if weights is not None:
+            weight = tl.load(weights + tag, mask=valid, other=0.0).to(tl.float32)
+        if MODE == 1:  # before the rows are loaded, while registers are free
+            start = tl.load(second + tag, mask=valid, other=0)
+            length = tl.load(second + tag + 1, mask=valid, other=0) - start
+            target, _, _ = segment_value(first, start, length, scalar, BLOCK_M, BLOCK_R, BINARY)
+            weight = tl.where(length > 0, weight, 0.0)
+        elif MODE == 0:
+            target = tl.load(first + tag, mask=valid, other=0.0).to(tl.float32)
         place = hidden + position[:, None] * hidden_row + column[None, :] * hidden_column
         rows = tl.load(place, mask=(valid & found)[:, None] & inside[None, :], other=0.0).to(tl.float32)
         z = tl.sum(rows * vector[None, :], axis=1) + shift
         z = tl.where(found, z, float("nan"))  # never a wrong number from a wrong position
-        weight = valid.to(tl.float32)
-        if weights is not None:
-            weight = tl.load(weights + tag, mask=valid, other=0.0).to(tl.float32)
         if MODE == 2:
             k = tl.load(first + tag, mask=valid, other=0).to(tl.float32)
             n = tl.load(second + tag, mask=valid, other=0).to(tl.float32)
             loss, slope = counts_loss(z, k, n, scalar)
         else:
-            if MODE == 1:
-                start = tl.load(second + tag, mask=valid, other=0)
-                length = tl.load(second + tag + 1, mask=valid, other=0) - start
-                target, _, _ = segment_value(first, start, length, scalar, BLOCK_M, BLOCK_R, BINARY)
-                weight = tl.where(length > 0, weight, 0.0)
-            else:
-                target = tl.load(first + tag, mask=valid, other=0.0).to(tl.float32)
             loss, slope = binary_loss(z, target)
         weighted = tl.where(valid, weight * slope, 0.0)
         tail = tl.exp(-tl.abs(z))
@@ -152,7 +153,7 @@ def finish_kernel(
     if NEED_HEAD:
         column = tl.program_id(0) * BLOCK_D + tl.arange(0, BLOCK_D)
         total_dw = tl.zeros((BLOCK_D,), dtype=tl.float32)
-        for row in range(0, P):
+        for row in range(P):
             total_dw += tl.load(partial_dw + row * D + column, mask=column < D, other=0.0)
         tl.store(dw + column, total_dw, mask=column < D)
 
@@ -166,7 +167,7 @@ def hidden_gradient_kernel(
     row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     low = tl.zeros((BLOCK_N,), dtype=tl.int32)
     high = low + M
-    for _ in range(0, search_steps):
+    for _ in range(search_steps):
         middle = (low + high) // 2
         active = low < high
         before = tl.load(positions + middle, mask=active, other=0) < row
@@ -234,6 +235,9 @@ def step_loss(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tens
     """Loss, scores [M], dz [M], dw [D] (empty unless needed) and 1 / normalizer: as the registered operation."""
     (rows, width), steps = hidden.shape, positions.shape[0]
     block_m, block_d, warps = blocks(width)
+    mode: int
+    first: Tensor | None
+    second: Tensor | None
     if successes is not None:
         mode, first, second = COUNTS, successes, trials
     elif outcomes is not None:
@@ -274,7 +278,7 @@ def step_loss_backward(grad: Tensor, inverse: Tensor, dz: Tensor, dw: Tensor, he
     if need_hidden and rows:
         hidden_gradient_kernel[(triton.cdiv(rows, 16),)](
             grad, inverse, dz, head, positions.contiguous(), dhidden, rows, steps, width, head.stride(0),
-            head.stride(1), steps.bit_length(), BLOCK_N=16, BLOCK_D=512, PAIR=pair, num_warps=8)
+            head.stride(1), steps.bit_length(), BLOCK_N=16, BLOCK_D=256, PAIR=pair, num_warps=8)
     dhead = torch.empty(head.shape if need_head else (0,), dtype=head.dtype, device=head.device)
     dbias = head.new_empty(0) if bias is None or not need_bias else bias.new_empty(bias.shape)
     if need_head or dbias.numel():

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def"
 """Small device functions: accurate exp and log forms, and the value of a tile of ragged segments.
 
 They use only `tl.exp` and `tl.log`, because libdevice is missing in Triton's interpreter.
@@ -103,6 +104,6 @@ def segment_value(outcomes, start, length, eta, BLOCK_S: tl.constexpr, BLOCK_R: 
         tiny = tl.abs(eta) < TINY_ETA
         raised = tl.where(tiny, tl.sum(plain, axis=1) / size, log / tl.where(tiny, 1.0, tl.abs(eta)))
         value = sign * (top + raised)
-        extreme = sign * top
+        extreme = tl.where(tiny, value, sign * top)
         log = tl.where(tiny, 0.0, log)
     return value, extreme, log

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def"
 """Reductions of step scores and the best candidate per problem on the GPU."""
 
 import torch
@@ -152,7 +153,7 @@ def pool_best_kernel(
         value = tl.load(scores + start + length - 1, mask=inside & (length > 0), other=0.0).to(tl.float32)
     else:
         value = tl.full((BLOCK_N,), neutral(HOW), dtype=tl.float32)
-        for step in range(0, tl.max(length, axis=0)):
+        for step in range(tl.max(length, axis=0)):
             present = step < length
             value = combine(value, tl.load(scores + start + step, mask=present, other=neutral(HOW)).to(tl.float32), HOW)
         if HOW == MEAN_:

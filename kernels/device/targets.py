@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def"
 """Segment log-mean-exp on the GPU: ragged outcomes into soft values, for one or several eta.
 
 A program takes BLOCK_S neighbouring segments as a tile of BLOCK_S x BLOCK_R lanes and walks along them; BLOCK_R follows
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from erprm.kernels.device.maths import segment_value
 
-TILE = 2048
+TILE = 512
 
 
 @triton.jit
@@ -25,7 +26,7 @@ def log_mean_exp_kernel(
     start = tl.load(offsets + segment, mask=valid, other=0)
     length = tl.load(offsets + segment + 1, mask=valid, other=0) - start
     place = segment
-    for h in range(0, H):
+    for h in range(H):
         eta = tl.load(etas + h)
         value, extreme, log = segment_value(outcomes, start, length, eta, BLOCK_S, BLOCK_R, BINARY)
         tl.store(values + place, value, mask=valid)
@@ -52,7 +53,7 @@ def log_mean_exp_backward_kernel(
         r = tl.load(outcomes + place, mask=inside, other=0.0).to(tl.float32)
         total = tl.zeros((BLOCK_S, BLOCK_R), dtype=tl.float32)
         row = segment
-        for h in range(0, H):
+        for h in range(H):
             eta = tl.load(etas + h)
             share = tl.load(grad + row, mask=valid, other=0.0).to(tl.float32) / size
             extreme = tl.load(extremes + row, mask=valid, other=0.0)
@@ -64,7 +65,7 @@ def log_mean_exp_backward_kernel(
 
 def tile(outcomes: int, segments: int) -> tuple[int, int]:
     """(BLOCK_S, BLOCK_R) for the mean segment length."""
-    lanes = min(1024, max(16, triton.next_power_of_2(max(1, outcomes // max(1, segments)))))
+    lanes = min(TILE, max(16, triton.next_power_of_2(max(1, outcomes // max(1, segments)))))
     return TILE // lanes, lanes
 
 

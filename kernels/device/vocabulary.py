@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def"
 """The step loss over the whole vocabulary on the GPU: matrix products by cuBLAS, everything else in one Triton kernel.
 
 Logits exist for a block of rows only (BLOCK_BYTES of float32). The kernel reads a row of logits twice: once for the

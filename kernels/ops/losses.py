@@ -24,7 +24,7 @@ def step_loss(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tens
               outcomes: Tensor | None, offsets: Tensor | None, eta: float, successes: Tensor | None,
               trials: Tensor | None, concentration: float, weights: Tensor | None, normalizer: Tensor | None,
               normalizer_value: float | None, need_head: bool) -> Forward:
-    """Loss (0-d), scores [M], weighted dz [M], its sum over the rows dw [D] (empty unless needed), 1 / normalizer (0-d).
+    """Loss (0-d), scores [M], weighted dz [M], dw = sum dz h [D] (empty unless needed), 1 / normalizer (0-d).
 
     Exactly one of `targets` [M], `outcomes` [R] with `offsets` [M + 1], and `successes` with `trials` [M] is given.
     """
@@ -144,7 +144,7 @@ def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     need = ctx.needs_input_grad
     gradients = step_loss_backward(grad, inverse, dz, dw, head, bias, positions, ctx.rows, ctx.dtype, need[0], need[1],
                                    need[2])
-    wanted = tuple(gradient if needed else None for gradient, needed in zip(gradients, need[:3], strict=True))
+    wanted: tuple[Tensor | None, ...] = tuple(gradient if needed else None for gradient, needed in zip(gradients, need[:3], strict=True))
     return wanted + (None,) * (ctx.count - 3)
 
 

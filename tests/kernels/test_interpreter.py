@@ -1,4 +1,4 @@
-"""Every Triton kernel on this machine, GPU or not: `test_device.py` in Triton's interpreter, in a process of its own."""
+"""Every Triton kernel on this machine, GPU or not: `test_device.py` in Triton's interpreter, in its own process."""
 
 import os
 import subprocess

@@ -1,0 +1,65 @@
+"""The operations as PyTorch sees them: opcheck, torch.compile without graph breaks, and value checks inside a graph."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from erprm.errors import InputError
+from erprm.kernels import beta_binomial_step_loss, log_mean_exp, pool_best, segment_min, step_loss, vocab_step_loss
+from erprm.kernels.ops import losses, pools, targets, vocabulary
+
+POSITIONS, VALUES = torch.tensor([1, 3]), torch.tensor([0.2, 1.0])
+OFFSETS = torch.tensor([0, 2, 5])
+
+
+def leaf(*shape: int) -> Tensor:
+    return torch.randn(*shape, requires_grad=True)
+
+
+def cases() -> dict[str, tuple[object, tuple[object, ...]]]:
+    torch.manual_seed(0)
+    tail = (None, None, None, 0.0, None, None, 0.0, None, None, None)
+    return {
+        "step_loss": (losses.step_loss, (leaf(5, 4), leaf(2, 4), leaf(2), POSITIONS, VALUES, *tail[1:], True)),
+        "step_loss frozen": (losses.step_loss, (leaf(5, 4), leaf(2, 4).detach(), None, POSITIONS, None,
+                                                torch.rand(5), OFFSETS, 2.0, *tail[4:], False)),
+        "vocab_step_loss": (vocabulary.vocab_step_loss, (leaf(5, 4), leaf(7, 4), POSITIONS, VALUES, 1, 2, None, None,
+                                                         3.0, True, True)),
+        "log_mean_exp": (targets.log_mean_exp, (torch.rand(5, requires_grad=True), OFFSETS, [2.0, -1.0])),
+        "segment_reduce": (pools.segment_reduce, (torch.rand(5, requires_grad=True), OFFSETS, 2)),
+        "best_of_n": (pools.best_of_n, (torch.rand(3, 4),)),
+        "pool_best": (pools.pool_best, (torch.rand(5), OFFSETS, 2, 0)),
+    }
+
+
+@pytest.mark.parametrize("name", list(cases()))
+def test_opcheck(name: str) -> None:
+    operation, arguments = cases()[name]
+    torch.library.opcheck(operation, arguments)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiled_without_graph_breaks(dynamic: bool) -> None:
+    """Every public operation in one graph, forward and backward, equal to eager."""
+    outcomes, k, n = torch.rand(5), torch.tensor([1, 2]), torch.tensor([2, 4])
+
+    def everything(hidden: Tensor, head: Tensor, lm_head: Tensor) -> Tensor:
+        first, scores = step_loss(hidden, head, POSITIONS, VALUES)
+        second, _ = step_loss(hidden, head, POSITIONS, outcomes=outcomes, offsets=OFFSETS, eta=2.0)
+        third, _ = beta_binomial_step_loss(hidden, head, POSITIONS, k, n, 4.0)
+        fourth, _ = vocab_step_loss(hidden, lm_head, POSITIONS, VALUES, label_ids=(1, 2))
+        soft = log_mean_exp(hidden.flatten(), torch.tensor([0, 4, hidden.numel()]), 1.0).sum()
+        values, _ = pool_best(scores, torch.tensor([0, 1, 2]), 2)
+        return first + second + third + fourth + soft + values.sum() + segment_min(scores, torch.tensor([0, 2])).sum()
+
+    torch.manual_seed(0)
+    tensors = leaf(6, 4), leaf(2, 4), leaf(9, 4)
+    torch._dynamo.reset()
+    compiled = torch.compile(everything, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    expected = everything(*tensors)
+    found = compiled(*tensors)
+    assert torch.equal(found, expected)
+    for ours, eager in zip(torch.autograd.grad(found, tensors), torch.autograd.grad(expected, tensors), strict=True):
+        assert torch.allclose(ours, eager)
+    with pytest.raises(InputError, match="targets"):
+        torch.compile(step_loss, fullgraph=True, backend="aot_eager")(leaf(6, 4), leaf(2, 4), POSITIONS, VALUES + 1)
