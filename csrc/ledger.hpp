@@ -1,8 +1,7 @@
 // The completion ledger: which prefixes exist, how many completions each wants, which are in flight and which are done.
 //
-// Prefixes form one trie per problem. A node is interned by the digest of its step under its parent's digest, so the
-// same prefix reached by many solutions is one node; a solution that *ends* after a step has a node of its own there,
-// because the value of an ended solution is its outcome while the same text may be continued elsewhere.
+// Its parts: the trie of prefixes (prefixes.hpp), each node's samples (samples.hpp), the order in which work is handed out
+// (schedule.hpp). Here they are kept in step with the counts and totals, behind one lock.
 //
 // Every completion of a node has a sample number 0, 1, 2, ...; a bit says whether it is taken (in flight or done) and
 // another whether it is done. A restart that records the samples it finds on disk leaves exactly the others to do, and
@@ -11,13 +10,14 @@
 
 #include <cstdint>
 #include <mutex>
-#include <set>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "column.hpp"
-#include "digest.hpp"
+#include "prefixes.hpp"
+#include "samples.hpp"
+#include "schedule.hpp"
 
 namespace erprm {
 
@@ -45,7 +45,6 @@ struct Totals {
 class Ledger {
 public:
     static constexpr std::int32_t max_samples = 1 << 24;   // of one node
-    static constexpr std::int64_t max_nodes = INT32_MAX;
     static constexpr int unknown = -1;                     // an outcome that was not graded
 
     std::int64_t add_problem(std::string_view key);
@@ -75,68 +74,21 @@ public:
     std::int64_t bytes() const;  // memory held, without live snapshots that were written over
 
 private:
-    struct Slot {  // what recording touches, in half a cache line
-        std::uint64_t taken = 0;  // samples 0..63
-        std::uint64_t done = 0;
-        std::int32_t want = 0;
-        std::int32_t own = 0;
-        std::int32_t taken_count = 0;
-        std::uint32_t overflow : 31 = 0;  // 1 + index into overflow_, 0 for none
-        std::uint32_t closed : 1 = 0;
-    };
-    struct Overflow {  // samples from 64 on
-        std::vector<std::uint64_t> taken;
-        std::vector<std::uint64_t> done;
-    };
-    struct Link {
-        Digest digest;
-        std::uint32_t first_child, last_child, next_sibling, problem;
-    };
-    struct Problem {
-        std::uint32_t root;
-        std::int64_t missing;
-    };
-    struct Entry {
-        std::uint32_t tag;
-        std::uint32_t node;
-    };
-    struct Words {
-        std::uint64_t* taken;
-        std::uint64_t* done;
-    };
-
-    std::uint32_t find(const Digest& digest) const;
-    std::uint32_t insert(const Digest& digest, std::uint32_t parent);
-    void make_room();
-    void rehash(std::size_t size);
+    std::uint32_t intern(const Digest& address, std::uint32_t parent);
     void close_locked(std::uint32_t node, int outcome);
-
-    Words words(Slot& slot, std::size_t word);
-    std::size_t word_count(const Slot& slot) const;
-    static std::int64_t missing(const Slot& slot);
+    void count_own(std::uint32_t node, int outcome);
+    void set_want(std::uint32_t node, std::int32_t count);
     void missing_changed(std::uint32_t node, std::int64_t before);
-    std::uint32_t after(std::uint32_t node) const;
     bool hand_out(std::uint32_t node, std::int64_t max_completions, std::int64_t& given, Batch& batch);
-    bool record_one(std::uint32_t node, std::int32_t sample);
-
     void check_nodes(std::span<const std::int64_t> nodes) const;
 
     mutable std::mutex mutex_;
-    std::vector<Slot> slots_;
-    std::vector<Link> links_;
-    std::vector<Overflow> overflow_;
-    std::vector<Problem> problems_;
-    std::vector<Entry> table_;          // open addressing, at most half full
-    Column<std::int64_t> parents_;      // -1 for a root
-    Column<std::int32_t> depths_;
+    Prefixes prefixes_;
+    Samples samples_;
+    Schedule schedule_{prefixes_};
     Column<std::int32_t> successes_;
     Column<std::int32_t> trials_;
-    std::set<std::uint32_t> ready_;     // problems with something missing
-    std::uint32_t cursor_;              // where next() goes on
     Totals totals_;
-
-public:
-    Ledger();
 };
 
 }  // namespace erprm

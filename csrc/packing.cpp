@@ -3,15 +3,12 @@
 #include <algorithm>
 #include <bit>
 #include <numeric>
-#include <stdexcept>
 #include <string>
+
+#include "errors.hpp"
 
 namespace erprm {
 namespace {
-
-[[noreturn]] void refuse(const std::string& argument, const std::string& expected, std::int64_t found) {
-    throw std::invalid_argument(argument + ": expected " + expected + ", found " + std::to_string(found));
-}
 
 std::span<const std::int64_t> segment(std::span<const std::int64_t> values, std::span<const std::int64_t> offsets, std::int64_t row) {
     const auto r = static_cast<std::size_t>(row);

@@ -1,0 +1,90 @@
+// Per node: how many outcomes are wanted and which sample numbers are taken (in flight or done) and which are done.
+// Samples 0 to 63 are two words in the node's slot; only nodes with more hold anything besides. Without a lock.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <vector>
+
+namespace erprm {
+
+struct Run {  // samples first .. first + count - 1
+    std::int64_t first, count;
+};
+
+class Samples {
+public:
+    enum class Result { ignored, in_flight, unasked };  // what a result was to the node
+
+    void make_room();
+    void add() { slots_.emplace_back(); }
+    std::size_t size() const { return slots_.size(); }
+
+    void set_want(std::uint32_t node, std::int32_t count) { slots_[node].want = count; }
+    void add_own(std::uint32_t node) { slots_[node].own += 1; }
+    bool closed(std::uint32_t node) const { return slots_[node].closed; }
+    void close(std::uint32_t node) { slots_[node].closed = 1; }
+    bool has_any(std::uint32_t node) const { return slots_[node].taken_count != 0 || slots_[node].own != 0; }
+
+    // Wanted, and neither taken nor given by the outcomes of solutions themselves.
+    std::int64_t missing(std::uint32_t node) const {
+        const Slot& slot = slots_[node];
+        const std::int64_t open = std::int64_t{slot.want} - slot.own - slot.taken_count;
+        return slot.closed || open < 0 ? 0 : open;
+    }
+
+    Run lowest_free(std::uint32_t node, std::int64_t limit);  // the first run of free samples, at most `limit` >= 1 long
+    void take(std::uint32_t node, Run run);                   // free samples only
+    std::int64_t release(std::uint32_t node, Run run);        // those in flight; returns how many
+
+    Result finish(std::uint32_t node, std::int32_t sample) {
+        Slot& slot = slots_[node];
+        if (slot.closed) {
+            return Result::ignored;
+        }
+        Words& words = sample < 64 ? slot.words : more_words(slot, static_cast<std::size_t>(sample / 64));
+        const std::uint64_t bit = std::uint64_t{1} << (sample % 64);
+        if (words.done & bit) {
+            return Result::ignored;
+        }
+        words.done |= bit;
+        if (words.taken & bit) {
+            return Result::in_flight;
+        }
+        words.taken |= bit;
+        slot.taken_count += 1;
+        return Result::unasked;
+    }
+    Result finish_lowest(std::uint32_t node);  // the lowest sample in flight
+
+    std::vector<std::int32_t> done(std::uint32_t node) const;
+    std::int64_t bytes() const;
+
+private:
+    struct Words {
+        std::uint64_t taken = 0, done = 0;
+    };
+    struct Slot {  // what recording touches, in half a cache line
+        Words words;
+        std::int32_t want = 0;
+        std::int32_t own = 0;
+        std::int32_t taken_count = 0;
+        std::uint32_t more : 31 = 0;  // 1 + index into more_, 0 for none
+        std::uint32_t closed : 1 = 0;
+    };
+    struct More {  // samples from 64 on
+        std::vector<Words> words;
+        std::size_t full_below = 0;  // all samples of the words before this one are taken
+        std::size_t idle_below = 0;  // no sample of the words before this one is in flight
+    };
+
+    Words& more_words(Slot& slot, std::size_t word);
+    Words& words(Slot& slot, std::size_t word) { return word == 0 ? slot.words : more_words(slot, word); }
+    Words words_or_none(const Slot& slot, std::size_t word) const;
+    std::size_t word_count(const Slot& slot) const { return slot.more == 0 ? 1 : 1 + more_[slot.more - 1].words.size(); }
+
+    std::vector<Slot> slots_;
+    std::vector<More> more_;
+};
+
+}  // namespace erprm
