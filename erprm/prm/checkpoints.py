@@ -51,6 +51,8 @@ DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, 
 class LinearHead(nn.Module):
     """z = h direction + offset; the difference of two rows of an output head, or a head with one row."""
 
+    direction: Tensor
+
     def __init__(self, direction: Tensor, offset: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("direction", direction.float())
@@ -64,6 +66,11 @@ class LinearHead(nn.Module):
 
 class HiddenLayerHead(nn.Module):
     """Qwen2.5-Math-PRM's head: Linear [D, D], ReLU, Linear [2, D]; softmax, class 1."""
+
+    first_weight: Tensor
+    first_bias: Tensor
+    second_weight: Tensor
+    second_bias: Tensor
 
     def __init__(self, first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> None:
         super().__init__()
