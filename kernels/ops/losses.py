@@ -144,8 +144,8 @@ def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     need = ctx.needs_input_grad
     gradients = step_loss_backward(grad, inverse, dz, dw, head, bias, positions, ctx.rows, ctx.dtype, need[0], need[1],
                                    need[2])
-    wanted: tuple[Tensor | None, ...] = tuple(gradient if needed else None for gradient, needed in zip(gradients, need[:3], strict=True))
-    return wanted + (None,) * (ctx.count - 3)
+    wanted = [gradient if needed else None for gradient, needed in zip(gradients, need[:3], strict=True)]
+    return (*wanted, *(None,) * (ctx.count - 3))
 
 
 step_loss.register_autograd(_backward, setup_context=_save)

@@ -96,8 +96,8 @@ def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     positions, drows, dhead, inverse = ctx.saved_tensors
     need = ctx.needs_input_grad
     gradients = vocab_step_loss_backward(grad, inverse, drows, dhead, positions, ctx.rows, *ctx.dtypes, *need[:2])
-    wanted: tuple[Tensor | None, ...] = tuple(gradient if needed else None for gradient, needed in zip(gradients, need[:2], strict=True))
-    return wanted + (None,) * (ctx.count - 2)
+    wanted = [gradient if needed else None for gradient, needed in zip(gradients, need[:2], strict=True)]
+    return (*wanted, *(None,) * (ctx.count - 2))
 
 
 vocab_step_loss.register_autograd(_backward, setup_context=_save)
