@@ -3,10 +3,11 @@
     python bench/adaptive_labels.py --policy runs/demo/models/policy --problems runs/demo/problems/label.jsonl \\
         --out bench/results/adaptive_labels
 
-Solutions are sampled, and from each of their distinct unfinished prefixes 512 completions (the truth) and 128 more. From
-the 128, labelling runs are replayed many times over, in random order, with the rule that `erprm label` uses: fixed n
-with every occurrence of a prefix sampled anew, fixed n with each distinct prefix sampled once, and adaptive runs of many
-widths. The error is the root mean square over all steps of the solutions, against the truth. Written: OUT.json, OUT.png.
+Solutions are sampled, and from each of their distinct unfinished prefixes 512 completions (the truth) and 128 more.
+From the 128, labelling runs are replayed many times over, in random order, with the rule that `erprm label` uses: fixed
+n with every occurrence of a prefix sampled anew, fixed n with each distinct prefix sampled once, and adaptive runs of
+many widths. The error is the root mean square over all steps of the solutions, against the truth. Written: OUT.json and
+OUT.png.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy.typing as npt
 from erprm.engines import Sampling, load_engine
 from erprm.grading import GraderPool
 from erprm.problems import load_problems
-from erprm.rollouts.allocation import Adaptive
+from erprm.rollouts.allocation import Adaptive, prior_of
 from erprm.rollouts.run import LabelOptions, label
 from erprm.rollouts.sample import sample_solutions
 from erprm.rollouts.store import read_parts
@@ -83,7 +84,8 @@ def adaptive(right: Array, tokens: Array, truth: Array, weights: Array, rule: Ad
     k, spent = shuffled(right, tokens, chance)
     every = np.arange(len(truth))
     n = np.full(len(truth), rule.n_min)
-    while (unsure := ~rule.enough(k[every, n], n)).any():
+    prior = prior_of(k[every, n], n)
+    while (unsure := ~rule.enough(k[every, n], n, prior)).any():
         n[unsure] = np.minimum(n[unsure] + rule.step, rule.n_max)
     error = (soft_value(k[every, n], n, rule.eta) - truth) ** 2
     return float(spent[every, n].sum()), float(np.average(error, weights=weights))

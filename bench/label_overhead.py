@@ -3,7 +3,9 @@
     python bench/label_overhead.py --out bench/results/label_overhead.json
 
 An engine that answers at once from a list of texts takes the policy's place, so that everything measured is our own
-code. Completions differ in their texts, their answers are twenty per problem. The share of a real run follows from the speed of its engine: the result states it for the speed given by
+code. Completions differ in their texts, their answers are twenty per problem.
+
+The share of a real run follows from the speed of its engine: the result states it for the speed given by
 --tokens-per-second, the transformers engine's with a policy of 0.7 M parameters on two cores by default, which is about
 as fast as an engine gets per completion. Grading and writing run beside the engine in a second thread; the share is an
 upper bound that takes nothing as hidden behind it.
@@ -69,15 +71,16 @@ def main() -> None:
     given = parser.parse_args()
     problems, rows = work(given.prefixes)
     chance = random.Random(0)
-    texts = [f"He buys some more.\nThen he counts them all, {chance.randint(0, 99)} times.\n#### {chance.randint(0, 19)}"
-             for _ in range(5003)]
+    texts = [f"He buys some more.\nThen he counts them all, {chance.randint(0, 99)} times.\n"
+             f"#### {chance.randint(0, 19)}" for _ in range(5003)]
     engine = ReplayEngine(texts, given.tokens)
+    sampling, options = Sampling(max_tokens=given.tokens), LabelOptions(n=given.n)
     with tempfile.TemporaryDirectory() as folder, GraderPool(workers=1) as grader:
         started, cpu = time.perf_counter(), time.process_time()
-        report = label(problems, rows, engine, Sampling(max_tokens=given.tokens), folder, grader, LabelOptions(n=given.n))
+        report = label(problems, rows, engine, sampling, folder, grader, options)
         seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
         started = time.perf_counter()
-        label(problems, rows, engine, Sampling(max_tokens=given.tokens), folder, grader, LabelOptions(n=given.n))
+        label(problems, rows, engine, sampling, folder, grader, options)
         resumed = time.perf_counter() - started
     own = cpu - engine.seconds
     engine_seconds = report.completions * given.tokens / given.tokens_per_second
