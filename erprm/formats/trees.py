@@ -132,8 +132,8 @@ def _encode_tree(rows: Sequence[StepRow], options: Options) -> Mapping[str, Any]
         node = root
         for depth, (step, value) in enumerate(zip(row.steps, _values(row, options), strict=True), start=1):
             # Two samples may be equal: only a node that rows go on from is shared, a row's last step is its own.
-            known = next((child for child in reversed(node["children"]) if child["text"] == step and child["children"]),
-                         None)
+            known = next((child for child in reversed(node["children"])
+                          if child["children"] and (child["text"], child["mc_value"]) == (step, value)), None)
             if depth == len(row.steps) or known is None:
                 known = {"text": step, "mc_value": value, "children": []}
                 node["children"].append(known)
