@@ -1,0 +1,135 @@
+"""The demo at toy size, through every real stage: it finishes, resumes, repeats itself, and says what it did."""
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from erprm.demo.outcome import best_aggregation, targets_of
+from erprm.demo.pipeline import Demo, DemoSettings
+from erprm.demo.stages import Stages
+from erprm.demo.summary import write_summary
+from erprm.demo.tasks import TASKS
+from erprm.errors import InputError
+from erprm.grading import GraderPool
+from erprm.rollouts.contrast import contrast_rows
+from erprm.rows import StepRow, read_rows
+
+SMALL = DemoSettings(
+    teach_problems=40, demonstrations=4, hidden=64, layers=2, sft_steps=30, label_problems=6, solutions=2, completions=4,
+    prm_steps=3, heldout_problems=5, pool=4, truth_problems=3, truth_completions=4, raft_samples=2, raft_steps=2,
+    validation_problems=4, validation_pool=4)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was interrupted in its fifth stage and started again."""
+    folder = tmp_path_factory.mktemp("demo")
+    first = Demo(folder, SMALL)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    first.choose_aggregation = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    assert "labels" in first.stages.seconds
+    labelled = (folder / "labels" / "rows.parquet").stat().st_mtime_ns
+    assert Demo(folder, SMALL).run() == folder / "report.html"
+    assert (folder / "labels" / "rows.parquet").stat().st_mtime_ns == labelled, "finished stages are not done again"
+    return folder
+
+
+@pytest.mark.slow
+def test_results_have_what_readers_rely_on(run: Path) -> None:
+    results = json.loads((run / "results.json").read_text())
+    assert {"seed", "task", "policy", "labels", "best_of_n", "raft", "seconds"} <= set(results)
+    table = results["best_of_n"]
+    assert table["n"] == [1, 2, 4]
+    for name in ("majority", "weighted_majority", "orm", "soft", "hard", "er_eta_2", "er_eta_10", "pass@n"):
+        values = table[name]
+        assert all(len(values[key]) == 3 for key in ("accuracy", "low", "high"))
+        assert values["accuracy"][0] == pytest.approx(results["policy"]["pass@1"])
+    assert set(results["raft"]) >= {"before", "after", "low", "high"}
+    rows = list(read_rows(run / "labels" / "rows.parquet"))
+    assert results["labels"]["prefixes"] == sum(len(row.steps) for row in rows)
+    assert results["labels"]["completions"] == 4 * results["labels"]["distinct_prefixes"]
+    page = (run / "report.html").read_text()
+    assert "<svg" in page
+    assert "http" not in page.replace("http://www.w3.org", ""), "the page stands alone"
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_results(run: Path, tmp_path: Path) -> None:
+    Demo(tmp_path, SMALL).run()
+    first, second = (json.loads((folder / "results.json").read_text()) for folder in (run, tmp_path))
+    assert {**first, "seconds": 0} == {**second, "seconds": 0}
+
+
+@pytest.mark.slow
+def test_other_settings_are_refused_in_the_same_folder(run: Path) -> None:
+    with pytest.raises(InputError, match=r"holds a run with seed = 0, asked for 1"):
+        Demo(run, dataclasses.replace(SMALL, seed=1))
+
+
+@pytest.mark.slow
+def test_summary_averages_seeds(run: Path, tmp_path: Path) -> None:
+    text = write_summary(tmp_path, [run, run]).read_text()
+    assert "countdown, 2 seeds, N = 4" in text
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_demonstrations_reach_the_answer_unless_they_wander(name: str) -> None:
+    task = TASKS[name]
+    splits = task.splits({"a": 12, "b": 5}, seed=3)
+    assert not {problem.id for problem in splits["a"]} & {problem.id for problem in splits["b"]}
+    rng = random.Random(0)
+    with GraderPool(workers=1) as pool:
+        straight = [(task.demonstrate(problem.metadata, rng, 0.0), problem) for problem in splits["a"]]
+        assert all(pool.grade_many([("\n".join(steps or ()), problem) for steps, problem in straight]))
+        wandering = [(task.demonstrate(problem.metadata, rng, 1.0), problem) for problem in splits["a"] * 4]
+        assert not all(pool.grade_many([("\n".join(steps or ()), problem) for steps, problem in wandering]))
+
+
+@pytest.mark.slow
+def test_contrasts_pair_right_and_wrong_completions(run: Path) -> None:
+    rows = list(read_rows(run / "labels" / "rows.parquet"))
+    pairs = list(contrast_rows(run / "labels", rows, 2))
+    assert [row.outcome for row in pairs] == [1.0, 0.0] * (len(pairs) // 2)
+    counts = {(row.problem_id, row.steps[:end]): (row.successes or ())[end - 1] for row in rows
+              for end in range(1, len(row.steps))}
+    for row in pairs:
+        assert row.successes is not None
+        assert row.trials is not None
+        for end in range(1, len(row.steps)):
+            if row.trials[end - 1]:
+                assert row.successes[end - 1] == counts[row.problem_id, row.steps[:end]]
+    with pytest.raises(InputError, match="per_prefix"):
+        next(contrast_rows(run / "labels", rows, 0))
+
+
+def test_the_aggregation_is_the_one_that_serves_best_of_n() -> None:
+    rows = [StepRow("q", ("a", "b"), outcome=float(right), problem_id="p") for right in (1, 0)]
+    assert best_aggregation(rows, [np.array([0.1, 0.9]), np.array([0.9, 0.2])]) == "last"
+
+
+def test_targets_are_named_by_their_eta() -> None:
+    assert [target.name for target in targets_of((0.1, 10.0))] == ["orm", "soft", "hard", "er_eta_0.1", "er_eta_10"]
+
+
+def test_a_stage_that_fails_is_begun_again(tmp_path: Path) -> None:
+    done: list[str] = []
+
+    def failing() -> None:
+        done.append("tried")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        Stages(tmp_path, {}).run("labels", failing)
+    again = Stages(tmp_path, {})
+    again.run("labels", lambda: done.append("done"))
+    Stages(tmp_path, {}).run("labels", lambda: done.append("twice"))
+    assert done == ["tried", "done"]
