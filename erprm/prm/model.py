@@ -115,6 +115,11 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         tokens = StepTokens.from_tokenizer(tokenizer, spec.tags)
         causal = source if isinstance(source, PreTrainedModel) else \
             AutoModelForCausalLM.from_pretrained(str(source), **options)
+        return cls.from_rows(causal, spec, tokens, seed=seed)
+
+    @classmethod
+    def from_rows(cls, causal: PreTrainedModel, spec: PRMSpec, tokens: StepTokens, *, seed: int = 0) -> PRM:
+        """`from_base` with the token ids known: the head's rows are taken from the model's output head."""
         output = causal.get_output_embeddings()
         if causal.base_model_prefix != "model" or not isinstance(output, nn.Linear):
             raise InputError(f"model: expected a causal language model of the form model + lm_head, "

@@ -159,7 +159,7 @@ class PRMTrainer(Trainer):  # type: ignore[misc]
     def _get_train_sampler(self, train_dataset: Any = None) -> RowSampler:
         args = self.args
         return RowSampler(train_dataset or self.train_dataset, _step_rows(args), window=args.length_window,
-                          group_rows=self._train_batch_size if self.layout == "shared" else 0,
+                          group_rows=_step_rows(args) // 4 if self.layout == "shared" else 0,
                           seed=args.seed if args.data_seed is None else args.data_seed)
 
     def _print_report(self, collator: Collator, sampler: RowSampler, batches: int = 32) -> None:

@@ -1,0 +1,55 @@
+"""Two real processes over gloo train as one does: the same loss and gradients; FSDP2 ends with the same AUC."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which one process and then two have trained."""
+    folder = tmp_path_factory.mktemp("distributed")
+    launchers = ([], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1]), "OMP_NUM_THREADS": "1",
+                   "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    for launcher in launchers:
+        done = subprocess.run([sys.executable, *launcher, str(SCRIPT), str(folder)], env=environment, text=True,
+                              capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr[-4000:]
+    return folder
+
+
+def result(folder: Path, name: str) -> dict[str, float]:
+    return json.loads((folder / name / "result.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["at-once", "two-by-two"])
+def test_processes_and_micro_batches_divide_a_step_without_a_trace(name: str, runs: Path) -> None:
+    """SGD's update is the gradient: equal weights after two steps are equal gradients."""
+    expected, found = (load_file(runs / run / "model.safetensors") for run in ("one-by-four", name))
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, atol=1e-5, rtol=0, msg=key)
+    assert result(runs, name)["loss"] == pytest.approx(result(runs, "one-by-four")["loss"], abs=1e-5)
+    assert result(runs, name)["eval_step_auc"] == pytest.approx(result(runs, "one-by-four")["eval_step_auc"], abs=1e-6)
+
+
+def test_fsdp_ends_with_the_same_held_out_auc(runs: Path) -> None:
+    one, two = result(runs, "one-learns"), result(runs, "fsdp-learns")
+    assert one["eval_step_auc"] > 0.8
+    assert two["eval_step_auc"] == pytest.approx(one["eval_step_auc"], abs=1e-3)
+    assert two["eval_loss"] == pytest.approx(one["eval_loss"], abs=1e-3)
+    saved = load_file(runs / "fsdp-learns" / "model.safetensors")
+    assert saved["score.weight"].shape == (2, 64)
+
+
+def test_shared_prefixes_train_over_two_processes(runs: Path) -> None:
+    assert result(runs, "two-shared")["loss"] > 0
