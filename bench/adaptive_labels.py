@@ -24,7 +24,7 @@ import numpy.typing as npt
 from erprm.engines import Sampling, load_engine
 from erprm.grading import GraderPool
 from erprm.problems import load_problems
-from erprm.rollouts.allocation import Adaptive, prior_of
+from erprm.rollouts.allocation import Adaptive
 from erprm.rollouts.run import LabelOptions, label
 from erprm.rollouts.sample import sample_solutions
 from erprm.rollouts.store import read_parts
@@ -84,8 +84,7 @@ def adaptive(right: Array, tokens: Array, truth: Array, weights: Array, rule: Ad
     k, spent = shuffled(right, tokens, chance)
     every = np.arange(len(truth))
     n = np.full(len(truth), rule.n_min)
-    prior = prior_of(k[every, n], n)
-    while (unsure := ~rule.enough(k[every, n], n, prior)).any():
+    while (unsure := ~rule.enough(k[every, n], n)).any():
         n[unsure] = np.minimum(n[unsure] + rule.step, rule.n_max)
     error = (soft_value(k[every, n], n, rule.eta) - truth) ** 2
     return float(spent[every, n].sum()), float(np.average(error, weights=weights))
@@ -104,7 +103,7 @@ def study(right: Array, tokens: Array, weights: Array, eta: float, repeats: int)
     curves = {
         "fixed, no dedupe": [mean(fixed, eta, n, False) for n in sizes],
         "fixed, dedupe": [mean(fixed, eta, n, True) for n in sizes],
-        "adaptive": [mean(adaptive, Adaptive(eta=eta, width=float(width), n_min=4, n_max=SPARE, step=2))
+        "adaptive": [mean(adaptive, Adaptive(eta=eta, width=float(width), n_min=8, n_max=SPARE, step=4))
                      for width in np.geomspace(0.7, 0.1, 24)],
     }
     spent, error = curves["fixed, no dedupe"][sizes.index(16)]

@@ -3,9 +3,6 @@
     Adaptive(eta=2.0, width=0.2, n_min=4, n_max=64)          # until the 90 % interval of V_eta is narrower than 0.2
     Adaptive(eta=2.0, settled=0.5, n_min=4, n_max=64)        # until V_eta is known to lie above or below 0.5
 
-Intervals are those of a Beta prior fitted to all prefixes' first n_min completions (empirical Bayes): where most values
-are 0 or 1, a prefix without a success in four is soon taken for hopeless, and the completions go where they tell more.
-
 The rule looks at the counts after every round; stopping when an interval looks narrow favours lucky runs a little, so
 the interval's level is a design parameter here and no longer a coverage guarantee.
 """
@@ -19,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from erprm.errors import InputError
-from erprm.values import JEFFREYS, fit_prior, interval
+from erprm.values import interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +54,14 @@ class Adaptive:
         if not 0 < self.level < 1:
             raise InputError(f"level: expected a number in (0, 1), found {self.level}")
 
-    def enough(self, successes: npt.NDArray[np.int32], trials: npt.NDArray[np.int32],
-               prior: tuple[float, float] = JEFFREYS) -> npt.NDArray[np.bool_]:
-        """Which prefixes need no more completions, bool [N], from their counts, int [N], and a Beta prior (a, b)."""
+    def enough(self, successes: npt.NDArray[np.int32], trials: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Which prefixes need no more completions, bool [N], from their counts, int [N]."""
         done = trials >= self.n_max
         look = np.flatnonzero((trials >= self.n_min) & ~done)
         # Prefixes by the thousand share a few hundred (k, n): each interval is computed once.
         pairs, inverse = np.unique(np.stack([successes[look], trials[look]]), axis=1, return_inverse=True)
         if pairs.shape[1]:
-            low, high = interval(pairs[0], pairs[1], self.eta, self.level, prior)
+            low, high = interval(pairs[0], pairs[1], self.eta, self.level)
             sure = np.zeros(pairs.shape[1], bool)
             if self.width is not None:
                 sure |= high - low <= self.width
@@ -73,9 +69,3 @@ class Adaptive:
                 sure |= (low > self.settled) | (high < self.settled)
             done[look] = sure[inverse.ravel()]
         return done
-
-
-def prior_of(successes: npt.NDArray[np.int64], trials: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """The Beta prior (a, b) of all prefixes' values, from their first completions, int [N]; Jeffreys' from under 20."""
-    seen = trials > 0
-    return fit_prior(successes[seen], trials[seen]) if int(seen.sum()) >= 20 else JEFFREYS

@@ -56,9 +56,6 @@ class Plan:
         self._ids: list[str] = []  # per node; empty where nothing is sampled
         self._node_of: dict[str, int] = {}
         self.open = np.zeros(0, bool)  # per node: whether it may be sampled
-        self.first = 0  # of every prefix, this many completions are counted apart as well, to fit a prior to
-        self.first_successes = np.zeros(0, np.int64)  # per node
-        self.first_trials = np.zeros(0, np.int64)
         self.truncated = np.zeros(0, np.int64)  # per node: completions that were cut off
         self.unfinished = 0  # solutions that did not end by themselves
         self.tokens = 0  # generated for these prefixes so far, earlier runs included
@@ -99,7 +96,7 @@ class Plan:
             found = prefix_id(self._digest, self._problems[node], steps[:length])
             self._ids[node] = found
             self._node_of[found] = node
-        self.truncated, self.first_successes, self.first_trials = np.zeros((3, len(self._steps)), np.int64)
+        self.truncated = np.zeros(len(self._steps), np.int64)
         self.open = sampled  # bool [nodes]
 
     def restore(self, tables: Iterable[pa.Table]) -> int:
@@ -119,9 +116,6 @@ class Plan:
                cut: npt.NDArray[np.bool_], tokens: int) -> int:
         """Count completions [R]; returns how many were new."""
         np.add.at(self.truncated, nodes[cut], 1)
-        early = samples < self.first
-        np.add.at(self.first_trials, nodes[early], 1)
-        np.add.at(self.first_successes, nodes[early & right], 1)
         self.tokens += tokens
         return self.ledger.record(nodes, right.astype(np.uint8), samples)
 

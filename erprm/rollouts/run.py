@@ -26,7 +26,7 @@ from erprm.errors import InputError
 from erprm.grading import GraderPool
 from erprm.problems import Problem
 from erprm.progress import Bar, progress
-from erprm.rollouts.allocation import Adaptive, prior_of
+from erprm.rollouts.allocation import Adaptive
 from erprm.rollouts.completing import Completer
 from erprm.rollouts.plan import Plan, find_problem
 from erprm.rollouts.report import LabelReport, Saved
@@ -90,7 +90,6 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
     rows, plan, nodes = plan_labels(problems, rows, settings, grader, options, source)
     with RolloutStore.open(place, settings) as store:
         started = time.perf_counter()
-        plan.first = options.adaptive.n_min if options.adaptive else 0
         restored = plan.restore(store.completed())
         run = Run(plan, options)
         with progress("labelling", run.total(), "completions") as bar:
@@ -163,8 +162,7 @@ class Run:
     def _raise_wants(self, rule: Adaptive) -> bool:
         """Ask for more where the counts do not suffice yet; returns whether anything is missing."""
         k, n = (column[self._open] for column in self._plan.ledger.counts())
-        prior = prior_of(self._plan.first_successes[self._open], self._plan.first_trials[self._open])
-        unsure = (n >= rule.n_min) & ~rule.enough(k, n, prior)
+        unsure = (n >= rule.n_min) & ~rule.enough(k, n)
         self._plan.ledger.want(self._open[unsure], np.minimum(n[unsure] + rule.step, rule.n_max))
         return self._plan.ledger.missing() > 0
 
