@@ -1,18 +1,21 @@
 """erprm: entropy-regularised process reward models (ER-PRM, arXiv 2412.11006).
 
-    from erprm import PRMConfig, PRMScorer, PRMTrainer, patch       # imported when first asked for
+    from erprm import PRMConfig, PRMTrainer, PRMScorer, patch
+
+are imported when they are first used; everything else lives in the subpackages (docs/design.md has the map).
 """
 
 import importlib
 from typing import Any
 
 __version__ = "0.1.0"
+__all__ = ["PRMConfig", "PRMScorer", "PRMTrainer", "patch"]
 
-_PUBLIC = {"PRMConfig": "erprm.prm.config", "PRMScorer": "erprm.prm.scorer", "PRMTrainer": "erprm.prm.trainer",
-           "patch": "erprm.prm.patch"}
+_HOMES = {"PRMConfig": "erprm.prm.config", "PRMTrainer": "erprm.prm.trainer", "PRMScorer": "erprm.prm.scorer",
+          "patch": "erprm.prm.patch"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'erprm' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'erprm' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
