@@ -36,6 +36,8 @@ def parts(smoke: bool, output: Path) -> list[tuple[str, list[str], float]]:
     for op in ("step_loss", "log_mean_exp", "vocab_step_loss", "pool_best"):
         result.append((op, [python, "bench/kernels.py", "--op", op, *common_flags], 90.0))
     result.append(("head", [python, "bench/head.py", *common_flags, *(["--no-compile"] if smoke else [])], 90.0))
+    for model in ("tiny",) if smoke else ("1b", "8b"):
+        result.append((f"train_step {model}", [python, "bench/train_step.py", "--model", model, *common_flags], 120.0))
     return result
 
 
