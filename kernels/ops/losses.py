@@ -32,7 +32,7 @@ def step_loss(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tens
     if weights is not None:
         checks.check_weights(weights)
     dtype = reference.compute_dtype(hidden)
-    with torch.autocast("cpu", enabled=False):
+    with reference.no_autocast():
         rows = hidden.index_select(0, positions).to(dtype)
         z = torch.mv(rows, reference.direction(head, dtype))
         if bias is not None:
@@ -94,7 +94,7 @@ def step_loss_backward(grad: Tensor, inverse: Tensor, dz: Tensor, dw: Tensor, he
 
     On CPU the hidden gradient is filled with zeros and the tagged rows are then copied in.
     """
-    with torch.autocast("cpu", enabled=False):
+    with reference.no_autocast():
         scale = (grad * inverse).to(dz.dtype)
         dhidden = head.new_empty(0, dtype=dtype)
         if need_hidden:

@@ -25,7 +25,7 @@ def vocab_step_loss(hidden: Tensor, lm_head: Tensor, positions: Tensor, targets:
     if weights is not None:
         checks.check_weights(weights)
     dtype = reference_losses.compute_dtype(hidden)
-    with torch.autocast("cpu", enabled=False):
+    with reference_losses.no_autocast():
         rows = hidden.index_select(0, positions).to(dtype)
         weight = torch.ones(rows.shape[0], dtype=dtype) if weights is None else weights.to(dtype)
         inverse = reference_losses.inverse_normalizer(weight, normalizer, normalizer_value)

@@ -8,6 +8,8 @@ With z = h . (w+ - w-) and e = exp(-|z|):
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,11 @@ from torch import Tensor
 def compute_dtype(hidden: Tensor) -> torch.dtype:
     """float64 for float64 inputs, float32 for all others."""
     return torch.float64 if hidden.dtype == torch.float64 else torch.float32
+
+
+def no_autocast() -> AbstractContextManager[object]:
+    """Keeps autocast from rounding inside an operation; costs nothing where it is off."""
+    return torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext()
 
 
 def direction(head: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,8 +1,7 @@
 # ruff: noqa: C408  (argument names read better as keywords)
 """Every kernel compiled for Ampere, Hopper and Blackwell without a GPU: registers, spills and shared memory.
 
-No kernel may spill, each has a budget of registers and shared memory, and registers times threads must let at least
-two programs live on a multiprocessor (65,536 registers).
+No kernel may spill, and each has a budget of registers and shared memory.
 """
 
 import os
@@ -125,7 +124,6 @@ def test_budget(name: str, architecture: int, tmp_path: Path) -> None:
     assert used["STACK"] == 0, f"{name} on sm_{architecture} spills: {used}"
     assert used["REG"] <= case.registers, f"{name} on sm_{architecture}: {used}, budget {case.registers} registers"
     assert used["SHARED"] <= case.shared, f"{name} on sm_{architecture}: {used}, budget {case.shared} bytes"
-    assert used["REG"] * case.warps * 32 * 2 <= 65_536, f"{name} on sm_{architecture}: fewer than two programs: {used}"
 
 
 def test_every_kernel_has_a_case() -> None:

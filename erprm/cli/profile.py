@@ -1,0 +1,134 @@
+"""Profile one named step with torch.profiler: a Chrome trace, and a table with one line per kernel.
+
+    erprm profile --step step_loss --output runs/profile
+
+Open the trace in chrome://tracing or Perfetto. On a GPU the table is by device time, each phase carries an NVTX range,
+and the `ncu` command for the same kernels is printed; the share of the bound is the time that the step's least traffic
+takes at the machine's copy bandwidth, measured in the same run, over the time spent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from erprm.cli.config import option
+from erprm.errors import InputError
+
+STEPS = ("step_loss", "vocab_step_loss", "log_mean_exp", "pool_best")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of `erprm profile`."""
+
+    step: str = option("step_loss", help="what to profile", choices=STEPS)
+    output: str = option("runs/profile", help="folder for trace.json and kernels.txt")
+    device: str = option("cpu", help="cpu or cuda", choices=("cpu", "cuda"))
+    tags: int = option(512, help="step tags M")
+    width: int = option(1024, help="hidden units D")
+    vocabulary: int = option(8192, help="tokens V, for vocab_step_loss")
+    repeats: int = option(5, help="profiled runs, after two to warm up")
+
+
+def run(config: Config) -> None:
+    """Write the trace and the table. Raises InputError."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    gpu = config.device == "cuda"
+    if gpu and not torch.cuda.is_available():
+        raise InputError("device: expected a CUDA device on this machine, found none")
+    step, least = build(config)
+    for _ in range(2):
+        step(lambda name: nullcontext())
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if gpu else [])
+
+    def ranged(name: str) -> AbstractContextManager[object]:
+        if gpu:
+            return torch.cuda.nvtx.range(f"erprm.{name}")  # type: ignore[no-any-return,no-untyped-call]
+        return torch.profiler.record_function(f"erprm.{name}")
+
+    with profile(activities=activities, record_shapes=True) as profiler:
+        started = time.perf_counter()
+        for _ in range(config.repeats):
+            step(ranged)
+        if gpu:
+            torch.cuda.synchronize()
+        spent = (time.perf_counter() - started) / config.repeats
+    folder = Path(config.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    profiler.export_chrome_trace(str(folder / "trace.json"))
+    order = "self_cuda_time_total" if gpu else "self_cpu_time_total"
+    bandwidth = copy_bandwidth(config.device)
+    summary = (f"{config.step}: {spent * 1e3:.3f} ms a run; least traffic {least / 1e6:.2f} MB; copy bandwidth "
+               f"{bandwidth / 1e9:.0f} GB/s; {least / bandwidth / spent:.1%} of the bound")
+    table = f"{profiler.key_averages().table(sort_by=order, row_limit=25)}\n{summary}\n"
+    (folder / "kernels.txt").write_text(table, encoding="utf-8")
+    print(table)
+    if gpu:
+        print(f"ncu --nvtx --nvtx-include 'erprm.*/' --set full -o {folder / 'kernels'} "
+              f"erprm profile --step {config.step} --device cuda --tags {config.tags} --width {config.width}")
+    print(f"written to {folder}/trace.json and {folder}/kernels.txt")
+
+
+def build(config: Config) -> tuple[Callable[[Callable[[str], AbstractContextManager[object]]], None], int]:
+    """The step, as a function of what opens a named range, and the least bytes that one run must move."""
+    import torch
+
+    from erprm import kernels
+
+    torch.manual_seed(0)
+    dtype = torch.bfloat16 if config.device == "cuda" else torch.float32
+    tags, width = config.tags, config.width
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, device=config.device, dtype=dtype)
+
+    if config.step in ("log_mean_exp", "pool_best"):
+        offsets = torch.arange(tags * 16 + 1, device=config.device) * 16
+        values = torch.rand(tags * 256, device=config.device)
+
+        def reduce(ranged: Callable[[str], AbstractContextManager[object]]) -> None:
+            with ranged("forward"):
+                if config.step == "log_mean_exp":
+                    kernels.log_mean_exp(values, offsets, 2.0)
+                else:
+                    kernels.pool_best(values, offsets, 16)
+        return reduce, 4 * values.numel() + 12 * offsets.numel()
+    positions, targets = torch.arange(tags, device=config.device), torch.rand(tags, device=config.device)
+    hidden = random(tags, width).requires_grad_()
+    rows = 2 if config.step == "step_loss" else config.vocabulary
+    head = random(rows, width).requires_grad_()
+
+    def train(ranged: Callable[[str], AbstractContextManager[object]]) -> None:
+        with ranged("forward"):
+            if config.step == "step_loss":
+                loss, _ = kernels.step_loss(hidden, head, positions, targets)
+            else:
+                loss, _ = kernels.vocab_step_loss(hidden, head, positions, targets, label_ids=(0, 1))
+        with ranged("backward"):
+            loss.backward()  # type: ignore[no-untyped-call]
+        hidden.grad = head.grad = None
+    return train, hidden.element_size() * 2 * (hidden.numel() + head.numel()) + 12 * tags
+
+
+def copy_bandwidth(device: str) -> float:
+    """Bytes/s of a large copy, counting read and written."""
+    import torch
+
+    source = torch.rand(1 << 24, device=device)
+    target = torch.empty_like(source)
+    best = float("inf")
+    for _ in range(5):
+        if device == "cuda":
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        target.copy_(source)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return 2 * source.numel() * source.element_size() / best

@@ -1,0 +1,46 @@
+"""`erprm bench --compare` and `erprm profile` as a user runs them, and the result file's round trip."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from erprm.cli import main
+
+
+def result(path: Path, p50: float, **extra: object) -> str:
+    record = {"bench": "head", "provider": "erprm", "mode": "both", "shape": {"M": 3}, "dtype": "float32",
+              "device": "cpu", "p20": p50 * 0.9, "p50": p50, "p80": p50 * 1.1, "error": None, **extra}
+    path.write_text(json.dumps({"environment": {}, "results": [record]}))
+    return str(path)
+
+
+def test_compare_prints_only_what_changed_beyond_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = result(tmp_path / "a.json", 1.0)
+    assert main(["bench", "--compare", before, result(tmp_path / "b.json", 1.1)]) == 0
+    assert capsys.readouterr().out == "1 unchanged within noise, 0 differ\n"
+    main(["bench", "--compare", before, result(tmp_path / "c.json", 2.0)])
+    assert "2.00 x slower: head, M=3, float32, cpu, both, erprm: 1000 ms -> 2000 ms" in capsys.readouterr().out
+    main(["bench", "--compare", before, result(tmp_path / "d.json", 1.0, p50=None, error="out of memory")])
+    assert "failed after: head, M=3, float32, cpu, both, erprm: out of memory" in capsys.readouterr().out
+    main(["bench", "--compare", before, result(tmp_path / "e.json", 1.0, bench="other")])
+    assert "only before: head" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--compare", "missing.json", "missing.json"], "missing.json: no such file"),
+    (["--run", "nothing"], "run: expected one of"),
+    ([], "expected either --compare"),
+])
+def test_bad_input_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_profile_writes_a_trace_and_a_table(tmp_path: Path) -> None:
+    assert main(["profile", "--step", "step_loss", "--tags", "8", "--width", "16", "--repeats", "1", "--output",
+                 str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    assert "erprm::step_loss" in (tmp_path / "kernels.txt").read_text()
