@@ -13,6 +13,7 @@ batch that it was working on: Ray starts another and gives it that batch again, 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -69,10 +70,15 @@ class RayEngine:
         _check(inner, actors, batch_requests)
         ray = import_extra("ray", "ray")
         self._ray, self._batch = ray, batch_requests
-        self._owner = _start(ray, address)
-        remote = ray.remote(_Worker).options(**_resources(ray, cpus, gpus, options), max_restarts=-1,
-                                             max_task_retries=retries)
-        self._actors: list[Any] = [remote.remote(inner, model, options) for _ in range(actors)]
+        self._owner = _start(ray, address, math.ceil(cpus * actors))
+        self._actors: list[Any] = []
+        wanted = _resources(ray, cpus, gpus, options)
+        found = ray.cluster_resources().get("GPU", 0)
+        if self._owner and _on_this_machine(address) and actors * wanted["num_gpus"] > found:
+            self.close()
+            raise InputError(f"actors: {actors} of {wanted['num_gpus']:g} GPUs each, found {found:g} on this machine")
+        remote = ray.remote(_Worker).options(**wanted, max_restarts=-1, max_task_retries=retries)
+        self._actors = [remote.remote(inner, model, options) for _ in range(actors)]
         try:
             described = ray.get([actor.describe.remote() for actor in self._actors])
         except ray.exceptions.ActorDiedError as error:
@@ -178,15 +184,23 @@ def _check(inner: str, actors: int, batch_requests: int) -> None:
         raise InputError(f"actors and batch_requests: expected at least 1, found {actors}, {batch_requests}")
 
 
-def _start(ray: Any, address: str | None) -> bool:
-    """Connect to Ray, or start one for this process. Returns whether this call began it."""
+def _on_this_machine(address: str | None) -> bool:
+    return not (address or os.environ.get("RAY_ADDRESS"))
+
+
+def _start(ray: Any, address: str | None, cpus: int) -> bool:
+    """Connect to Ray, or start one for this process, of at least `cpus` processors so that no actor waits for ever.
+
+    Returns whether this call began it.
+    """
     if ray.is_initialized():
         return False
-    if address or os.environ.get("RAY_ADDRESS"):
+    if not _on_this_machine(address):
         ray.init(address=address, log_to_driver=False)
         return True
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a Ray of this machine's own answers to this machine only
-    ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
+    ray.init(address="local", num_cpus=max(cpus, os.cpu_count() or 1), include_dashboard=False,
+             _node_ip_address="127.0.0.1", log_to_driver=False)
     return True
 
 

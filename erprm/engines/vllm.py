@@ -16,14 +16,14 @@ from typing import Any, Literal
 from erprm.engines.base import Completion, Request, Sampling
 from erprm.engines.identity import model_identity
 from erprm.engines.prompts import PromptTemplate
-from erprm.engines.vllm_process import load_llm, release_llm
+from erprm.engines.vllm_process import checkpoint_dtype, load_llm, on_cpu, release_llm
 from erprm.errors import InputError
 
 
 class VllmEngine:
     """Holds one `vllm.LLM`, in `llm` for uses beyond the protocol; None once closed."""
 
-    def __init__(self, model: str, *, template: PromptTemplate | None = None, dtype: str | None = None,
+    def __init__(self, model: str, *, template: PromptTemplate | None = None, dtype: str = "auto",
                  max_model_len: int | None = None, tensor_parallel_size: int = 1, data_parallel_size: int = 1,
                  max_num_seqs: int = 512, threads: int = 1, revision: str | None = None, **options: Any) -> None:
         """Load the policy.
@@ -31,7 +31,7 @@ class VllmEngine:
         Args:
             model: a folder or a hub name.
             template: the text around a question; plain by default.
-            dtype: "float32", "bfloat16", "float16"; by default the checkpoint's on a GPU, float32 on a CPU.
+            dtype: "float32", "bfloat16", "float16"; "auto" is the checkpoint's on a GPU, float32 on a CPU.
             max_model_len: most tokens of prompt and completion together; the model's own by default.
             tensor_parallel_size: GPUs over which the model is split.
             data_parallel_size: copies of the model under torchrun with `distributed_executor_backend=
@@ -46,6 +46,8 @@ class VllmEngine:
             MissingExtraError: when vLLM is not installed.
         """
         self._template = template or PromptTemplate()
+        if dtype == "auto":
+            dtype = "float32" if on_cpu() else checkpoint_dtype(model, revision)
         given = {"dtype": dtype, "max_model_len": max_model_len, "revision": revision}
         chosen: dict[str, Any] = {"enable_prefix_caching": True, "seed": 0}
         chosen |= {name: value for name, value in given.items() if value is not None}

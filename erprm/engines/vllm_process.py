@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import AutoConfig
 
 from erprm.errors import InputError, import_extra
 
@@ -77,6 +78,22 @@ def cpu_environment(threads: int) -> dict[str, str]:
     """The environment that a process with a CPU engine should start with; what the user has set stays."""
     wanted = _CPU_ENVIRONMENT | {"OMP_NUM_THREADS": str(threads)}
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
+
+
+def checkpoint_dtype(model: str, revision: str | None = None) -> str:
+    """"float32", "bfloat16" or "float16": what the weights on disk are in, "auto" where the configuration is silent.
+
+    vLLM's own "auto" halves float32 weights.
+
+    Raises:
+        InputError: for a folder or hub name without a readable configuration.
+    """
+    try:
+        config = AutoConfig.from_pretrained(model, revision=revision)
+    except (OSError, ValueError) as error:
+        raise InputError(f"model {model}: expected a folder or hub name of a causal language model; "
+                         f"{str(error).splitlines()[0]}") from error
+    return "auto" if config.dtype is None else str(config.dtype).removeprefix("torch.")
 
 
 def load_llm(threads: int = 1, **options: Any) -> Any:

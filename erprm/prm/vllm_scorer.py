@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from transformers import AutoTokenizer
 
-from erprm.engines.vllm_process import import_vllm, load_llm, release_llm
+from erprm.engines.vllm_process import checkpoint_dtype, import_vllm, load_llm, release_llm
 from erprm.errors import InputError
 
 Scores = npt.NDArray[np.float32]
@@ -50,15 +50,17 @@ def pooler_options(tag_id: int) -> dict[str, Any]:
 class VLLMScorer:
     """Holds a PRM in causal-LM form."""
 
-    def __init__(self, model: str, *, tag_id: int, labels: tuple[str, str], threads: int = 1, **options: Any) -> None:
+    def __init__(self, model: str, *, tag_id: int, labels: tuple[str, str], dtype: str = "auto",
+                 threads: int = 1, **options: Any) -> None:
         """Load the model.
 
         Args:
             model: a folder or a hub name.
             tag_id: the step tag's token.
             labels: see `classifier_overrides`.
+            dtype: "float32", "bfloat16", "float16"; "auto" is that of the weights on disk.
             threads: OpenMP threads on a CPU.
-            options: any other argument of `vllm.LLM` (`dtype`, `max_model_len`, `tensor_parallel_size`, ...).
+            options: any other argument of `vllm.LLM` (`max_model_len`, `tensor_parallel_size`, ...).
 
         Raises:
             InputError: for a label that is no token of the model, and for what vLLM refuses.
@@ -69,7 +71,9 @@ class VLLMScorer:
 
         _check_labels(model, labels, options.get("revision"))
         self.tag_id = tag_id
-        self._llm: Any = load_llm(threads, model=model, runner="pooling", convert="classify",
+        if dtype == "auto":
+            dtype = checkpoint_dtype(model, options.get("revision"))
+        self._llm: Any = load_llm(threads, model=model, dtype=dtype, runner="pooling", convert="classify",
                                   hf_overrides=classifier_overrides(labels),
                                   pooler_config=PoolerConfig(**pooler_options(tag_id)), **options)
         self._longest = int(self._llm.llm_engine.model_config.max_model_len)
@@ -148,15 +152,20 @@ def serve_command(model: str, tag_id: int, labels: tuple[str, str], *, host: str
 
     Args:
         model, tag_id, labels: as for `VLLMScorer`.
-        extra: further arguments of vLLM's server ("--dtype", "float32", "--tensor-parallel-size", "2").
+        extra: further arguments of vLLM's server ("--tensor-parallel-size", "2"). A "--dtype" among them replaces
+            that of the weights on disk, which is asked for because vLLM's own choice halves float32 weights.
+
+    Raises:
+        InputError: for a model without a readable configuration.
 
     Returns:
         A list for `subprocess`; `shlex.join` makes it a shell line.
     """
+    dtype = [] if "--dtype" in extra else ["--dtype", checkpoint_dtype(model)]
     return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model,
             "--host", host, "--port", str(port), "--runner", "pooling", "--convert", "classify",
             "--hf-overrides", json.dumps(classifier_overrides(labels), ensure_ascii=False),
-            "--pooler-config", json.dumps(pooler_options(tag_id)), *extra]
+            "--pooler-config", json.dumps(pooler_options(tag_id)), *dtype, *extra]
 
 
 def _check_labels(model: str, labels: tuple[str, str], revision: str | None) -> None:

@@ -106,6 +106,7 @@ def test_chat_continues_the_assistant_turn_and_a_second_engine_leaves_the_first_
     expected_draw = torch.rand(3)
     torch.manual_seed(5)
     chat = VllmEngine(str(folder), template=PromptTemplate(kind="chat"), max_model_len=256)
+    assert chat.fingerprint()["dtype"] == "float32"  # vLLM's own "auto" would have halved it
     assert torch.equal(torch.rand(3), expected_draw)  # loading leaves the process's own random numbers alone
     [[sample]] = chat.sample([Request("2+3?", "so", 1, 0)], Sampling(temperature=0, max_tokens=12))
     ids = tokenizer("<user>2+3?\n<assistant>so", add_special_tokens=False).input_ids

@@ -33,7 +33,7 @@ def server(model_dir: Path) -> Iterator[str]:
     """The address of a server that has started; it is stopped at the end."""
     port = free_port()
     command = serve_command(str(model_dir), TOKENS.tag_id, ("Ġ+", "Ġ-"), port=port,
-                            extra=["--dtype", "float32", "--enforce-eager", "--max-model-len", "512",
+                            extra=["--enforce-eager", "--max-model-len", "512",
                                    "--kv-cache-memory-bytes", str(1 << 28)])
     environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "INFO", "HF_HUB_OFFLINE": "1",
                    "PYTHONUNBUFFERED": "1"}
