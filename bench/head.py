@@ -80,11 +80,12 @@ def main() -> None:
     for step in providers(64, 32, 512, 4, given.device, dtype, paper=True, compiled=False).values():
         step()  # loads libraries, so that the first shape is not charged for it
     for rows, width, vocabulary, tags in sizes + growth:
-        steps = providers(rows, width, vocabulary, tags, given.device, dtype, vocabulary > 0, given.compile)
+        steps = providers(rows, width, vocabulary, tags, given.device, dtype, vocabulary > 0,
+                          given.compile and vocabulary > 0)
         shape = {"N": rows, "M": tags, "D": width} | ({"V": vocabulary} if vocabulary else {})
         found = common.measure("head", steps, shape=shape, dtype=str(dtype).removeprefix("torch."),
-                               device=given.device, seconds=0.0 if given.smoke else 1.0,
-                               least=3 if vocabulary else 20)
+                               device=given.device, seconds=0.0 if given.smoke else 0.5,
+                               least=2 if vocabulary else 20)
         records += found
         print(common.table(found), flush=True)
     print(f"written to {common.write(records, given.output)}")

@@ -8,9 +8,10 @@ import pytest
 from erprm.cli import main
 
 
-def result(path: Path, p50: float, **extra: object) -> str:
+def result(path: Path, seconds: float, **extra: object) -> str:
     record = {"bench": "head", "provider": "erprm", "mode": "both", "shape": {"M": 3}, "dtype": "float32",
-              "device": "cpu", "p20": p50 * 0.9, "p50": p50, "p80": p50 * 1.1, "error": None, **extra}
+              "device": "cpu",
+              "p20": seconds * 0.9, "p50": seconds, "p80": seconds * 1.1, "error": None, **extra}
     path.write_text(json.dumps({"environment": {}, "results": [record]}))
     return str(path)
 
