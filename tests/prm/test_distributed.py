@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def result(folder: Path, name: str) -> dict[str, float]:
+def result(folder: Path, name: str) -> dict[str, Any]:
     return json.loads((folder / name / "result.json").read_text())
 
 
@@ -38,7 +39,7 @@ def test_processes_and_micro_batches_divide_a_step_without_a_trace(name: str, ru
     assert expected.keys() == found.keys()
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, atol=1e-5, rtol=0, msg=key)
-    assert result(runs, name)["loss"] == pytest.approx(result(runs, "one-by-four")["loss"], abs=1e-5)
+    assert result(runs, name)["loss"] == pytest.approx(result(runs, "one-by-four")["loss"], abs=1e-5)  # of each step
     assert result(runs, name)["eval_step_auc"] == pytest.approx(result(runs, "one-by-four")["eval_step_auc"], abs=1e-6)
 
 
@@ -52,4 +53,4 @@ def test_fsdp_ends_with_the_same_held_out_auc(runs: Path) -> None:
 
 
 def test_shared_prefixes_train_over_two_processes(runs: Path) -> None:
-    assert result(runs, "two-shared")["loss"] > 0
+    assert len(result(runs, "two-shared")["loss"]) == 2

@@ -24,9 +24,11 @@ FSDP = {"fsdp": True, "fsdp_config": {"fsdp_version": 2, "auto_wrap_policy": "TR
 def train(folder: Path, name: str, rows_per_batch: int, micro_batches: int, **options: Any) -> None:
     """One run; its weights, loss and held-out metrics go to FOLDER/name."""
     args = PRMConfig(str(folder / name), per_device_train_batch_size=rows_per_batch, report_to="none", use_cpu=True,
-                     gradient_accumulation_steps=micro_batches, disable_tqdm=True, save_strategy="no", **options)
+                     gradient_accumulation_steps=micro_batches, disable_tqdm=True, save_strategy="no",
+                     logging_steps=1, **options)
     run = PRMTrainer(tiny.llama(), args, TRAIN, HELD_OUT, processing_class=tiny.tokenizer())
-    loss = run.train().training_loss
+    run.train()
+    loss = [entry["loss"] for entry in run.state.log_history if "loss" in entry]
     metrics = run.evaluate()
     run.save_model(str(folder / name))
     if run.is_world_process_zero():
