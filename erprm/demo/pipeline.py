@@ -45,7 +45,7 @@ class DemoSettings:
     wandering: float = 0.3
     hidden: int = 96
     layers: int = 4
-    sft_steps: int = 1200
+    sft_steps: int = 1500
     label_problems: int = 600
     solutions: int = 4  # per labelled problem
     completions: int = 16  # n, per prefix

@@ -30,7 +30,7 @@ def findings(results: Mapping[str, Any], paired: Sequence[Comparison] = ()) -> l
         sentences += _between(table, names, paired)
         sentences += _against_votes(table, names, paired)
         sentences += _falling(table, names)
-    return sentences + _raft(results)
+    return sentences + _raft(results) + _caveats(results, paired)
 
 
 def stands_out(paired: Sequence[Comparison]) -> list[tuple[Comparison, float, bool]]:
@@ -145,6 +145,17 @@ def _raft(results: Mapping[str, Any]) -> list[str]:
     if raft["high"] < before:
         return [text + ", a loss beyond the interval's noise."]
     return [text + ", which the interval does not tell from no change."]
+
+
+def _caveats(results: Mapping[str, Any], paired: Sequence[Comparison]) -> list[str]:
+    sentences = []
+    if chosen := results.get("aggregation"):
+        how = _join([f"{display_name(name)} by {aggregation.replace('_', ' ')}" for name, aggregation in chosen.items()])
+        sentences.append(f"Step scores became one number as served best on separate validation problems: {how}.")
+    if paired and "seed" in results:
+        sentences.append("Every model was trained once, with one seed: the tests speak of other problems, not of how "
+                         "another seed would have trained.")
+    return sentences
 
 
 def _winner(part: Comparison) -> str:

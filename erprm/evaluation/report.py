@@ -144,7 +144,7 @@ def _curves(results: Mapping[str, Any]) -> str:
 def _tests(paired: Sequence[Comparison]) -> str:
     if not paired:
         return ""
-    return ("<h2>Which differences are real</h2>" + fragments.comparison_table(paired) +
+    return ("<h2>Which differences stand out</h2>" + fragments.comparison_table(paired) +
             '<p class="note">Differences in points on the same problems. p by flipping signs problem by problem, '
             "corrected for the number of rows (Holm); bold where below 0.05.</p>")
 

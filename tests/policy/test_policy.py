@@ -94,7 +94,8 @@ def test_raft_command(objective: str, model_dir: Path, prm: Path, tmp_path: Path
             for row in ROWS]
     write_rows(tmp_path / "pool.jsonl", rows)
     assert main(["raft", "--policy", str(model_dir), "--prm", str(prm), "--solutions", str(tmp_path / "pool.jsonl"),
-                 "--out", str(tmp_path / "out"), "--objective", objective, "--max-steps", "1", "--batch-size", "4"]) == 0
+                 "--out", str(tmp_path / "out"), "--objective", objective, "--max-steps", "2", "--batch-size", "4",
+                 "--learning-rate", "1e-3", "--warmup-steps", "0"]) == 0
     assert f"policy: {tmp_path / 'out'}" in capsys.readouterr().out
     assert len(list(read_rows(tmp_path / "out" / "chosen.parquet"))) == 9
     before = AutoModelForCausalLM.from_pretrained(model_dir).state_dict()
