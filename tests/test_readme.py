@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,8 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_commands_and_drop_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_and_drop_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                              capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     tiny.save(tmp_path / "models" / "policy")
     (tmp_path / "problems.jsonl").write_text("".join(
@@ -54,3 +57,8 @@ def test_the_serving_line_is_the_one_that_is_tested(tmp_path: Path) -> None:
     ours = serve_command(str(tmp_path / "models" / "prm-causal-lm"), 7, ("Ġ+", "Ġ-"))
     for flag in ("--runner", "--convert", "--hf-overrides", "--pooler-config"):
         assert printed[printed.index(flag) + 1] == ours[ours.index(flag) + 1]
+
+
+def test_its_figures_are_those_of_the_result_files() -> None:
+    done = subprocess.run([sys.executable, "bench/readme.py", "--check"], cwd=ROOT, check=False)
+    assert done.returncode == 0, "run: python bench/readme.py"

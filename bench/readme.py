@@ -1,0 +1,97 @@
+"""Writes the README's figures from result files, so that none is typed by hand.
+
+    python bench/readme.py                         # the newest result file of this kind of machine, and docs/demo.json
+    python bench/readme.py --demo runs/demo        # takes the demo's results and figure over first
+    python bench/readme.py --check                 # exit code 1 when the README says something else
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DEMO = ROOT / "docs" / "demo.json"
+TITLES = {"head": "output-head part of a training step", "train_step": "whole training step",
+          "score": "scoring a pool of candidates", "ledger": "completion bookkeeping", "grading": "answer checking"}
+
+
+def measured(files: Iterable[Path]) -> list[str]:
+    """One line per bench, provider of ours and rival: time and memory of the rival over ours, in the same run."""
+    lines = ["| work | size | against | times faster | times less memory |", "|---|---|---|---|---|"]
+    machines = set()
+    for path in files:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        machines.add(f"{content['environment']['device']}, {path.name}")
+        groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+        for record in content["results"]:
+            if record["bench"] in TITLES and record["p50"]:
+                shape = ", ".join(f"{name} {value:,}" for name, value in record["shape"].items())
+                groups.setdefault((record["bench"], shape, record["mode"]), []).append(record)
+        for (bench, shape, _), records in groups.items():
+            for ours in (record for record in records if record["provider"].startswith("erprm")):
+                for rival in (record for record in records if not record["provider"].startswith("erprm")):
+                    less = (f"{rival['peak_memory'] / ours['peak_memory']:.1f}"
+                            if rival["peak_memory"] and ours["peak_memory"] else "")
+                    name = TITLES[bench] + ours["provider"].removeprefix("erprm").replace("-", ", ")
+                    lines.append(f"| {name} | {shape} | {rival['provider']} | {rival['p50'] / ours['p50']:.1f} "
+                                 f"| {less} |")
+    return [f"Medians of the same run ({'; '.join(sorted(machines))}); `bench/` has the scripts, `bench/results/` "
+            "every record. No GPU figure is among them: none has been measured.", "", *lines]
+
+
+def demo(results: Mapping[str, Any]) -> list[str]:
+    """What the demo found, in three sentences and a table."""
+    table, raft = results["best_of_n"], results["raft"]
+    last = table["n"][-1]
+
+    def cell(entry: Mapping[str, Any]) -> str:
+        return (f"{100 * entry['accuracy'][-1]:.1f} % [{100 * entry['low'][-1]:.1f}, {100 * entry['high'][-1]:.1f}]")
+
+    minutes = sum(results["seconds"].values()) / 60
+    return [
+        f"One run of the demo (task {results['task']}, seed {results['seed']}, {results['problems']} held-out "
+        f"problems, {minutes:.0f} minutes): a policy of {results['policy']['parameters'] / 1e6:.1f} M parameters solves "
+        f"{100 * results['policy']['pass@1']:.1f} % of the problems; this is what choosing among {last} of its "
+        f"candidates reaches, with 95 % intervals over problems. RAFT takes pass@1 to {100 * raft['after']:.1f} % "
+        f"[{100 * raft['low']:.1f}, {100 * raft['high']:.1f}]. All models were trained once, with one seed; the report "
+        "says which differences stand out from noise.",
+        "", f"| chosen by | best of {last} |", "|---|---|",
+        *(f"| {name} | {cell(entry)} |" for name, entry in table.items() if name != "n")]
+
+
+def fill(text: str, section: str, lines: list[str]) -> str:
+    """`text` with the lines between the section's markers replaced."""
+    pattern = rf"(<!-- {section}: begin -->\n).*?(<!-- {section}: end -->)"
+    found, count = re.subn(pattern, lambda match: match[1] + "\n".join(lines) + "\n" + match[2], text, flags=re.DOTALL)
+    if count != 1:
+        raise SystemExit(f"README.md: expected one section '{section}', found {count}")
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--demo", type=Path)
+    parser.add_argument("--check", action="store_true")
+    given = parser.parse_args()
+    if given.demo is not None:
+        shutil.copyfile(given.demo / "results.json", DEMO)
+        shutil.copyfile(given.demo / "best_of_n.png", DEMO.with_name("best_of_n.png"))
+    text = README.read_text(encoding="utf-8")
+    files = sorted((ROOT / "bench" / "results").glob("cpu-*.json"))[-1:]
+    filled = fill(fill(text, "demo", demo(json.loads(DEMO.read_text(encoding="utf-8")))), "measured", measured(files))
+    if given.check:
+        return int(filled != text)
+    README.write_text(filled, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
