@@ -1,0 +1,161 @@
+"""Completions booked per second on one core: intern, schedule, record, count, segment offsets; C++ against plain Python.
+
+    python bench/ledger.py                      # 10^4 .. 10^8 completions in C++, to 10^7 in Python
+    pytest bench/ledger.py                      # the same calls under pytest-benchmark, smaller
+
+The work is a labelling run: problems of 15 solutions of six steps, of whose prefixes 44 are distinct and open, 16
+completions each. An engine's stand-in answers every batch in a shuffled order; its time and the making of the texts do
+not count. Every 50th result comes twice. Both sides get what suits them, arrays or lists, ready-made, and must end with
+the same numbers. Times are of the processor, of the one thread at work, so that neighbours on the machine do not count.
+
+Records (bench "ledger"): mode "whole" and its parts "intern", "next", "record", "export"; peak_memory of the C++ ledger
+is what it holds at the end (`Ledger.bytes`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erprm._core import Ledger
+
+SOLUTIONS, STEPS, SAMPLES = 15, 6, 16
+BATCH = 16_384
+PER_PROBLEM = (2 + 4 + 8 + 15 + 15) * SAMPLES
+PHASES = ("intern", "next", "record", "export")
+
+
+def solutions(problem: int) -> list[list[str]]:
+    """Steps of about 70 characters; the first ones are common to several solutions. No two equal texts are one object."""
+    return [[f"Step {j}: by way {min(s >> max(0, 3 - j), s)}, the value that problem {problem} asks for becomes "
+             f"{problem * 37 % 1000 + j}." for j in range(STEPS)] for s in range(SOLUTIONS)]
+
+
+class Clock:
+    """Seconds of this thread by phase."""
+
+    def __init__(self) -> None:
+        self.spent = dict.fromkeys(PHASES, 0.0)
+
+    def time(self, phase: str, call: Callable[[], Any]) -> Any:
+        started = time.thread_time()
+        result = call()
+        self.spent[phase] += time.thread_time() - started
+        return result
+
+
+def intern(ledger: Any, first: int, work: list[list[list[str]]]) -> None:
+    """Add the problems of `work`, the first of them with number `first`."""
+    for problem, texts in enumerate(work, start=first):
+        root = ledger.add_problem(f"problem/{problem}")
+        for s, steps in enumerate(texts):
+            ledger.add_solution(root, steps, s & 1, True)
+
+
+def answered(batches: Iterator[tuple[Any, Any, Any]], seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The engine's stand-in: each batch as (nodes, outcomes, samples), shuffled, a fiftieth of it once more."""
+    random = np.random.default_rng(seed)
+    for nodes, firsts, counts in batches:
+        counts = np.asarray(counts)
+        total = int(counts.sum())
+        ends = np.cumsum(counts)
+        samples = np.arange(total) - np.repeat(ends - counts - np.asarray(firsts), counts)
+        order = random.permutation(total)
+        order = np.concatenate([order, order[: total // 50]])
+        outcomes = random.integers(0, 2, total, np.uint8)[order]
+        yield np.repeat(np.asarray(nodes, np.int64), counts)[order], outcomes, samples.astype(np.int32)[order]
+
+
+def run(ledger: Any, completions: int, as_lists: bool) -> tuple[dict[str, float], dict[str, Any]]:
+    """Book that many completions, rounded up to whole problems: (seconds by phase, what must agree between ledgers)."""
+    clock, problems = Clock(), -(-completions // PER_PROBLEM)
+    for first in range(0, problems, 256):
+        work = [solutions(problem) for problem in range(first, min(problems, first + 256))]
+        clock.time("intern", lambda first=first, work=work: intern(ledger, first, work))
+    clock.time("next", lambda: ledger.want_all(SAMPLES))
+
+    def batches() -> Iterator[tuple[Any, Any, Any]]:
+        while len((batch := clock.time("next", lambda: ledger.next(BATCH)))[0]):
+            yield batch
+
+    counted = 0
+    for arrays in answered(batches(), seed=completions):
+        given = [array.tolist() for array in arrays] if as_lists else arrays
+        counted += clock.time("record", lambda given=given: ledger.record(*given))
+    (k, n), parents, offsets = clock.time("export", lambda: (ledger.counts(), ledger.parents(), ledger.offsets()))
+    agreed = {"completions": counted, "successes": int(np.sum(k)), "trials": int(np.sum(n)),
+              "prefixes": len(parents), "end": int(offsets[-1]), "hash": hash(np.asarray(k).astype(np.int32).tobytes())}
+    assert counted == problems * PER_PROBLEM
+    return clock.spent, agreed
+
+
+def compare(size: int, python_to: int, repeats: int) -> tuple[list[Any], str]:
+    """Records of both sides at one size, measured in turn, and a line about them."""
+    from common import Record
+    from ledger_python import PythonLedger
+
+    sides: dict[str, tuple[Callable[[], Any], bool]] = {"cpp": (Ledger, False)}
+    if size <= python_to:
+        sides["python"] = (PythonLedger, True)
+    times: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    held, completions = 0, 0
+    for _ in range(repeats):
+        ends = []
+        for side, (make, as_lists) in sides.items():
+            ledger = make()
+            gc.collect()
+            spent, agreed = run(ledger, size, as_lists)
+            times[side].append({**spent, "whole": sum(spent.values())})
+            ends.append(agreed)
+            completions = agreed["completions"]
+            if side == "cpp":
+                held = ledger.bytes()
+            del ledger
+        assert all(end == ends[0] for end in ends), ends
+    records = []
+    for side, runs in times.items():
+        for mode in ("whole", *PHASES):
+            low, middle, high = np.quantile([spent[mode] for spent in runs], [0.2, 0.5, 0.8]).tolist()
+            records.append(Record("ledger", side, mode, {"completions": completions, "n": SAMPLES}, "", "cpu",
+                                  p20=low, p50=middle, p80=high, runs=len(runs),
+                                  peak_memory=held if (side, mode) == ("cpp", "whole") else None))
+    median = {side: {mode: statistics.median(spent[mode] for spent in runs) for mode in ("whole", *PHASES)}
+              for side, runs in times.items()}
+    line = f"{completions:>11,} completions: {completions / median['cpp']['whole'] / 1e6:6.1f} M/s, {held / completions:.1f} B each"
+    if "python" in median:
+        line += f"; Python {completions / median['python']['whole'] / 1e6:.2f} M/s; ratio " + ", ".join(
+            f"{mode} {median['python'][mode] / median['cpp'][mode]:.1f}" for mode in ("whole", "intern", "next", "record"))
+    line += "; ns: " + ", ".join(f"{mode} {median['cpp'][mode] / completions * 1e9:.1f}" for mode in PHASES)
+    return records, line
+
+
+def test_ledger(benchmark: Any) -> None:
+    benchmark.pedantic(lambda: run(Ledger(), 100_000, as_lists=False), rounds=5, warmup_rounds=1)
+
+
+def main() -> None:
+    from common import write
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--to", type=float, default=1e8, help="completions of the largest run")
+    parser.add_argument("--python-to", type=float, default=1e7, help="completions of the largest run in Python")
+    parser.add_argument("--out", type=Path, help="result file; the machine's of today by default")
+    given = parser.parse_args()
+    records, size = [], 10_000
+    while size <= given.to:
+        found, line = compare(size, int(given.python_to), repeats=max(1, min(5, 10_000_000 // size)))
+        records += found
+        print(line, flush=True)
+        size *= 10
+    print(f"wrote {write(records, given.out)}")
+
+
+if __name__ == "__main__":
+    main()
