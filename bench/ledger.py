@@ -1,4 +1,4 @@
-"""Completions booked per second on one core: intern, schedule, record, count, segment offsets; C++ against plain Python.
+"""Completions booked per second on one core: intern, schedule, record, count, segment offsets; C++ and plain Python.
 
     python bench/ledger.py                      # 10^4 .. 10^8 completions in C++, to 10^7 in Python
     pytest bench/ledger.py                      # the same calls under pytest-benchmark, smaller
@@ -33,7 +33,7 @@ PHASES = ("intern", "next", "record", "export")
 
 
 def solutions(problem: int) -> list[list[str]]:
-    """Steps of about 70 characters; the first ones are common to several solutions. No two equal texts are one object."""
+    """Steps of about 70 characters; the first are common to several solutions. Equal texts are separate objects."""
     return [[f"Step {j}: by way {min(s >> max(0, 3 - j), s)}, the value that problem {problem} asks for becomes "
              f"{problem * 37 % 1000 + j}." for j in range(STEPS)] for s in range(SOLUTIONS)]
 
@@ -128,10 +128,11 @@ def compare(size: int, python_to: int, repeats: int) -> tuple[list[Any], str]:
                                   peak_memory=held if (side, mode) == ("cpp", "whole") else None))
     median = {side: {mode: statistics.median(spent[mode] for spent in runs) for mode in ("whole", *PHASES)}
               for side, runs in times.items()}
-    line = f"{completions:>11,} completions: {completions / median['cpp']['whole'] / 1e6:6.1f} M/s, {held / completions:.1f} B each"
+    line = (f"{completions:>11,} completions: {completions / median['cpp']['whole'] / 1e6:6.1f} M/s, "
+            f"{held / completions:.1f} B each")
     if "python" in median:
         line += f"; Python {completions / median['python']['whole'] / 1e6:.2f} M/s; ratio " + ", ".join(
-            f"{mode} {median['python'][mode] / median['cpp'][mode]:.1f}" for mode in ("whole", "intern", "next", "record"))
+            f"{mode} {median['python'][mode] / median['cpp'][mode]:.1f}" for mode in ("whole", *PHASES[:3]))
     line += "; ns: " + ", ".join(f"{mode} {median['cpp'][mode] / completions * 1e9:.1f}" for mode in PHASES)
     return records, line
 

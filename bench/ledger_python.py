@@ -79,7 +79,7 @@ class PythonLedger:
                 taken = self._taken[node].bit_count()
                 self.missing += max(0, n - taken) - max(0, self._wants[node] - taken)
                 self._wants[node] = n
-        self._stack = [node for node in reversed(self._roots.values())]
+        self._stack = list(reversed(self._roots.values()))
 
     def next(self, max_completions: int) -> tuple[list[int], list[int], list[int]]:
         """Runs of fresh sample numbers; nodes are visited once, as in a run that is not resumed."""
