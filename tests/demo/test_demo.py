@@ -20,8 +20,8 @@ from erprm.rows import StepRow, read_rows
 
 SMALL = DemoSettings(
     teach_problems=40, demonstrations=4, hidden=64, layers=2, sft_steps=30, label_problems=6, solutions=2,
-    completions=4, prm_steps=3, heldout_problems=5, pool=4, truth_problems=3, truth_completions=4, raft_samples=2, raft_steps=2,
-    validation_problems=4, validation_pool=4)
+    completions=4, prm_steps=3, heldout_problems=5, pool=4, truth_problems=3, truth_completions=4, raft_samples=2,
+    raft_steps=2, validation_problems=4, validation_pool=4)
 
 
 @pytest.fixture(scope="module")
