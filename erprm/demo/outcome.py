@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,12 @@ StepScores = Sequence[Array]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One kind of training target: its selector's name and how the counts become values."""
+    """One kind of training target: its selector's name and how the counts become values.
+
+    All models train on the same rows, contrasts among them. These are chosen by outcome, which biases no label but those
+    that an outcome model gives to steps before the last. Labelling only the last step of a contrast instead was tried:
+    an unbiased but far weaker outcome model, 12 % where this one reaches 43 % at best of 64.
+    """
 
     name: str
     kind: str
@@ -37,23 +41,6 @@ class Target:
     def values(self, row: StepRow) -> Array:
         """[L] float64: the targets of a labelled row."""
         return row_targets(row, self.kind, self.eta)
-
-    def training_rows(self, rows: Sequence[StepRow], contrasts: Sequence[StepRow]) -> list[StepRow]:
-        """What a model of this target trains on.
-
-        Contrasts are chosen by outcome. That biases no label but those of an outcome model, which gives every step the
-        outcome of its solution; of a contrast it therefore learns the last step alone, whose value is the outcome.
-        """
-        if self.kind != "outcome":
-            return [*rows, *contrasts]
-        whole = [dataclasses.replace(row, labels=(row.outcome,) * len(row.steps)) for row in rows]
-        return whole + [dataclasses.replace(row, labels=(*(None,) * (len(row.steps) - 1), row.outcome))
-                        for row in contrasts]
-
-    @property
-    def trainer_target(self) -> str:
-        """The trainer's name for this target on `training_rows`."""
-        return "labels" if self.kind == "outcome" else self.kind
 
 
 def targets_of(etas: Sequence[float]) -> list[Target]:

@@ -143,17 +143,17 @@ class Demo:
         from erprm.prm.trainer import PRMTrainer
 
         settings = self.settings
-        rows, contrasts = self.rows("labels/rows.parquet"), self.rows("labels/contrast.parquet")
+        rows = self.rows("labels/rows.parquet") + self.rows("labels/contrast.parquet")
         for target in self.targets:
             out = self.model(f"prm-{target.name}")
             if (out / "erprm.json").is_file():
                 continue
             trainer = PRMTrainer(str(self.model("policy")), PRMConfig(
-                output_dir=str(out), target=target.trainer_target, eta=target.eta, max_steps=settings.prm_steps,
+                output_dir=str(out), target=target.kind, eta=target.eta, max_steps=settings.prm_steps,
                 layout="padded", per_device_train_batch_size=64, learning_rate=settings.prm_learning_rate,
                 lr_scheduler_type="cosine", warmup_steps=30, weight_decay=0.01, save_strategy="no", logging_steps=100,
                 seed=settings.seed,
-                report_to="none"), target.training_rows(rows, contrasts))
+                report_to="none"), rows)
             trainer.train()
             trainer.save_model(str(out))
 
