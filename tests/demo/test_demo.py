@@ -19,15 +19,9 @@ from erprm.rollouts.contrast import contrast_rows
 from erprm.rows import StepRow, read_rows
 
 SMALL = DemoSettings(
-<<<<<<< HEAD
     teach_problems=40, demonstrations=4, hidden=64, layers=2, sft_steps=30, label_problems=6, solutions=2,
     completions=4, prm_steps=3, heldout_problems=5, pool=4, truth_problems=3, truth_completions=4, raft_samples=2,
     raft_steps=2, validation_problems=4, validation_pool=4)
-=======
-    teach_problems=40, demonstrations=4, hidden=64, layers=2, sft_steps=30, label_problems=6, solutions=2, completions=4,
-    prm_steps=3, heldout_problems=5, pool=4, truth_problems=3, truth_completions=4, raft_samples=2, raft_steps=2,
-    validation_problems=4, validation_pool=4)
->>>>>>> parent of d7648da (Demo: the outcome model learns contrasts by their last step, which no choice biases)
 
 
 @pytest.fixture(scope="module")
