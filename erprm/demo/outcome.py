@@ -30,8 +30,8 @@ class Target:
     """One kind of training target: its selector's name and how the counts become values.
 
     All models train on the same rows, contrasts among them. These are chosen by outcome, which biases no label but
-    those that an outcome model gives to steps before the last. Labelling only the last step of a contrast instead was tried:
-    an unbiased but far weaker outcome model, 12 % where this one reaches 43 % at best of 64.
+    those that an outcome model gives to steps before the last. Labelling only the last step of a contrast instead was
+    tried: an unbiased but far weaker outcome model, 12 % where this one reaches 43 % at best of 64.
     """
 
     name: str
