@@ -11,6 +11,8 @@ import pytest
 import tiny
 
 from erprm.cli import main
+from erprm.policy.sft import SFTOptions, train_sft
+from erprm.rows import StepRow
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,13 +26,17 @@ def blocks(language: str) -> list[str]:
 def test_commands_and_drop_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                               capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    tiny.save(tmp_path / "models" / "policy")
+    lessons = [StepRow(f"{a}+1?", (f"{a}+1={a + 1}", f"The answer is {a + 1}")) for a in range(8)]
+    train_sft(tiny.save(tmp_path / "untrained"), lessons, tmp_path / "models" / "policy",
+              SFTOptions(max_steps=80, batch_size=8, learning_rate=5e-3, warmup_steps=1))
+    capsys.readouterr()
     (tmp_path / "problems.jsonl").write_text("".join(
         json.dumps({"id": str(a), "question": f"{a}+1?", "answer": str(a + 1)}) + "\n" for a in range(3)))
     for command in "".join(blocks("sh")).strip().splitlines():
         words = shlex.split(command)
         assert words[0] == "erprm"
-        assert main(words[1:]) == 0, capsys.readouterr().err
+        code = main(words[1:])
+        assert code == 0, "".join(capsys.readouterr())
     trl_rows = [{"prompt": "1+1?", "completions": ["1+1=2", "The answer is 2"], "labels": [1.0, 0.7]}] * 8
     names = {"train_dataset": trl_rows}
     for code in blocks("python"):

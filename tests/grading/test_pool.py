@@ -74,7 +74,8 @@ def test_spellings_are_compared_without_a_worker() -> None:
 
 
 def test_hanging_dying_and_raising_answers_are_wrong_and_the_rest_is_graded(problem: Problem) -> None:
-    texts = ["yes", "hang", "no", "die", "raise", "big", "yes", "die once", *[f"no {index}" for index in range(30)], "yes"]
+    texts = ["yes", "hang", "no", "die", "raise", "big", "yes", "die once", *[f"no {index}" for index in range(30)],
+             "yes"]
     with GraderPool(workers=2, timeout=1.0) as pool:
         verdicts = pool.verdicts([(text, problem) for text in texts])
         assert [verdict.right for verdict in verdicts] == [text == "yes" for text in texts]
@@ -98,7 +99,8 @@ def test_grading_from_another_thread(problem: Problem) -> None:
 
 
 INTERRUPTED = '''
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born ignoring it
 from erprm.grading import GraderPool
 from erprm.problems import Problem
 
@@ -145,7 +147,8 @@ def test_a_score_counts_from_the_threshold(problem: Problem) -> None:
 
 
 def test_problems_that_differ_only_in_metadata_are_told_apart() -> None:
-    easy, hard = (Problem("0", "?", "", grader="reasoning-gym:countdown", metadata={"numbers": [2, 3], "target": target})
+    easy, hard = (Problem("0", "?", "", grader="reasoning-gym:countdown",
+                          metadata={"numbers": [2, 3], "target": target})
                   for target in (5, 6))
     with GraderPool(workers=1) as pool:
         assert pool.grade_many([("2+3", easy), ("2+3", hard), ("2*3", hard)]) == [True, False, True]

@@ -113,7 +113,7 @@ def test_checkpointing_and_compiling_change_nothing(options: dict[str, Any], tmp
 
 
 def test_bf16_training_learns(tmp_path: Path) -> None:
-    run = trainer(tmp_path, num_train_epochs=6, bf16=True)
+    run = trainer(tmp_path, num_train_epochs=6, bf16=True, use_cpu=not torch.cuda.is_available())
     run.train()
     assert run.evaluate()["eval_step_auc"] > 0.8
 
