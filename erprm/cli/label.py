@@ -9,9 +9,14 @@ interruption the same command goes on; a higher --n adds to what is there; other
 
 Instead of a fixed --n, ask for what you want to know, within --n-min and --n-max:
 
+    --rmse 0.05        sample where it lowers the error of V_eta most per token, until the expected error over all
+                       prefixes is 0.05 (train with --estimator beta to use the same estimate)
     --width 0.2        stop a prefix when the interval of its soft value V_eta is narrower than 0.2
     --settled 0.5      stop a prefix when V_eta lies certainly above or certainly below 0.5
     --token-budget N   stop everything before more than N tokens are generated
+
+--contrast 4 also writes OUT/contrast.parquet: of each prefix with both, up to 4 right and as many wrong completions as
+training rows. docs/rollouts.md says what these may be used for.
 """
 
 from __future__ import annotations
@@ -36,6 +41,7 @@ class Config(EngineConfig):
     out: str = option(help="the store: a folder or an fsspec URL")
     n: int = option(16, help="completions per prefix")
     limit: int | None = option(None, help="only the first so many problems, and solutions to these")
+    rmse: float | None = option(None, help="adaptive: enough when the expected error of V_eta is this small")
     width: float | None = option(None, help="adaptive: enough when the interval is narrower than this")
     settled: float | None = option(None, help="adaptive: enough when the interval lies on one side of this")
     eta: float = option(2.0, help="adaptive: inverse temperature of V_eta")
@@ -44,21 +50,27 @@ class Config(EngineConfig):
     n_max: int = option(64, help="adaptive: most completions per prefix")
     n_step: int = option(4, help="adaptive: completions between two looks")
     token_budget: int | None = option(None, help="most generated tokens, earlier runs of the store included")
+    contrast: int = option(0, help="right and wrong completions per prefix to write as rows to OUT/contrast.parquet")
     count_own_outcome: bool = option(False, help="count a solution's own outcome as a sample of its prefixes (right "
                                                  "when --policy wrote it)")
 
 
 def run(config: Config) -> None:
     """Label and write."""
+    from erprm.rollouts.accuracy import Accurate
     from erprm.rollouts.allocation import Adaptive
     from erprm.rollouts.run import LabelOptions, label
 
-    rule = None
-    if config.width is not None or config.settled is not None:
+    rule: Adaptive | Accurate | None = None
+    if config.rmse is not None:
+        if config.width is not None or config.settled is not None:
+            raise InputError("--rmse: expected no --width or --settled beside it, found one")
+        rule = Accurate(config.eta, config.rmse, config.n_min, config.n_max, config.n_step)
+    elif config.width is not None or config.settled is not None:
         rule = Adaptive(config.eta, config.level, config.width, config.settled, config.n_min, config.n_max,
                         config.n_step)
     options = LabelOptions(config.n, rule, config.token_budget, config.seed, config.splitter,
-                           config.count_own_outcome, config.part_completions)
+                           config.count_own_outcome, config.part_completions, config.contrast)
     sampling = sampling_of(config)
     template_of(config)
     problems = load_problems(config.problems)[: config.limit]
@@ -79,6 +91,8 @@ def run(config: Config) -> None:
         report = label(problems, rows, engine, sampling, config.out, grader, options, source)
     engine.close()
     print(report)
+    if report.contrast is not None:
+        print(f"completions as rows: {report.contrast_rows:,}, {report.contrast}")
     print(f"labels: {report.rows}")
 
 

@@ -1,10 +1,11 @@
-"""How many completions a prefix gets: a fixed number, or as many as it takes to know its value well enough.
+"""How many completions a prefix gets: as many as it takes to know its own value well enough.
 
     Adaptive(eta=2.0, width=0.2, n_min=4, n_max=64)          # until the 90 % interval of V_eta is narrower than 0.2
     Adaptive(eta=2.0, settled=0.5, n_min=4, n_max=64)        # until V_eta is known to lie above or below 0.5
 
 The rule looks at the counts after every round; stopping when an interval looks narrow favours lucky runs a little, so
-the interval's level is a design parameter here and no longer a coverage guarantee.
+the interval's level is a design parameter here and no longer a coverage guarantee. `erprm.rollouts.accuracy` has the
+rule that looks at all prefixes together.
 """
 
 from __future__ import annotations
@@ -53,6 +54,17 @@ class Adaptive:
             raise InputError(f"eta: expected a finite number, found {self.eta}")
         if not 0 < self.level < 1:
             raise InputError(f"level: expected a number in (0, 1), found {self.level}")
+
+    def wanted(self, successes: npt.NDArray[np.int32], trials: npt.NDArray[np.int32], cost: npt.NDArray[np.float64],
+               ) -> npt.NDArray[np.int32]:
+        """How many completions each prefix should have after the next round, int32 [N], from its counts, int [N].
+
+        `cost`, the expected tokens of a completion, plays no part in this rule.
+        """
+        result = np.maximum(trials, self.n_min)
+        unsure = (trials >= self.n_min) & ~self.enough(successes, trials)
+        result[unsure] = np.minimum(trials[unsure] + self.step, self.n_max)
+        return result.astype(np.int32)
 
     def enough(self, successes: npt.NDArray[np.int32], trials: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Which prefixes need no more completions, bool [N], from their counts, int [N]."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from erprm.engines.base import Completion, Engine, Sampling
 from erprm.grading import GraderPool
+from erprm.grading.graders import answer_for
 from erprm.rollouts.plan import Batch, Plan, expand
 from erprm.rollouts.store import Record, RolloutStore
 
@@ -81,13 +82,26 @@ class Completer:
         records = []
         for place, drawn in enumerate(samples):
             for number, sample in enumerate(drawn, start=int(batch.firsts[place])):
-                verdict = next(verdicts)
+                verdict, problem, prefix = next(verdicts), batch.problems[place], batch.requests[place].prefix
+                said = sample.finish_reason != "length" or answer_was_complete(problem.grader, prefix + sample.text)
                 records.append(Record(
-                    batch.ids[place], number, batch.problems[place].id, batch.requests[place].prefix, sample.text,
-                    sample.finish_reason, sample.tokens, verdict.answer, verdict.right))
+                    batch.ids[place], number, problem.id, prefix, sample.text, sample.finish_reason, sample.tokens,
+                    verdict.answer if said else None, verdict.right and said))
         self._store.commit(records)
         nodes, numbers = expand(batch)
         cut = np.array([record.finish_reason == "length" for record in records], bool)
         self.truncated += int(cut.sum())
         self._plan.record(nodes, numbers, np.array([record.right for record in records], bool), cut,
-                          sum(record.tokens for record in records))
+                          np.array([record.tokens for record in records], np.int64))
+
+
+def answer_was_complete(grader: str, text: str) -> bool:
+    """Whether the answer in a text that was cut off would stay the same if the text went on.
+
+    "#### 12" may have been about to become "#### 120"; "\\boxed{12}" and "#### 12" with a line break after it may not.
+    A user's own function sees whole texts, and a text that was cut off is not one.
+    """
+    if grader.startswith("python:"):
+        return False
+    answer = answer_for(grader, text)
+    return answer is not None and all(answer_for(grader, text + more) == answer for more in ("0", "x"))

@@ -2,10 +2,11 @@
 
     contrast_rows("runs/labels", read_rows("runs/labels/rows.parquet"), per_prefix=4)
 
-A completion is a whole solution whose outcome is known. Where a prefix has both right and wrong completions, equally many
-of each become rows. Their last step is labelled with the outcome, exactly; steps of the prefix keep their counts; steps
-between have no label. Choosing by outcome biases nothing, since the value of a finished solution is its outcome whatever
-was chosen. (For targets of kind "outcome", which label every step with the outcome, it does: see docs/rollouts.md.)
+A completion is a whole solution whose outcome is known. Where a prefix has both right and wrong completions, equally
+many of each become rows. Their last step is labelled with the outcome, exactly; steps of the prefix keep their counts;
+steps between have no label. Choosing by outcome biases nothing, since the value of a finished solution is its outcome
+whatever was chosen. (For targets of kind "outcome", which label every step with the outcome, it does: see
+docs/rollouts.md.)
 """
 
 from __future__ import annotations

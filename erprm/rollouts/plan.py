@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,8 +58,13 @@ class Plan:
         self._node_of: dict[str, int] = {}
         self.open = np.zeros(0, bool)  # per node: whether it may be sampled
         self.truncated = np.zeros(0, np.int64)  # per node: completions that were cut off
+        self.spent = np.zeros(0, np.int64)  # per node: tokens generated so far, earlier runs included
         self.unfinished = 0  # solutions that did not end by themselves
-        self.tokens = 0  # generated for these prefixes so far, earlier runs included
+
+    @property
+    def tokens(self) -> int:
+        """Generated for these prefixes so far, earlier runs included."""
+        return int(self.spent.sum())
 
     def add_problem(self, problem: Problem) -> int:
         """The node of the bare question."""
@@ -97,6 +103,7 @@ class Plan:
             self._ids[node] = found
             self._node_of[found] = node
         self.truncated = np.zeros(len(self._steps), np.int64)
+        self.spent = np.zeros(len(self._steps), np.int64)
         self.open = sampled  # bool [nodes]
 
     def restore(self, tables: Iterable[pa.Table]) -> int:
@@ -106,17 +113,16 @@ class Plan:
             found = np.array([self._node_of.get(text, -1) for text in table["prefix_id"].to_pylist()], np.int64)
             known = found >= 0
             cut = np.array([reason == "length" for reason in table["finish_reason"].to_pylist()], bool)
-            tokens = table["tokens"].to_numpy()
             restored += self.record(found[known], table["sample"].to_numpy()[known],
                                     table["right"].to_numpy(zero_copy_only=False)[known], cut[known],
-                                    int(tokens[known].sum()))
+                                    table["tokens"].to_numpy()[known])
         return restored
 
     def record(self, nodes: npt.NDArray[np.int64], samples: npt.NDArray[np.int32], right: npt.NDArray[np.bool_],
-               cut: npt.NDArray[np.bool_], tokens: int) -> int:
-        """Count completions [R]; returns how many were new."""
+               cut: npt.NDArray[np.bool_], tokens: npt.NDArray[np.integer[Any]]) -> int:
+        """Count completions [R] with the tokens of each; returns how many were new."""
         np.add.at(self.truncated, nodes[cut], 1)
-        self.tokens += tokens
+        np.add.at(self.spent, nodes, tokens)
         return self.ledger.record(nodes, right.astype(np.uint8), samples)
 
     def next_batch(self, most: int) -> Batch | None:

@@ -38,6 +38,8 @@ class LabelReport:
         out_of_budget: the token budget ended the run.
         seconds, engine_seconds: wall time in all, and in the engine.
         grading: the grader's own report.
+        rmse: for a run with a target of accuracy, the expected error of V_eta that was reached; else None.
+        contrast: where completions are as training rows, if asked for; contrast_rows: how many.
     """
 
     rows: str
@@ -53,6 +55,9 @@ class LabelReport:
     seconds: float
     engine_seconds: float
     grading: str
+    rmse: float | None = None
+    contrast: str | None = None
+    contrast_rows: int = 0
 
     def __str__(self) -> str:
         lines = [
@@ -63,8 +68,10 @@ class LabelReport:
             f"grading: {self.grading}",
         ]
         if self.truncated:
-            lines.append(f"{self.truncated:,} completions were cut off at max_tokens; they are kept, graded as they "
-                         "are, and counted in extra['truncated']")
+            lines.append(f"{self.truncated:,} completions were cut off at max_tokens; they are kept, right only "
+                         "if their answer was complete, and counted in extra['truncated']")
+        if self.rmse is not None:
+            lines.append(f"expected root mean square error of V_eta, with the fitted Beta prior: {self.rmse:.4f}")
         if self.quarantined:
             lines.append(f"damaged, moved to quarantine and sampled again: {', '.join(self.quarantined)}")
         if self.out_of_budget:

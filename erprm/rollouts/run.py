@@ -26,8 +26,10 @@ from erprm.errors import InputError
 from erprm.grading import GraderPool
 from erprm.problems import Problem
 from erprm.progress import Bar, progress
+from erprm.rollouts.accuracy import Accurate
 from erprm.rollouts.allocation import Adaptive
 from erprm.rollouts.completing import Completer
+from erprm.rollouts.contrast import contrast_rows
 from erprm.rollouts.plan import Plan, find_problem
 from erprm.rollouts.report import LabelReport, Saved
 from erprm.rollouts.settings import store_settings
@@ -48,20 +50,24 @@ class LabelOptions:
         splitter: what stood between two steps (`erprm.steps`).
         count_own_outcome: count a solution's own outcome as a sample of its prefixes; right when the policy wrote it.
         part_completions: completions committed together.
+        contrast: right and wrong completions per prefix to write as rows to contrast.parquet; 0: none.
     """
 
     n: int = 16
-    adaptive: Adaptive | None = None
+    adaptive: Adaptive | Accurate | None = None
     token_budget: int | None = None
     seed: int = 0
     splitter: str = "newline"
     count_own_outcome: bool = False
     part_completions: int = 2048
+    contrast: int = 0
 
     def __post_init__(self) -> None:
         for name in ("n", "part_completions"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, found {getattr(self, name)}")
+        if self.contrast < 0:
+            raise InputError(f"contrast: expected 0 or more completions per prefix, found {self.contrast}")
         if self.token_budget is not None and self.token_budget < 1:
             raise InputError(f"token_budget: expected at least 1, found {self.token_budget}")
 
@@ -94,12 +100,16 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
         run = Run(plan, options)
         with progress("labelling", run.total(), "completions") as bar:
             completer = run.fill(engine, sampling, store, grader, bar)
-        path = store.write("rows.parquet", rows_as_parquet(labelled(rows, nodes, plan)))
+        done = labelled(rows, nodes, plan)
+        path = store.write("rows.parquet", rows_as_parquet(done))
+        pairs = list(contrast_rows(place, done, options.contrast, options.splitter)) if options.contrast else []
+        contrast = store.write("contrast.parquet", rows_as_parquet(pairs)) if options.contrast else None
         return LabelReport(
             rows=path, solutions=len(rows), prefixes=int(plan.open.sum()), restored=restored,
             completions=completer.completions, tokens=completer.tokens, truncated=int(plan.truncated.sum()),
             quarantined=tuple(store.quarantined), saved=run.saved(), out_of_budget=completer.out_of_budget,
-            seconds=time.perf_counter() - started, engine_seconds=completer.engine_seconds, grading=str(grader.report))
+            seconds=time.perf_counter() - started, engine_seconds=completer.engine_seconds, grading=str(grader.report),
+            rmse=run.expected_rmse(), contrast=contrast, contrast_rows=len(pairs))
 
 
 def plan_labels(problems: Sequence[Problem], rows: Sequence[StepRow], settings: dict[str, str],
@@ -159,12 +169,23 @@ class Run:
                 return completer
             bar.resize(completer.completions + self.total())
 
-    def _raise_wants(self, rule: Adaptive) -> bool:
+    def _raise_wants(self, rule: Adaptive | Accurate) -> bool:
         """Ask for more where the counts do not suffice yet; returns whether anything is missing."""
         k, n = (column[self._open] for column in self._plan.ledger.counts())
-        unsure = (n >= rule.n_min) & ~rule.enough(k, n)
-        self._plan.ledger.want(self._open[unsure], np.minimum(n[unsure] + rule.step, rule.n_max))
+        spent = self._plan.spent[self._open]
+        overall = max(1.0, spent.sum() / max(1, n.sum()))  # counts as one completion more of each prefix
+        wanted = rule.wanted(k, n, (spent + overall) / (n + 1.0))
+        more = wanted > n
+        self._plan.ledger.want(self._open[more], wanted[more])
         return self._plan.ledger.missing() > 0
+
+    def expected_rmse(self) -> float | None:
+        """What is left of the error of V_eta, where the rule is about it."""
+        rule = self._options.adaptive
+        if not isinstance(rule, Accurate):
+            return None
+        k, n = (column[self._open] for column in self._plan.ledger.counts())
+        return rule.expected_rmse(k, n)
 
     def _note(self) -> str:
         _, n = self._plan.ledger.counts()

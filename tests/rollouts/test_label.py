@@ -1,13 +1,15 @@
 """Labelling: what is sampled, what is not, what is counted, and what a second run does."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from erprm.engines import Sampling
+from erprm.engines import Completion, Request, Sampling
 from erprm.errors import InputError
 from erprm.grading import GraderPool
+from erprm.rollouts.accuracy import Accurate
 from erprm.rollouts.allocation import Adaptive
 from erprm.rollouts.estimate import estimate
 from erprm.rollouts.run import LabelOptions, label
@@ -151,3 +153,40 @@ def test_bad_input_is_one_line(tmp_path: Path, change: dict[str, object], words:
 def test_a_rule_that_cannot_work_is_refused(options: dict[str, float]) -> None:
     with pytest.raises(InputError):
         Adaptive(**options)  # type: ignore[arg-type]
+
+
+def test_a_target_of_accuracy_samples_where_it_helps_and_then_stops(tmp_path: Path) -> None:
+    solutions = [row(0, f"{i} p=0", f"b{i} p={0.5 if i < 4 else 0}", "#### 8", outcome=0.0) for i in range(12)]
+    rule = Accurate(eta=2.0, rmse=0.02, n_min=8, n_max=200)
+    report, rows = run(tmp_path, solutions, adaptive=rule)
+    certain = [r.trials[0] for r in rows] + [r.trials[1] for r in rows[4:]]
+    assert min(r.trials[1] for r in rows[:4]) > 2 * max(certain)
+    assert report.rmse <= 0.02
+    assert run(tmp_path, solutions, adaptive=rule)[0].completions == 0
+    assert run(tmp_path, solutions, adaptive=Accurate(rmse=0.015, n_max=200))[0].completions > 0
+
+
+def test_an_answer_that_was_cut_off_is_not_right(tmp_path: Path) -> None:
+    class Cut(CoinEngine):
+        texts = ("so\n#### 7", "so\n#### 7\n", "so \\boxed{7} and", "so \\boxed{7")
+
+        def sample(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+            return [[Completion(text, "length", 5) for text in self.texts] for _ in requests]
+
+    report, rows = run(tmp_path, [row(0, "a", "#### 7")], engine=Cut(), n=4)
+    assert rows[0].successes == (2, 1)
+    assert rows[0].trials == (4, 1)
+    assert report.truncated == 4
+    kept = {r["text"]: (r["answer"], r["right"]) for t in read_parts(tmp_path) for r in t.to_pylist()}
+    assert kept == dict(zip(Cut.texts, [(None, False), ("7", True), ("7", True), (None, False)], strict=True))
+
+
+def test_completions_become_rows_when_asked(tmp_path: Path) -> None:
+    report, _ = run(tmp_path, n=40, contrast=1)
+    pairs = list(read_rows(tmp_path / "contrast.parquet"))
+    assert report.contrast_rows == len(pairs) == 6  # b p=0.5 once, x p=0.25 and y p=0.75
+    assert sum(pair.outcome for pair in pairs) == 3
+    assert all(pair.successes[-1] == pair.outcome for pair in pairs)
+    none, _ = run(tmp_path / "none", [row(0, "a p=0", "#### 8", outcome=0.0)], n=4, contrast=1)
+    assert none.contrast_rows == 0
+    assert list(read_rows(tmp_path / "none" / "contrast.parquet")) == []
