@@ -4,7 +4,7 @@
     python bench/head.py --smoke            # tiny, to see that it runs
 
 Providers: the paper's form (all logits in float32, two columns, soft targets), the strong baseline (rows gathered
-first, two-row matmul) in eager and under torch.compile, Liger's binary form where it can be had, and ours.
+first, two-row matmul) in eager and under torch.compile, and ours in both. They take turns, run by run.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--sizes", choices=["all", "paper", "growth"], default="all",
+                        help="with the whole vocabulary, without it, or both")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
@@ -79,7 +81,8 @@ def main() -> None:
     records = []
     for step in providers(64, 32, 512, 4, given.device, dtype, paper=True, compiled=False).values():
         step()  # loads libraries, so that the first shape is not charged for it
-    for rows, width, vocabulary, tags in sizes + growth:
+    chosen = {"all": sizes + growth, "paper": sizes, "growth": growth}[given.sizes]
+    for rows, width, vocabulary, tags in chosen:
         steps = providers(rows, width, vocabulary, tags, given.device, dtype, vocabulary > 0,
                           given.compile and vocabulary > 0)
         shape = {"N": rows, "M": tags, "D": width} | ({"V": vocabulary} if vocabulary else {})

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from erprm.errors import InputError
 from erprm.kernels import checks
+from erprm.kernels.ops import eager
 from erprm.kernels.ops import losses as ops
 
 
@@ -64,8 +65,9 @@ def step_loss(hidden: Tensor, head: Tensor, positions: Tensor, targets: Tensor |
         checks.check_tensor("offsets", offsets, [steps + 1], (torch.int64,), hidden.device)
         checks.check_eta(eta)
     tensor, value = split_normalizer(normalizer, hidden.device)
-    loss, scores, *_ = ops.step_loss(hidden, head, bias, positions, targets, outcomes, offsets, float(eta or 0.0), None,
-                                     None, 0.0, weights, tensor, value, head.requires_grad)
+    operation = ops.step_loss_eager if eager.is_plain(hidden, head) else ops.step_loss
+    loss, scores, *_ = operation(hidden, head, bias, positions, targets, outcomes, offsets, float(eta or 0.0), None,
+                                 None, 0.0, weights, tensor, value, head.requires_grad)
     return loss, scores
 
 
@@ -92,8 +94,9 @@ def beta_binomial_step_loss(hidden: Tensor, head: Tensor, positions: Tensor, suc
     for name, counts in (("successes", successes), ("trials", trials)):
         checks.check_tensor(name, counts, [positions.shape[0]], (torch.int32, torch.int64), hidden.device)
     tensor, value = split_normalizer(normalizer, hidden.device)
-    loss, scores, *_ = ops.step_loss(hidden, head, bias, positions, None, None, None, 0.0, successes, trials,
-                                     float(concentration), weights, tensor, value, head.requires_grad)
+    operation = ops.step_loss_eager if eager.is_plain(hidden, head) else ops.step_loss
+    loss, scores, *_ = operation(hidden, head, bias, positions, None, None, None, 0.0, successes, trials,
+                                 float(concentration), weights, tensor, value, head.requires_grad)
     return loss, scores
 
 

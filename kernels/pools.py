@@ -12,6 +12,7 @@ from torch import Tensor
 
 from erprm.errors import InputError
 from erprm.kernels import checks
+from erprm.kernels.ops import eager
 from erprm.kernels.ops import pools as ops
 from erprm.kernels.reference.pools import HOW, LAST, MEAN, MIN, PRODUCT
 
@@ -63,7 +64,7 @@ def best_of_n(scores: Tensor) -> Tensor:
     """
     checks.check_tensor("scores", scores, [None, None], checks.FLOAT_DTYPES, scores.device)
     _check_candidates(scores.shape[1])
-    result: Tensor = ops.best_of_n(scores)
+    result: Tensor = (ops.best_of_n_eager if eager.is_plain(scores) else ops.best_of_n)(scores.detach())
     return result
 
 
@@ -88,13 +89,15 @@ def pool_best(scores: Tensor, offsets: Tensor, candidates: int, how: str = "min"
     _check_candidates(candidates)
     if (offsets.shape[0] - 1) % candidates:
         raise InputError(f"offsets: expected a multiple of {candidates} solutions, found {offsets.shape[0] - 1}")
-    values, best = ops.pool_best(scores.detach(), offsets, candidates, HOW[how])
+    operation = ops.pool_best_eager if eager.is_plain(scores) else ops.pool_best
+    values, best = operation(scores.detach(), offsets, candidates, HOW[how])
     return values, best
 
 
 def _reduce(scores: Tensor, offsets: Tensor, how: int) -> Tensor:
     _check_segments(scores, offsets)
-    result: Tensor = ops.segment_reduce(scores, offsets, how)
+    operation = ops.segment_reduce_eager if eager.is_plain(scores) else ops.segment_reduce
+    result: Tensor = operation(scores, offsets, how)
     return result
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from erprm.errors import InputError
 from erprm.kernels import checks
+from erprm.kernels.ops import eager
 from erprm.kernels.ops import targets as ops
 
 
@@ -43,5 +44,6 @@ def log_mean_exp(outcomes: Tensor, offsets: Tensor, eta: float | Sequence[float]
     checks.check_tensor("offsets", offsets, [None], (torch.int64,), outcomes.device)
     if offsets.shape[0] == 0:
         raise InputError("offsets: expected at least one value, found none")
-    values: Tensor = ops.log_mean_exp(outcomes, offsets, etas)[0]
+    operation = ops.log_mean_exp_eager if eager.is_plain(outcomes) else ops.log_mean_exp
+    values: Tensor = operation(outcomes, offsets, etas)[0]
     return values if many else values[0]

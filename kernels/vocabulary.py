@@ -10,6 +10,7 @@ from torch import Tensor, int64
 from erprm.errors import InputError
 from erprm.kernels import checks
 from erprm.kernels.losses import split_normalizer
+from erprm.kernels.ops import eager
 from erprm.kernels.ops import vocabulary as ops
 
 
@@ -48,6 +49,7 @@ def vocab_step_loss(hidden: Tensor, lm_head: Tensor, positions: Tensor, targets:
     if plus == minus or not (0 <= plus < lm_head.shape[0] and 0 <= minus < lm_head.shape[0]):
         raise InputError(f"label_ids: expected two different ids in [0, {lm_head.shape[0]}), found {plus} and {minus}")
     tensor, value = split_normalizer(normalizer, device)
-    loss, scores, *_ = ops.vocab_step_loss(hidden, lm_head, positions, targets, plus, minus, weights, tensor, value,
-                                           hidden.requires_grad, lm_head.requires_grad)
+    operation = ops.vocab_step_loss_eager if eager.is_plain(hidden, lm_head) else ops.vocab_step_loss
+    loss, scores, *_ = operation(hidden, lm_head, positions, targets, plus, minus, weights, tensor, value,
+                                 hidden.requires_grad, lm_head.requires_grad)
     return loss, scores

@@ -101,7 +101,7 @@ def vocab_step_loss(hidden: Tensor, lm_head: Tensor, positions: Tensor, targets:
             if slopes is not None and need_head:
                 add_product(dhead, slopes.T, rows[part])
         weight = torch.ones_like(losses) if weights is None else weights.float()
-        inverse = inverse_normalizer(weight, normalizer, normalizer_value)
+        inverse = inverse_normalizer(weight, weight, normalizer, normalizer_value)
         return (losses * weight).sum() * inverse, scores, drows, dhead, inverse
 
 

@@ -7,23 +7,24 @@ only scaled later). The backward pass writes the hidden gradient.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from erprm.kernels import checks
+from erprm.kernels.ops import eager
 from erprm.kernels.reference import losses as reference
 from erprm.kernels.reference import targets as reference_targets
 
 Forward = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-@torch.library.custom_op("erprm::step_loss", mutates_args=(), device_types="cpu")
-def step_loss(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tensor, targets: Tensor | None,
-              outcomes: Tensor | None, offsets: Tensor | None, eta: float, successes: Tensor | None,
-              trials: Tensor | None, concentration: float, weights: Tensor | None, normalizer: Tensor | None,
-              normalizer_value: float | None, need_head: bool) -> Forward:
+def _forward(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tensor, targets: Tensor | None,
+             outcomes: Tensor | None, offsets: Tensor | None, eta: float, successes: Tensor | None,
+             trials: Tensor | None, concentration: float, weights: Tensor | None, normalizer: Tensor | None,
+             normalizer_value: float | None, need_head: bool) -> Forward:
     """Loss (0-d), scores [M], weighted dz [M], dw = sum dz h [D] (empty unless needed), 1 / normalizer (0-d).
 
     Exactly one of `targets` [M], `outcomes` [R] with `offsets` [M + 1], and `successes` with `trials` [M] is given.
@@ -42,9 +43,9 @@ def step_loss(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tens
             losses, dz = reference.counts_loss(z, successes, trials, concentration)
         else:
             losses, dz = reference.binary_loss(z, _targets(targets, outcomes, offsets, eta, dtype))
-        weight = torch.ones_like(z) if weights is None else weights.to(dtype)
-        inverse = reference.inverse_normalizer(weight, normalizer, normalizer_value)
-        if weights is not None:
+        weight = None if weights is None else weights.to(dtype)
+        inverse = reference.inverse_normalizer(weight, z, normalizer, normalizer_value)
+        if weight is not None:
             losses, dz = losses * weight, dz * weight
         dw = torch.mv(rows.T, dz) if need_head else z.new_empty(0)
         return losses.sum() * inverse, torch.sigmoid(z), dz, dw, inverse
@@ -59,8 +60,11 @@ def _targets(targets: Tensor | None, outcomes: Tensor | None, offsets: Tensor | 
     assert offsets is not None
     checks.check_offsets(offsets, outcomes.numel())
     checks.check_outcomes(outcomes, unit=True)
-    values, _, _ = reference_targets.log_mean_exp(outcomes, offsets, torch.tensor([eta], dtype=torch.float64))
+    values, _, _ = reference_targets.log_mean_exp(outcomes, offsets, [eta])
     return values[0].to(dtype)
+
+
+step_loss = torch.library.custom_op("erprm::step_loss", _forward, mutates_args=(), device_types="cpu")
 
 
 @step_loss.register_kernel("cuda")
@@ -86,10 +90,9 @@ def _(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tensor, targ
             hidden.new_empty((), dtype=dtype))
 
 
-@torch.library.custom_op("erprm::step_loss_backward", mutates_args=(), device_types="cpu")
-def step_loss_backward(grad: Tensor, inverse: Tensor, dz: Tensor, dw: Tensor, head: Tensor, bias: Tensor | None,
-                       positions: Tensor, rows: int, dtype: torch.dtype, need_hidden: bool, need_head: bool,
-                       need_bias: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _gradients(grad: Tensor, inverse: Tensor, dz: Tensor, dw: Tensor, head: Tensor, bias: Tensor | None,
+               positions: Tensor, rows: int, dtype: torch.dtype, need_hidden: bool, need_head: bool,
+               need_bias: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of hidden [rows, D] in `dtype`, of head and of bias; empty where not needed.
 
     On CPU the hidden gradient is filled with zeros and the tagged rows are then copied in.
@@ -109,6 +112,10 @@ def step_loss_backward(grad: Tensor, inverse: Tensor, dz: Tensor, dw: Tensor, he
 def _signed(gradient: Tensor, like: Tensor) -> Tensor:
     """The gradient of w+ - w- as that of the two rows (or of the only row) of `like`."""
     return torch.stack((gradient, -gradient) if like.shape[0] == 2 else (gradient,)).to(like.dtype)
+
+
+step_loss_backward = torch.library.custom_op("erprm::step_loss_backward", _gradients, mutates_args=(),
+                                             device_types="cpu")
 
 
 @step_loss_backward.register_kernel("cuda")
@@ -139,13 +146,13 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Forward) -> None:
     ctx.save_for_backward(head, bias, positions, dz, dw, inverse)
 
 
-def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad: Tensor, *_: Tensor, operation: Any = step_loss_backward) -> tuple[Tensor | None, ...]:
     head, bias, positions, dz, dw, inverse = ctx.saved_tensors
     need = ctx.needs_input_grad
-    gradients = step_loss_backward(grad, inverse, dz, dw, head, bias, positions, ctx.rows, ctx.dtype, need[0], need[1],
-                                   need[2])
+    gradients = operation(grad, inverse, dz, dw, head, bias, positions, ctx.rows, ctx.dtype, *need[:3])
     wanted = [gradient if needed else None for gradient, needed in zip(gradients, need[:3], strict=True)]
     return (*wanted, *(None,) * (ctx.count - 3))
 
 
 step_loss.register_autograd(_backward, setup_context=_save)
+step_loss_eager = eager.autograd_function("erprm::step_loss", _forward, _save, partial(_backward, operation=_gradients))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,20 +10,24 @@ from torch import Tensor
 
 from erprm.errors import InputError
 from erprm.kernels import checks
+from erprm.kernels.ops import eager
 from erprm.kernels.reference import pools as reference
 
 
 def _refuse_nan(scores: Tensor) -> None:
-    if bool(scores.isnan().any()):
+    total = float(scores.sum())  # NaN if any score is
+    if total != total and bool(scores.isnan().any()):
         raise InputError(f"scores: expected numbers, found NaN at index {scores.isnan().nonzero()[0].tolist()}")
 
 
-@torch.library.custom_op("erprm::segment_reduce", mutates_args=(), device_types="cpu")
-def segment_reduce(scores: Tensor, offsets: Tensor, how: int) -> Tensor:
+def _reduce(scores: Tensor, offsets: Tensor, how: int) -> Tensor:
     """[M] step scores into [S] values; `how` as in `reference.pools.HOW`."""
     checks.check_offsets(offsets, scores.numel())
     _refuse_nan(scores)
     return reference.segment_reduce(scores, offsets, how)
+
+
+segment_reduce = torch.library.custom_op("erprm::segment_reduce", _reduce, mutates_args=(), device_types="cpu")
 
 
 @segment_reduce.register_kernel("cuda")
@@ -37,10 +42,13 @@ def _(scores: Tensor, offsets: Tensor, how: int) -> Tensor:
     return scores.new_empty(offsets.shape[0] - 1)
 
 
-@torch.library.custom_op("erprm::segment_reduce_backward", mutates_args=(), device_types="cpu")
-def segment_reduce_backward(grad: Tensor, scores: Tensor, offsets: Tensor, how: int) -> Tensor:
+def _gradient(grad: Tensor, scores: Tensor, offsets: Tensor, how: int) -> Tensor:
     """The gradient of the step scores [M]."""
     return reference.segment_reduce_backward(grad, scores, offsets, how)
+
+
+segment_reduce_backward = torch.library.custom_op("erprm::segment_reduce_backward", _gradient, mutates_args=(),
+                                                  device_types="cpu")
 
 
 @segment_reduce_backward.register_kernel("cuda")
@@ -60,19 +68,23 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(scores, offsets)
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+def _backward(ctx: Any, grad: Tensor, operation: Any = segment_reduce_backward) -> tuple[Tensor, None, None]:
     scores, offsets = ctx.saved_tensors
-    return segment_reduce_backward(grad, scores, offsets, ctx.how), None, None
+    return operation(grad, scores, offsets, ctx.how), None, None
 
 
 segment_reduce.register_autograd(_backward, setup_context=_save)
+segment_reduce_eager = eager.autograd_function("erprm::segment_reduce", _reduce, _save,
+                                               partial(_backward, operation=_gradient))
 
 
-@torch.library.custom_op("erprm::best_of_n", mutates_args=(), device_types="cpu")
-def best_of_n(scores: Tensor) -> Tensor:
+def best_of_n_eager(scores: Tensor) -> Tensor:
     """[P, N] into [P] int64: the first of the best."""
     _refuse_nan(scores)
     return reference.best_of_n(scores)
+
+
+best_of_n = torch.library.custom_op("erprm::best_of_n", best_of_n_eager, mutates_args=(), device_types="cpu")
 
 
 @best_of_n.register_kernel("cuda")
@@ -87,13 +99,15 @@ def _(scores: Tensor) -> Tensor:
     return scores.new_empty(scores.shape[0], dtype=torch.int64)
 
 
-@torch.library.custom_op("erprm::pool_best", mutates_args=(), device_types="cpu")
-def pool_best(scores: Tensor, offsets: Tensor, candidates: int, how: int) -> tuple[Tensor, Tensor]:
+def pool_best_eager(scores: Tensor, offsets: Tensor, candidates: int, how: int) -> tuple[Tensor, Tensor]:
     """Step scores [M] of P * N solutions into values [P, N] and the best candidates [P] int64."""
     checks.check_offsets(offsets, scores.numel())
     _refuse_nan(scores)
     values = reference.segment_reduce(scores, offsets, how).reshape(-1, candidates)
     return values, reference.best_of_n(values)
+
+
+pool_best = torch.library.custom_op("erprm::pool_best", pool_best_eager, mutates_args=(), device_types="cpu")
 
 
 @pool_best.register_kernel("cuda")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from erprm.kernels import checks
+from erprm.kernels.ops import eager
 from erprm.kernels.reference import targets as reference
 
 
-@torch.library.custom_op("erprm::log_mean_exp", mutates_args=(), device_types="cpu")
-def log_mean_exp(outcomes: Tensor, offsets: Tensor, etas: list[float]) -> tuple[Tensor, Tensor, Tensor]:
+def _forward(outcomes: Tensor, offsets: Tensor, etas: list[float]) -> tuple[Tensor, Tensor, Tensor]:
     """Values, extremes and ln(mean exp) [H, S]; see `reference.targets.log_mean_exp`. Reads and checks the values."""
     checks.check_offsets(offsets, outcomes.numel())
     checks.check_outcomes(outcomes)
-    parts = reference.log_mean_exp(outcomes, offsets, torch.tensor(etas, dtype=torch.float64))
+    parts = reference.log_mean_exp(outcomes, offsets, etas)
     dtype = _dtype(outcomes)
     return parts[0].to(dtype), parts[1].to(dtype), parts[2].to(dtype)
+
+
+log_mean_exp = torch.library.custom_op("erprm::log_mean_exp", _forward, mutates_args=(), device_types="cpu")
 
 
 @log_mean_exp.register_kernel("cuda")
@@ -36,12 +40,14 @@ def _(outcomes: Tensor, offsets: Tensor, etas: list[float]) -> tuple[Tensor, Ten
             outcomes.new_empty(shape, dtype=dtype))
 
 
-@torch.library.custom_op("erprm::log_mean_exp_backward", mutates_args=(), device_types="cpu")
-def log_mean_exp_backward(grad: Tensor, outcomes: Tensor, offsets: Tensor, etas: list[float], extremes: Tensor,
-                          logs: Tensor) -> Tensor:
+def _gradient(grad: Tensor, outcomes: Tensor, offsets: Tensor, etas: list[float], extremes: Tensor, logs: Tensor,
+              ) -> Tensor:
     """The gradient of the outcomes [R], in their dtype."""
-    eta = torch.tensor(etas, dtype=torch.float64)
-    return reference.log_mean_exp_backward(grad, outcomes, offsets, eta, extremes, logs).to(outcomes.dtype)
+    return reference.log_mean_exp_backward(grad, outcomes, offsets, etas, extremes, logs).to(outcomes.dtype)
+
+
+log_mean_exp_backward = torch.library.custom_op("erprm::log_mean_exp_backward", _gradient, mutates_args=(),
+                                                device_types="cpu")
 
 
 @log_mean_exp_backward.register_kernel("cuda")
@@ -62,14 +68,17 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
     ctx.save_for_backward(outcomes, offsets, output[1], output[2])
 
 
-def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, None, None]:
+def _backward(ctx: Any, grad: Tensor, *_: Tensor, operation: Any = log_mean_exp_backward,
+              ) -> tuple[Tensor | None, None, None]:
     outcomes, offsets, extremes, logs = ctx.saved_tensors
     if not ctx.needs_input_grad[0]:
         return None, None, None
-    return log_mean_exp_backward(grad, outcomes, offsets, ctx.etas, extremes, logs), None, None
+    return operation(grad, outcomes, offsets, ctx.etas, extremes, logs), None, None
 
 
 log_mean_exp.register_autograd(_backward, setup_context=_save)
+log_mean_exp_eager = eager.autograd_function("erprm::log_mean_exp", _forward, _save,
+                                             partial(_backward, operation=_gradient))
 
 
 def _dtype(outcomes: Tensor) -> torch.dtype:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from erprm.kernels import checks
+from erprm.kernels.ops import eager
 from erprm.kernels.reference import losses as reference_losses
 from erprm.kernels.reference import vocabulary as reference
 
 Forward = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-@torch.library.custom_op("erprm::vocab_step_loss", mutates_args=(), device_types="cpu")
-def vocab_step_loss(hidden: Tensor, lm_head: Tensor, positions: Tensor, targets: Tensor, plus: int, minus: int,
-                    weights: Tensor | None, normalizer: Tensor | None, normalizer_value: float | None,
-                    need_hidden: bool, need_head: bool) -> Forward:
+def _forward(hidden: Tensor, lm_head: Tensor, positions: Tensor, targets: Tensor, plus: int, minus: int,
+             weights: Tensor | None, normalizer: Tensor | None, normalizer_value: float | None, need_hidden: bool,
+             need_head: bool) -> Forward:
     """Loss (0-d), scores [M], unscaled gradients of the tagged rows [M, D] and of lm_head [V, D] (empty unless needed),
     and 1 / normalizer (0-d)."""
     checks.check_positions(positions, hidden.shape[0])
@@ -28,10 +29,13 @@ def vocab_step_loss(hidden: Tensor, lm_head: Tensor, positions: Tensor, targets:
     with reference_losses.no_autocast():
         rows = hidden.index_select(0, positions).to(dtype)
         weight = torch.ones(rows.shape[0], dtype=dtype) if weights is None else weights.to(dtype)
-        inverse = reference_losses.inverse_normalizer(weight, normalizer, normalizer_value)
+        inverse = reference_losses.inverse_normalizer(weight, rows, normalizer, normalizer_value)
         losses, margins, drows, dhead = reference.forward(rows, lm_head, targets.to(dtype), weight, plus, minus,
                                                           need_hidden, need_head)
         return (losses * weight).sum() * inverse, torch.sigmoid(margins), drows, dhead, inverse
+
+
+vocab_step_loss = torch.library.custom_op("erprm::vocab_step_loss", _forward, mutates_args=(), device_types="cpu")
 
 
 @vocab_step_loss.register_kernel("cuda")
@@ -55,10 +59,8 @@ def _(hidden: Tensor, lm_head: Tensor, positions: Tensor, targets: Tensor, plus:
             hidden.new_empty(lm_head.shape if need_head else (0,), dtype=dtype), hidden.new_empty((), dtype=dtype))
 
 
-@torch.library.custom_op("erprm::vocab_step_loss_backward", mutates_args=(), device_types="cpu")
-def vocab_step_loss_backward(grad: Tensor, inverse: Tensor, drows: Tensor, dhead: Tensor, positions: Tensor, rows: int,
-                             hidden_dtype: torch.dtype, head_dtype: torch.dtype, need_hidden: bool, need_head: bool,
-                             ) -> tuple[Tensor, Tensor]:
+def _gradients(grad: Tensor, inverse: Tensor, drows: Tensor, dhead: Tensor, positions: Tensor, rows: int,
+               hidden_dtype: torch.dtype, head_dtype: torch.dtype, need_hidden: bool, need_head: bool) -> tuple[Tensor, Tensor]:
     """Gradients of hidden [rows, D] and lm_head [V, D] in their dtypes; empty where not needed."""
     scale = (grad * inverse).to(inverse.dtype)
     dhidden = drows.new_empty(0, dtype=hidden_dtype)
@@ -66,6 +68,10 @@ def vocab_step_loss_backward(grad: Tensor, inverse: Tensor, drows: Tensor, dhead
         dhidden = drows.new_zeros((rows, drows.shape[1]), dtype=hidden_dtype)
         dhidden.index_copy_(0, positions, (drows * scale).to(hidden_dtype))
     return dhidden, (dhead * scale).to(head_dtype) if need_head else drows.new_empty(0, dtype=head_dtype)
+
+
+vocab_step_loss_backward = torch.library.custom_op("erprm::vocab_step_loss_backward", _gradients, mutates_args=(),
+                                                   device_types="cpu")
 
 
 @vocab_step_loss_backward.register_kernel("cuda")
@@ -92,12 +98,14 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Forward) -> None:
     ctx.save_for_backward(positions, drows, dhead, inverse)
 
 
-def _backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad: Tensor, *_: Tensor, operation: Any = vocab_step_loss_backward) -> tuple[Tensor | None, ...]:
     positions, drows, dhead, inverse = ctx.saved_tensors
     need = ctx.needs_input_grad
-    gradients = vocab_step_loss_backward(grad, inverse, drows, dhead, positions, ctx.rows, *ctx.dtypes, *need[:2])
+    gradients = operation(grad, inverse, drows, dhead, positions, ctx.rows, *ctx.dtypes, *need[:2])
     wanted = [gradient if needed else None for gradient, needed in zip(gradients, need[:2], strict=True)]
     return (*wanted, *(None,) * (ctx.count - 2))
 
 
 vocab_step_loss.register_autograd(_backward, setup_context=_save)
+vocab_step_loss_eager = eager.autograd_function("erprm::vocab_step_loss", _forward, _save,
+                                                partial(_backward, operation=_gradients))

@@ -38,11 +38,13 @@ def sigmoid_parts(z: Tensor) -> tuple[Tensor, Tensor]:
 
 def binary_loss(z: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Soft-target cross-entropy of sigmoid(z) and its derivative in z; z and targets [M]."""
-    small, tail = sigmoid_parts(z)
+    size = z.abs()
+    small = torch.exp(-size)
     positive = z > 0
     miss = torch.where(positive, 1 - targets, targets)
-    loss = z.abs() * miss + torch.log1p(small)
-    return loss, torch.where(positive, miss - tail, tail - miss)
+    loss = torch.log1p(small).addcmul_(size, miss)
+    slope = miss - small / (1 + small)
+    return loss, torch.where(positive, slope, -slope)
 
 
 def counts_loss(z: Tensor, successes: Tensor, trials: Tensor, concentration: float) -> tuple[Tensor, Tensor]:
@@ -76,13 +78,15 @@ def counts_loss(z: Tensor, successes: Tensor, trials: Tensor, concentration: flo
     return loss.to(z.dtype), (mu * slope_down - nu * slope_up).to(z.dtype)
 
 
-def inverse_normalizer(weights: Tensor, normalizer: Tensor | None, value: float | None) -> Tensor:
-    """1 / normalizer as a 0-d tensor; the default is the sum of the weights [M]. A normaliser of 0 gives 0."""
-    total = weights.sum() if normalizer is None and value is None else normalizer
+def inverse_normalizer(weights: Tensor | None, rows: Tensor, normalizer: Tensor | None, value: float | None) -> Tensor:
+    """1 / normalizer as a 0-d tensor; the default is the sum of the weights [M], or the number of rows [M, ...], whose
+    dtype the result has. A normaliser of 0 gives 0."""
+    total = weights.sum() if normalizer is None and value is None and weights is not None else normalizer
     if total is None:
-        return torch.full((), 1.0 / value if value else 0.0, dtype=weights.dtype, device=weights.device)
-    total = total.to(weights.dtype)
-    return torch.where(total == 0, 0.0, 1.0 / total).to(weights.dtype)
+        count = rows.shape[0] if value is None else value
+        return torch.full((), 1.0 / count if count else 0.0, dtype=rows.dtype, device=rows.device)
+    total = total.to(rows.dtype)
+    return torch.where(total == 0, 0.0, 1.0 / total).to(rows.dtype)
 
 
 def hidden_gradient(coefficients: Tensor, vector: Tensor, positions: Tensor, rows: int, dtype: torch.dtype) -> Tensor:

@@ -11,10 +11,10 @@ _NAMES = {MIN: "min", MEAN: "mean", PRODUCT: "prod"}
 
 
 def segment_reduce(scores: Tensor, offsets: Tensor, how: int) -> Tensor:
-    """[M] scores into [S] values of the scores' dtype; computed in float64."""
+    """[M] scores into [S] values of the scores' dtype; means and products are computed in float64."""
     if how == LAST:
         return scores[offsets[1:] - 1]
-    wide = scores.to(torch.float64)
+    wide = scores if how == MIN else scores.to(torch.float64)
     return torch.segment_reduce(wide, _NAMES[how], offsets=offsets, axis=0, unsafe=True).to(scores.dtype)
 
 

@@ -13,6 +13,9 @@ Everything is computed in float64; the caller casts once.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -25,13 +28,13 @@ def is_binary(outcomes: Tensor) -> bool:
     return outcomes.dtype in (torch.uint8, torch.bool)
 
 
-def log_mean_exp(outcomes: Tensor, offsets: Tensor, etas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def log_mean_exp(outcomes: Tensor, offsets: Tensor, etas: Sequence[float]) -> tuple[Tensor, Tensor, Tensor]:
     """Soft values of ragged segments.
 
     Args:
         outcomes: [R] any real dtype; uint8 and bool are binary.
         offsets: [S + 1] int64, segment s is outcomes[offsets[s]:offsets[s + 1]].
-        etas: [H] float64 inverse temperatures.
+        etas: H inverse temperatures.
 
     Returns:
         values, extremes r*, and ln(mean exp(eta (r - r*))), each [H, S] float64; an empty segment has 0 everywhere.
@@ -39,33 +42,36 @@ def log_mean_exp(outcomes: Tensor, offsets: Tensor, etas: Tensor) -> tuple[Tenso
     lengths = offsets.diff()
     if is_binary(outcomes):
         successes = _binary_sums(outcomes, offsets)
-        parts = [counts_value(successes, lengths, float(eta)) for eta in etas.tolist()]
+        parts = [counts_value(successes, lengths, eta) for eta in etas]
     else:
         wide = outcomes.to(torch.float64)
-        parts = [_ragged_value(wide, offsets, lengths, float(eta)) for eta in etas.tolist()]
-    values, extremes, logs = zip(*parts, strict=True)
-    return torch.stack(values), torch.stack(extremes), torch.stack(logs)
+        parts = [_ragged_value(wide, offsets, lengths, eta) for eta in etas]
+    values, extremes, logs = (torch.stack(part) for part in zip(*parts, strict=True))
+    empty = lengths == 0
+    if bool(empty.any()):
+        values, extremes, logs = (part.masked_fill(empty, 0.0) for part in (values, extremes, logs))
+    return values, extremes, logs
 
 
 def counts_value(successes: Tensor, trials: Tensor, eta: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The same three values from counts [S] of binary outcomes: k ones in n."""
-    n = trials.to(torch.float64)
-    k = successes.to(torch.float64)
-    p = k / n.clamp_min(1)
+    """The same three values from counts [S] of binary outcomes: k ones in n; NaN for n = 0."""
+    p = successes.to(torch.float64) / trials
     if abs(eta) < TINY_ETA:
         return p, p, torch.zeros_like(p)
     # The share of outcomes that lie one below (eta > 0) or one above (eta < 0) the extreme.
-    away, extreme = ((n - k) / n.clamp_min(1), k > 0) if eta > 0 else (p, k == n)
+    away, extreme = ((trials - successes) / trials.to(torch.float64), successes > 0) if eta > 0 else (
+        p, successes == trials)
     away = torch.where(extreme if eta > 0 else ~extreme, away, 0.0)
-    step = torch.tensor(-abs(eta), dtype=torch.float64)
-    mean = away * torch.expm1(step)
-    direct = torch.log((1 - away) + away * torch.exp(step))
-    log = torch.where(mean > SWITCH, torch.log1p(mean), direct)
-    base = torch.where(n > 0, extreme.to(torch.float64), 0.0)
+    mean = away * math.expm1(-abs(eta))
+    log = torch.log1p(mean)
+    far = mean <= SWITCH
+    if bool(far.any()):
+        log = torch.where(far, torch.log((1 - away) + away * math.exp(-abs(eta))), log)
+    base = extreme.to(torch.float64)
     return base + log / eta, base, log
 
 
-def log_mean_exp_backward(grad: Tensor, outcomes: Tensor, offsets: Tensor, etas: Tensor, extremes: Tensor,
+def log_mean_exp_backward(grad: Tensor, outcomes: Tensor, offsets: Tensor, etas: Sequence[float], extremes: Tensor,
                           logs: Tensor) -> Tensor:
     """dV_s/dr_i = exp(eta (r_i - r*) - ln mean exp) / n_s, summed over the H values of eta.
 
@@ -78,7 +84,7 @@ def log_mean_exp_backward(grad: Tensor, outcomes: Tensor, offsets: Tensor, etas:
     lengths = offsets.diff()
     wide = outcomes.to(torch.float64)
     result = torch.zeros_like(wide)
-    for row, eta in enumerate(etas.tolist()):
+    for row, eta in enumerate(etas):
         share = (grad[row].to(torch.float64) / lengths.clamp_min(1)).repeat_interleave(lengths)
         if abs(eta) < TINY_ETA:
             result += share
@@ -97,17 +103,16 @@ def _binary_sums(outcomes: Tensor, offsets: Tensor) -> Tensor:
 
 
 def _ragged_value(outcomes: Tensor, offsets: Tensor, lengths: Tensor, eta: float) -> tuple[Tensor, Tensor, Tensor]:
-    filled = lengths > 0
     if abs(eta) < TINY_ETA:
-        mean = torch.where(filled, segment(outcomes, offsets, "mean"), 0.0)
+        mean = segment(outcomes, offsets, "mean")
         return mean, mean, torch.zeros_like(mean)
-    extreme = torch.where(filled, segment(outcomes, offsets, "max" if eta > 0 else "min"), 0.0)
-    scaled = eta * (outcomes - extreme.repeat_interleave(lengths))
-    mean = torch.where(filled, segment(torch.expm1(scaled), offsets, "mean"), 0.0)
-    log = torch.where(mean > SWITCH, torch.log1p(mean), 0.0)
-    if bool((mean <= SWITCH).any()):
-        direct = torch.log(segment(torch.exp(scaled), offsets, "mean"))
-        log = torch.where(mean > SWITCH, log, direct)
+    extreme = segment(outcomes, offsets, "max" if eta > 0 else "min")
+    scaled = (outcomes - extreme.repeat_interleave(lengths, output_size=outcomes.shape[0])).mul_(eta)
+    mean = segment(torch.expm1(scaled), offsets, "mean")
+    log = torch.log1p(mean)
+    far = mean <= SWITCH
+    if bool(far.any()):
+        log = torch.where(far, torch.log(segment(scaled.exp_(), offsets, "mean")), log)
     return extreme + log / eta, extreme, log
 
 

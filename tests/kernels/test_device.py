@@ -52,7 +52,7 @@ def test_log_mean_exp(dtype: torch.dtype, lengths: list[int]) -> None:
     data = torch.rand(int(offsets[-1]))
     outcomes = (data > 0.6).to(dtype) if dtype in (torch.uint8, torch.bool) else data.to(dtype)
     etas = [0.0, 1e-4, 2.0, -3.0, 1e4, -1e4]
-    eta = torch.tensor(etas, dtype=torch.float32).double()
+    eta = torch.tensor(etas, dtype=torch.float32).double().tolist()
     expected, extremes, logs = reference_targets.log_mean_exp(outcomes, offsets, eta)
     found = targets.log_mean_exp(on(outcomes), on(offsets), etas)
     for ours, oracle in zip(found, (expected, extremes, logs), strict=True):

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from erprm.errors import InputError
 from erprm.kernels import beta_binomial_step_loss, log_mean_exp, pool_best, segment_min, step_loss, vocab_step_loss
-from erprm.kernels.ops import losses, pools, targets, vocabulary
+from erprm.kernels.ops import eager, losses, pools, targets, vocabulary
 
 POSITIONS, VALUES = torch.tensor([1, 3]), torch.tensor([0.2, 1.0])
 OFFSETS = torch.tensor([0, 2, 5])
@@ -63,3 +63,30 @@ def test_compiled_without_graph_breaks(dynamic: bool) -> None:
         assert torch.allclose(ours, eager)
     with pytest.raises(InputError, match="targets"):
         torch.compile(step_loss, fullgraph=True, backend="aot_eager")(leaf(6, 4), leaf(2, 4), POSITIONS, VALUES + 1)
+
+
+@pytest.mark.parametrize("name", list(cases()))
+def test_the_short_way_equals_the_registered_operation(name: str) -> None:
+    """Bit for bit, outputs and gradients."""
+    operation, arguments = cases()[name]
+    module = next(module for module in (losses, pools, targets, vocabulary) if operation in vars(module).values())
+    short = getattr(module, f"{name.split()[0]}_eager")
+    leaves = [item for item in arguments if isinstance(item, Tensor) and item.requires_grad]
+    results = []
+    for run in (operation, short):
+        outputs = run(*arguments)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        gradients = torch.autograd.grad(outputs[0].sum(), leaves) if leaves else ()
+        assert [item.requires_grad for item in outputs] == [bool(leaves)] + [False] * (len(outputs) - 1)
+        results.append([*outputs, *gradients])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_only_plain_cpu_tensors_take_the_short_way() -> None:
+    plain = torch.ones(2)
+    assert eager.is_plain(plain, torch.nn.Parameter(plain))
+    assert not eager.is_plain(plain, torch.ones(2, device="meta"))
+    with torch._subclasses.FakeTensorMode():
+        assert not eager.is_plain(torch.ones(2))
+    assert torch.func.grad(lambda scores: torch.tensor(float(not eager.is_plain(scores))) * scores.sum())(plain).tolist(
+    ) == [1.0, 1.0]
