@@ -53,10 +53,12 @@ class Clock:
 
 def intern(ledger: Any, first: int, work: list[list[list[str]]]) -> None:
     """Add the problems of `work`, the first of them with number `first`."""
-    for problem, texts in enumerate(work, start=first):
-        root = ledger.add_problem(f"problem/{problem}")
-        for s, steps in enumerate(texts):
-            ledger.add_solution(root, steps, s & 1, True)
+    roots, texts, outcomes = [], [], []
+    for problem, found in enumerate(work, start=first):
+        roots += [ledger.add_problem(f"problem/{problem}")] * len(found)
+        texts += found
+        outcomes += [s & 1 for s in range(len(found))]
+    ledger.add_solutions(roots, texts, outcomes, True)
 
 
 def answered(batches: Iterator[tuple[Any, Any, Any]], seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -101,9 +103,9 @@ def compare(size: int, python_to: int, repeats: int) -> tuple[list[Any], str]:
     from common import Record
     from ledger_python import PythonLedger
 
-    sides: dict[str, tuple[Callable[[], Any], bool]] = {"cpp": (Ledger, False)}
+    sides: dict[str, tuple[Callable[[], Any], bool]] = {"erprm": (Ledger, False)}
     if size <= python_to:
-        sides["python"] = (PythonLedger, True)
+        sides["plain Python"] = (PythonLedger, True)
     times: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
     held, completions = 0, 0
     for _ in range(repeats):
@@ -115,7 +117,7 @@ def compare(size: int, python_to: int, repeats: int) -> tuple[list[Any], str]:
             times[side].append({**spent, "whole": sum(spent.values())})
             ends.append(agreed)
             completions = agreed["completions"]
-            if side == "cpp":
+            if side == "erprm":
                 held = ledger.bytes()
             del ledger
         assert all(end == ends[0] for end in ends), ends
@@ -125,15 +127,15 @@ def compare(size: int, python_to: int, repeats: int) -> tuple[list[Any], str]:
             low, middle, high = np.quantile([spent[mode] for spent in runs], [0.2, 0.5, 0.8]).tolist()
             records.append(Record("ledger", side, mode, {"completions": completions, "n": SAMPLES}, "", "cpu",
                                   p20=low, p50=middle, p80=high, runs=len(runs),
-                                  peak_memory=held if (side, mode) == ("cpp", "whole") else None))
+                                  peak_memory=held if (side, mode) == ("erprm", "whole") else None))
     median = {side: {mode: statistics.median(spent[mode] for spent in runs) for mode in ("whole", *PHASES)}
               for side, runs in times.items()}
-    line = (f"{completions:>11,} completions: {completions / median['cpp']['whole'] / 1e6:6.1f} M/s, "
+    line = (f"{completions:>11,} completions: {completions / median['erprm']['whole'] / 1e6:6.1f} M/s, "
             f"{held / completions:.1f} B each")
-    if "python" in median:
-        line += f"; Python {completions / median['python']['whole'] / 1e6:.2f} M/s; ratio " + ", ".join(
-            f"{mode} {median['python'][mode] / median['cpp'][mode]:.1f}" for mode in ("whole", *PHASES[:3]))
-    line += "; ns: " + ", ".join(f"{mode} {median['cpp'][mode] / completions * 1e9:.1f}" for mode in PHASES)
+    if "plain Python" in median:
+        line += f"; Python {completions / median['plain Python']['whole'] / 1e6:.2f} M/s; ratio " + ", ".join(
+            f"{mode} {median['plain Python'][mode] / median['erprm'][mode]:.1f}" for mode in ("whole", *PHASES[:3]))
+    line += "; ns: " + ", ".join(f"{mode} {median['erprm'][mode] / completions * 1e9:.1f}" for mode in PHASES)
     return records, line
 
 

@@ -71,6 +71,11 @@ class PythonLedger:
                 self._k[node], self._n[node] = outcome, 1
         return path
 
+    def add_solutions(self, roots: Sequence[int], solutions: Sequence[Sequence[str]], outcomes: Sequence[int],
+                      finished: bool) -> list[list[int]]:
+        return [self.add_solution(root, steps, outcome, finished)
+                for root, steps, outcome in zip(roots, solutions, outcomes, strict=True)]
+
     def want_all(self, n: int) -> None:
         if not 0 <= n <= 1 << 24:
             raise ValueError(f"n: expected 0 to {1 << 24}, found {n}")

@@ -18,6 +18,8 @@ namespace erprm {
 
 namespace py = pybind11;
 
+inline std::string type_name(const py::handle& value) { return py::str(py::type::of(value).attr("__name__")); }
+
 // A one-dimensional argument as contiguous values of T: the caller's own memory when it already is, else a copy.
 template <class T>
 class Values {
@@ -45,8 +47,6 @@ public:
     std::span<const T> span() const { return {array_.data(), size()}; }
 
 private:
-    static std::string type_name(const py::handle& value) { return py::str(py::type::of(value).attr("__name__")); }
-
     void integers(const py::array& given, const char* name) {
         const char kind = given.dtype().kind();
         if (given.size() != 0 && kind != 'i' && kind != 'u' && kind != 'b') {

@@ -13,7 +13,7 @@ struct Digest {
     friend bool operator==(const Digest&, const Digest&) = default;
 };
 
-// SipHash-2-4 with 128 bits of output (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012).
+// SipHash-1-3 with 128 bits of output (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012).
 // Ten million prefixes collide with a probability of about 1.5e-25.
 Digest digest(Digest key, std::string_view text);
 

@@ -9,15 +9,15 @@
 namespace erprm {
 namespace {
 
-void check_lengths(const char* name, std::size_t expected, std::size_t found) {
+void check_lengths(const char* name, const std::string& like, std::size_t expected, std::size_t found) {
     if (expected != found) {
-        refuse(name, "as many values as nodes (" + std::to_string(expected) + ")", static_cast<std::int64_t>(found));
+        refuse(name, "as many values as " + like + " (" + std::to_string(expected) + ")", static_cast<std::int64_t>(found));
     }
 }
 
-void check_outcome(int outcome) {
+void check_outcome(const char* name, int outcome) {
     if (outcome < Ledger::unknown || outcome > 1) {
-        refuse("outcome", "0, 1 or -1 for not known", outcome);
+        refuse(name, "0, 1 or -1 for not known", outcome);
     }
 }
 
@@ -66,22 +66,23 @@ std::int64_t Ledger::add_problem(std::string_view key) {
     return intern(address, Prefixes::none);
 }
 
-std::vector<std::int64_t> Ledger::add_solution(std::int64_t root, std::span<const std::string_view> steps, int outcome,
-                                               bool finished, bool count_outcome) {
-    check_outcome(outcome);
-    if (steps.empty()) {
-        throw std::invalid_argument("steps: expected at least one step, found none");
-    }
-    std::vector<std::int64_t> path(steps.size());
-    std::vector<Digest> addresses(steps.size());
-    const std::scoped_lock lock(mutex_);
+void Ledger::check_root(const char* name, std::int64_t root) const {
     const bool known = root >= 0 && root < static_cast<std::int64_t>(prefixes_.size());
     if (!known || prefixes_.parent(static_cast<std::uint32_t>(root)) != Prefixes::none) {
-        refuse("root", "a node that add_problem returned", root);
+        refuse(name, "a node that add_problem returned", root);
     }
-    auto node = static_cast<std::uint32_t>(root);
-    prefixes_.addresses(node, steps, finished, addresses);
-    for (std::size_t j = 0; j < steps.size(); ++j) {
+}
+
+void Ledger::add_path(std::uint32_t root, std::span<const Digest> addresses, int outcome, bool finished, bool count_outcome,
+                      std::span<std::int64_t> path) {
+    if (finished && outcome != unknown) {  // refused before anything is added
+        const std::uint32_t end = prefixes_.find(addresses.back());
+        if (end != Prefixes::none) {
+            check_end(end, outcome);
+        }
+    }
+    std::uint32_t node = root;
+    for (std::size_t j = 0; j < addresses.size(); ++j) {
         node = intern(addresses[j], node);
         path[j] = node;
     }
@@ -89,14 +90,65 @@ std::vector<std::int64_t> Ledger::add_solution(std::int64_t root, std::span<cons
         close_locked(node, outcome);
     }
     totals_.solutions += 1;
-    totals_.steps += static_cast<std::int64_t>(steps.size());
+    totals_.steps += static_cast<std::int64_t>(addresses.size());
     if (count_outcome && outcome != unknown) {
-        count_own(static_cast<std::uint32_t>(root), outcome);
+        count_own(root, outcome);
         for (const std::int64_t prefix : path) {
             count_own(static_cast<std::uint32_t>(prefix), outcome);
         }
     }
+}
+
+std::vector<std::int64_t> Ledger::add_solution(std::int64_t root, std::span<const std::string_view> steps, int outcome,
+                                               bool finished, bool count_outcome) {
+    check_outcome("outcome", outcome);
+    if (steps.empty()) {
+        throw std::invalid_argument("steps: expected at least one step, found none");
+    }
+    std::vector<std::int64_t> path(steps.size());
+    std::vector<Digest> addresses(steps.size());
+    const std::scoped_lock lock(mutex_);
+    check_root("root", root);
+    prefixes_.addresses(static_cast<std::uint32_t>(root), steps, finished, addresses);
+    add_path(static_cast<std::uint32_t>(root), addresses, outcome, finished, count_outcome, path);
     return path;
+}
+
+std::vector<std::int64_t> Ledger::add_solutions(std::span<const std::int64_t> roots, std::span<const std::string_view> steps,
+                                                std::span<const std::int64_t> offsets, std::span<const std::int32_t> outcomes,
+                                                std::span<const std::uint8_t> finished, bool count_outcome) {
+    const std::size_t solutions = roots.size();
+    check_lengths("outcomes", "roots", solutions, outcomes.size());
+    check_lengths("finished", "roots", solutions, finished.size());
+    check_lengths("solutions", "roots", solutions, offsets.size() - 1);
+    for (std::size_t s = 0; s < solutions; ++s) {
+        check_outcome("outcomes", outcomes[s]);
+        if (offsets[s] == offsets[s + 1]) {
+            throw std::invalid_argument("solutions: expected at least one step each, found none in solution " + std::to_string(s));
+        }
+    }
+    std::vector<std::int64_t> paths(steps.size());
+    std::vector<Digest> addresses(steps.size());
+    const std::scoped_lock lock(mutex_);
+    for (const std::int64_t root : roots) {
+        check_root("roots", root);
+    }
+    const auto span_of = [&](std::size_t s, auto values) {
+        return values.subspan(static_cast<std::size_t>(offsets[s]), static_cast<std::size_t>(offsets[s + 1] - offsets[s]));
+    };
+    constexpr std::size_t ahead = 32;  // solutions whose addresses are known, and asked for, before they are looked up
+    for (std::size_t s = 0; s < solutions + ahead; ++s) {
+        if (s < solutions) {
+            prefixes_.addresses(static_cast<std::uint32_t>(roots[s]), span_of(s, steps), finished[s] != 0,
+                                span_of(s, std::span(addresses)));
+        }
+        if (s >= ahead) {
+            const std::size_t now = s - ahead;
+            add_path(static_cast<std::uint32_t>(roots[now]), span_of(now, std::span<const Digest>(addresses)), outcomes[now],
+                     finished[now] != 0, count_outcome, span_of(now, std::span(paths)));
+        }
+    }
+    return paths;
 }
 
 void Ledger::count_own(std::uint32_t node, int outcome) {
@@ -112,19 +164,22 @@ void Ledger::count_own(std::uint32_t node, int outcome) {
 }
 
 void Ledger::close(std::int64_t node, int outcome) {
-    check_outcome(outcome);
+    check_outcome("outcome", outcome);
     const std::scoped_lock lock(mutex_);
     check_nodes({&node, 1});
     close_locked(static_cast<std::uint32_t>(node), outcome);
 }
 
+void Ledger::check_end(std::uint32_t node, int outcome) const {
+    const std::int32_t known = successes_.values()[node];
+    if (samples_.closed(node) && trials_.values()[node] == 1 && outcome != unknown && outcome != known) {
+        refuse("outcome", std::to_string(known) + ", with which prefix " + std::to_string(node) + " was closed", outcome);
+    }
+}
+
 void Ledger::close_locked(std::uint32_t node, int outcome) {
-    if (samples_.closed(node)) {
-        const std::int32_t known = successes_.values()[node];
-        if (trials_.values()[node] == 1 && outcome != unknown && outcome != known) {
-            refuse("outcome", std::to_string(known) + ", with which prefix " + std::to_string(node) + " was closed", outcome);
-        }
-    } else {
+    check_end(node, outcome);
+    if (!samples_.closed(node)) {
         if (samples_.has_any(node)) {
             refuse("node", "a prefix without samples to close", node);
         }
@@ -156,7 +211,7 @@ void Ledger::set_want(std::uint32_t node, std::int32_t count) {
 }
 
 void Ledger::want(std::span<const std::int64_t> nodes, std::span<const std::int32_t> counts) {
-    check_lengths("n", nodes.size(), counts.size());
+    check_lengths("n", "nodes", nodes.size(), counts.size());
     std::for_each(counts.begin(), counts.end(), check_want);
     const std::scoped_lock lock(mutex_);
     check_nodes(nodes);
@@ -214,12 +269,12 @@ Batch Ledger::next(std::int64_t max_completions) {
 
 std::int64_t Ledger::record(std::span<const std::int64_t> nodes, std::span<const std::uint8_t> outcomes,
                             std::span<const std::int32_t> samples) {
-    check_lengths("outcomes", nodes.size(), outcomes.size());
+    check_lengths("outcomes", "nodes", nodes.size(), outcomes.size());
     if (const auto bad = first_outside(outcomes, 2); bad != outcomes.end()) {
         refuse("outcomes", "0 or 1", *bad);
     }
     if (!samples.empty()) {
-        check_lengths("samples", nodes.size(), samples.size());
+        check_lengths("samples", "nodes", nodes.size(), samples.size());
     }
     if (const auto bad = first_outside(samples, max_samples); bad != samples.end()) {
         refuse("samples", "0 to " + std::to_string(max_samples - 1), *bad);
@@ -251,8 +306,8 @@ std::int64_t Ledger::record(std::span<const std::int64_t> nodes, std::span<const
 
 std::int64_t Ledger::release(std::span<const std::int64_t> nodes, std::span<const std::int32_t> first_samples,
                              std::span<const std::int32_t> counts) {
-    check_lengths("first_samples", nodes.size(), first_samples.size());
-    check_lengths("counts", nodes.size(), counts.size());
+    check_lengths("first_samples", "nodes", nodes.size(), first_samples.size());
+    check_lengths("counts", "nodes", nodes.size(), counts.size());
     for (std::size_t i = 0; i < nodes.size(); ++i) {
         if (first_samples[i] < 0 || first_samples[i] > max_samples) {
             refuse("first_samples", "0 to " + std::to_string(max_samples), first_samples[i]);

@@ -50,6 +50,10 @@ public:
     std::int64_t add_problem(std::string_view key);
     std::vector<std::int64_t> add_solution(std::int64_t root, std::span<const std::string_view> steps, int outcome,
                                            bool finished, bool count_outcome);
+    // Many at once: solution s has the steps offsets[s] .. offsets[s + 1]. Those before one whose outcome contradicts stay.
+    std::vector<std::int64_t> add_solutions(std::span<const std::int64_t> roots, std::span<const std::string_view> steps,
+                                            std::span<const std::int64_t> offsets, std::span<const std::int32_t> outcomes,
+                                            std::span<const std::uint8_t> finished, bool count_outcome);
 
     void want(std::span<const std::int64_t> nodes, std::span<const std::int32_t> counts);
     void want_all(std::int32_t count, bool roots);
@@ -75,6 +79,10 @@ public:
 
 private:
     std::uint32_t intern(const Digest& address, std::uint32_t parent);
+    void check_root(const char* name, std::int64_t root) const;
+    void add_path(std::uint32_t root, std::span<const Digest> addresses, int outcome, bool finished, bool count_outcome,
+                  std::span<std::int64_t> path);
+    void check_end(std::uint32_t node, int outcome) const;  // that a known outcome is the one it was closed with
     void close_locked(std::uint32_t node, int outcome);
     void count_own(std::uint32_t node, int outcome);
     void set_want(std::uint32_t node, std::int32_t count);

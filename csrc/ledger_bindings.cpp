@@ -17,22 +17,31 @@ struct Texts {
     std::vector<py::object> owners;
     std::vector<std::string_view> views;
 
-    explicit Texts(const py::sequence& texts) {
-        const auto count = texts.size();
-        owners.reserve(count);
-        views.reserve(count);
-        for (std::size_t i = 0; i < count; ++i) {
-            owners.emplace_back(texts[i]);
-            Py_ssize_t size = 0;
-            if (!PyUnicode_Check(owners.back().ptr())) {
-                throw py::type_error("steps: expected texts, found " +
-                                     std::string(py::str(py::type::of(owners.back()).attr("__name__"))));
-            }
-            const char* data = PyUnicode_AsUTF8AndSize(owners.back().ptr(), &size);
-            if (data == nullptr) {
-                throw py::error_already_set();
-            }
-            views.emplace_back(data, static_cast<std::size_t>(size));
+    void add(const py::handle& text) {
+        Py_ssize_t size = 0;
+        if (!PyUnicode_Check(text.ptr())) {
+            throw py::type_error("steps: expected texts, found " + type_name(text));
+        }
+        const char* data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+        if (data == nullptr) {
+            throw py::error_already_set();
+        }
+        owners.push_back(py::reinterpret_borrow<py::object>(text));
+        views.emplace_back(data, static_cast<std::size_t>(size));
+    }
+
+    // A list or tuple, or what can be made one; a text is not meant as the sequence of its characters.
+    void add_all(const py::handle& texts) {
+        if (PyUnicode_Check(texts.ptr()) || !PySequence_Check(texts.ptr())) {
+            throw py::type_error("steps: expected a list of texts, found " + type_name(texts));
+        }
+        const auto items = py::reinterpret_steal<py::object>(PySequence_Fast(texts.ptr(), "steps: expected a list of texts"));
+        if (!items) {
+            throw py::error_already_set();
+        }
+        const Py_ssize_t count = PySequence_Fast_GET_SIZE(items.ptr());
+        for (Py_ssize_t i = 0; i < count; ++i) {
+            add(PySequence_Fast_GET_ITEM(items.ptr(), i));
         }
     }
 };
@@ -53,16 +62,34 @@ std::vector<T> broadcast(const py::object& value, std::size_t size, const char* 
 
 py::array_t<std::int64_t> add_solution(Ledger& ledger, std::int64_t root, const py::sequence& steps, int outcome, bool finished,
                                        bool count_outcome) {
-    if (py::isinstance<py::str>(steps)) {
-        throw py::type_error("steps: expected a list of texts, found str");
-    }
-    const Texts texts(steps);
+    Texts texts;
+    texts.add_all(steps);
     std::vector<std::int64_t> path;
     {
         const py::gil_scoped_release release;
         path = ledger.add_solution(root, texts.views, outcome, finished, count_outcome);
     }
     return to_array(std::move(path));
+}
+
+py::tuple add_solutions(Ledger& ledger, const py::object& roots, const py::sequence& solutions, const py::object& outcomes,
+                        const py::object& finished, bool count_outcome) {
+    const Values<std::int64_t> problems(roots, "roots");
+    const std::vector<std::int32_t> results = broadcast<std::int32_t>(outcomes, problems.size(), "outcomes");
+    const std::vector<std::uint8_t> ended = broadcast<std::uint8_t>(finished, problems.size(), "finished");
+    Texts texts;
+    auto [array, offsets] = new_array<std::int64_t>(solutions.size() + 1);
+    offsets[0] = 0;
+    for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
+        texts.add_all(py::object(solutions[s]));
+        offsets[s + 1] = static_cast<std::int64_t>(texts.views.size());
+    }
+    std::vector<std::int64_t> paths;
+    {
+        const py::gil_scoped_release release;
+        paths = ledger.add_solutions(problems.span(), texts.views, offsets, results, ended, count_outcome);
+    }
+    return py::make_tuple(to_array(std::move(paths)), array);
 }
 
 void want(Ledger& ledger, const py::object& nodes, const py::object& n) {
@@ -128,6 +155,8 @@ void bind_ledger(py::module_& m) {
         .def(py::init<>())
         .def("add_problem", &Ledger::add_problem, py::arg("key"), Guard())
         .def("add_solution", &add_solution, py::arg("root"), py::arg("steps"), py::arg("outcome"), py::arg("finished"),
+             py::arg("count_outcome") = false)
+        .def("add_solutions", &add_solutions, py::arg("roots"), py::arg("solutions"), py::arg("outcomes"), py::arg("finished"),
              py::arg("count_outcome") = false)
         .def("want", &want, py::arg("nodes"), py::arg("n"))
         .def("want_all", &Ledger::want_all, py::arg("n"), py::arg("roots") = false, Guard())

@@ -49,9 +49,9 @@ class Ledger:
         Args:
             outcome: 0, 1, or -1 when the solution was not graded.
             finished: the solution ended by itself; its last node is closed (k = outcome, n = 1; n = 0 without outcome).
-            count_outcome: count the outcome, if known, as one more sample of every open prefix, the root included: right
-                when the solution was drawn from the policy that completes. It needs no sample number and lowers what
-                the prefix still misses. Adding the same solution twice counts it twice.
+            count_outcome: count the outcome, if known, as one more sample of every open prefix, the root included:
+                right when the solution was drawn from the policy that completes. It needs no sample number and lowers
+                what the prefix still misses. Adding the same solution twice counts it twice.
 
         Returns:
             int64 [L]: node j is the prefix of the first j + 1 steps.
@@ -59,6 +59,29 @@ class Ledger:
         Raises:
             ValueError: for an empty solution, a root that is none, or an outcome that contradicts the one with which
                 the same finished solution was added before.
+        """
+
+    def add_solutions(
+        self,
+        roots: npt.ArrayLike,
+        solutions: Sequence[Sequence[str]],
+        outcomes: npt.ArrayLike,
+        finished: npt.ArrayLike,
+        count_outcome: bool = False,
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """`add_solution` for many, several times as fast: solution s of the problem roots[s].
+
+        Args:
+            roots: int64 [S].
+            solutions: the steps of each.
+            outcomes: int32 [S], or one number for all.
+            finished: bool [S], or one for all.
+
+        Returns:
+            (nodes int64 [steps of all], offsets int64 [S + 1]): solution s has nodes[offsets[s] : offsets[s + 1]].
+
+        Raises:
+            ValueError: as `add_solution`; when an outcome contradicts, the solutions before that one stay added.
         """
 
     def want(self, nodes: npt.ArrayLike, n: npt.ArrayLike) -> None:
@@ -77,9 +100,9 @@ class Ledger:
         """Hand out what is missing, in depth-first order, so that the extensions of a prefix follow it.
 
         Returns:
-            (nodes int64, first_sample int32, count int32), one entry per run of consecutive sample numbers, marked as in
-            flight. A run is not split to fill the batch, so that there may be fewer than `max_completions`; only a run
-            that is longer than that by itself is split. Empty when nothing is missing.
+            (nodes int64, first_sample int32, count int32), one entry per run of consecutive sample numbers, marked as
+            in flight. A run is not split to fill the batch, so that there may be fewer than `max_completions`; only a
+            run that is longer than that by itself is split. Empty when nothing is missing.
         """
 
     def record(self, nodes: npt.ArrayLike, outcomes: npt.ArrayLike, samples: npt.ArrayLike | None = None) -> int:
@@ -112,8 +135,8 @@ class Ledger:
     def counts(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """(k, n) int32 [nodes]: successes and trials, a closed node's own outcome included.
 
-        The arrays are read-only snapshots of this moment, made without copying: they never change, and the ledger copies
-        its column once if it has to write while a snapshot is alive. Drop them before recording on, to save that copy.
+        The arrays are read-only snapshots of this moment, made without copying: they never change, and the ledger
+        copies its column once if it has to write while a snapshot is alive. Drop them before recording on to save it.
         """
 
     def parents(self) -> npt.NDArray[np.int64]:
@@ -183,7 +206,7 @@ def pack_rows(
     Args:
         ids: int64 [all tokens], row r from row_offsets[r] to row_offsets[r + 1].
         row_offsets: int64 [rows of the dataset + 1].
-        tags: int64 [all tags], counted from the beginning of their row, row r from tag_offsets[r] to tag_offsets[r + 1].
+        tags: int64 [all tags], counted from the beginning of their row; row r from tag_offsets[r] to tag_offsets[r+1].
         tag_offsets: int64 [rows of the dataset + 1].
         rows: int64 [S], the rows to pack, in this order.
 
@@ -192,7 +215,9 @@ def pack_rows(
     """
 
 def majority(
-    answers: Sequence[str | None] | npt.NDArray[np.integer], offsets: npt.ArrayLike, weights: npt.ArrayLike | None = None
+    answers: Sequence[str | None] | npt.NDArray[np.integer],
+    offsets: npt.ArrayLike,
+    weights: npt.ArrayLike | None = None,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """The answer with most votes in each of S groups of candidates.
 

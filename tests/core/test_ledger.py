@@ -1,9 +1,12 @@
 """The ledger against its rules in plain Python, and what a labelling run relies on."""
 
 import importlib.util
+import itertools
+import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,3 +92,107 @@ def test_snapshots_outlive_the_ledger() -> None:
     del ledger
     np.testing.assert_array_equal(n, [0, 1])
     np.testing.assert_array_equal(k, [0, 0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(SOLUTION, max_size=50))
+def test_many_solutions_at_once_are_as_one_after_the_other(found: list) -> None:
+    one, many = Ledger(), Ledger()
+    for problem in range(3):
+        assert one.add_problem(str(problem)) == many.add_problem(str(problem))
+    outcomes = [len(steps) % 2 for _, steps, _, _ in found]
+    paths = [one.add_solution(root, steps, outcome, finished, True)
+             for (root, steps, finished, _), outcome in zip(found, outcomes, strict=True)]
+    nodes, offsets = many.add_solutions([root for root, *_ in found], [steps for _, steps, _, _ in found], outcomes,
+                                        [finished for _, _, finished, _ in found], True)
+    assert [nodes[a:b].tolist() for a, b in itertools.pairwise(offsets)] == [p.tolist() for p in paths]
+    assert many.totals() == one.totals()
+    for a, b in zip(many.counts(), one.counts(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_steps_may_hold_any_text() -> None:
+    ledger = Ledger()
+    root = ledger.add_problem("½")
+    texts = ["", "a", "a\0", "½", "𝔸", "a" * 10_000]
+    nodes, _ = ledger.add_solutions([root] * len(texts), [[text] for text in texts], -1, False)
+    assert len(set(nodes.tolist())) == len(texts)
+
+
+def test_results_without_sample_numbers() -> None:
+    ledger = Ledger()
+    a, b = ledger.add_solution(ledger.add_problem("p"), ["a", "b"], -1, False).tolist()
+    ledger.want([a, b], [3, 1])
+    nodes, _, counts = ledger.next(100)
+    assert ledger.record(np.repeat(nodes, counts), [1, 0, 1, 0]) == 4
+    assert ledger.done_samples(a).tolist() == [0, 1, 2]
+    assert ledger.record([a], [1]) == 0  # none in flight
+    assert ledger.totals()["ignored"] == 1
+    assert [counts.tolist() for counts in ledger.counts()] == [[0, 2, 0], [0, 3, 1]]
+
+
+def test_results_from_several_threads_are_counted_once_each() -> None:
+    ledger = Ledger()
+    root = ledger.add_problem("p")
+    nodes, _ = ledger.add_solutions([root] * 40, [[str(s)] for s in range(40)], -1, False)
+    counted = []
+
+    def worker() -> None:  # every thread brings every result
+        for sample in range(100):
+            counted.append(ledger.record(nodes, np.ones(40, np.uint8), np.full(40, sample, np.int32)))
+
+    threads = [threading.Thread(target=worker) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(counted) == ledger.done() == 4000
+    assert ledger.totals()["ignored"] == 12_000
+    assert ledger.counts()[0].tolist() == [0, *[100] * 40]
+
+
+REFUSED = {
+    "root: .* found 1": lambda ledger: ledger.add_solution(1, ["x"], 1, True),
+    "outcome: expected 0, 1 or -1": lambda ledger: ledger.add_solution(0, ["x"], 2, True),
+    "outcome: expected 1, .* found 0": lambda ledger: ledger.add_solution(0, ["a", "b"], 0, True),
+    "steps: .* found none": lambda ledger: ledger.add_solution(0, [], 1, True),
+    "roots: .* found 9": lambda ledger: ledger.add_solutions([0, 9], [["x"], ["y"]], 1, True),
+    "solutions: .* solution 1": lambda ledger: ledger.add_solutions([0, 0], [["x"], []], 1, True),
+    "solutions: .* found 1": lambda ledger: ledger.add_solutions([0, 0], [["x"]], 1, True),
+    "outcomes: .* found 3": lambda ledger: ledger.add_solutions([0], [["x"]], [3], True),
+    "outcomes: .* found 2": lambda ledger: ledger.add_solutions([0], [["x"]], [1, 1], True),
+    "finished: .* found 2": lambda ledger: ledger.add_solutions([0], [["x"]], 1, [True, False]),
+    "n: .* found -1": lambda ledger: ledger.want([1], -1),
+    "n: .* found 2": lambda ledger: ledger.want([1], [1, 2]),
+    "nodes: .* found 7": lambda ledger: ledger.record([7], [1], [0]),
+    "nodes: .* found -1": lambda ledger: ledger.record([-1], [1], [0]),
+    "outcomes: .* found 256": lambda ledger: ledger.record([1], [256], [0]),
+    "outcomes: expected 0 or 1, found 2": lambda ledger: ledger.record([1], [2], [0]),
+    "samples: .* found -1": lambda ledger: ledger.record([1], [1], [-1]),
+    "samples: .* found 0": lambda ledger: ledger.record([1], [1], []),
+    "first_samples: .* found -1": lambda ledger: ledger.release([1], [-1], [1]),
+    "max_completions: .* found 0": lambda ledger: ledger.next(0),
+    "node: ": lambda ledger: ledger.close(0, 1),
+}
+
+
+@pytest.mark.parametrize("says", REFUSED)
+def test_bad_values_name_their_argument_and_change_nothing(says: str) -> None:
+    ledger = Ledger()
+    ledger.add_solution(ledger.add_problem("p"), ["a", "b"], 1, True)
+    ledger.record([0], [1], [0])
+    before = ledger.totals()
+    with pytest.raises(ValueError, match=says):
+        REFUSED[says](ledger)
+    assert ledger.totals() == before
+
+
+@pytest.mark.parametrize("steps", ["text", [1], None, [b"x"]])
+def test_steps_that_are_no_list_of_texts_are_refused(steps: object) -> None:
+    ledger = Ledger()
+    root = ledger.add_problem("p")
+    with pytest.raises(TypeError):
+        ledger.add_solution(root, steps, 1, True)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        ledger.add_solutions([root], [steps], 1, True)  # type: ignore[list-item]
+    assert len(ledger) == 1
