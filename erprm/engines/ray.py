@@ -199,6 +199,7 @@ def _start(ray: Any, address: str | None, cpus: int) -> bool:
         ray.init(address=address, log_to_driver=False)
         return True
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a Ray of this machine's own answers to this machine only
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default, though here the actors are who does the work
     ray.init(address="local", num_cpus=max(cpus, os.cpu_count() or 1), include_dashboard=False,
              _node_ip_address="127.0.0.1", log_to_driver=False)
     return True
