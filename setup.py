@@ -6,7 +6,7 @@ from setuptools import Extension, setup
 
 
 def pybind11_include() -> str:
-    """The folder with pybind11's headers: the package's own, or the copy that every PyTorch ships (offline machines)."""
+    """The folder with pybind11's headers: the package's own, or the copy in every PyTorch (offline machines)."""
     try:
         import pybind11
 

@@ -58,8 +58,8 @@ def demo(results: Mapping[str, Any]) -> list[str]:
     minutes = sum(results["seconds"].values()) / 60
     return [
         f"One run of the demo (task {results['task']}, seed {results['seed']}, {results['problems']} held-out "
-        f"problems, {minutes:.0f} minutes): a policy of {results['policy']['parameters'] / 1e6:.1f} M parameters solves "
-        f"{100 * results['policy']['pass@1']:.1f} % of the problems; this is what choosing among {last} of its "
+        f"problems, {minutes:.0f} minutes): a policy of {results['policy']['parameters'] / 1e6:.1f} M parameters "
+        f"solves {100 * results['policy']['pass@1']:.1f} % of the problems; this is what choosing among {last} of its "
         f"candidates reaches, with 95 % intervals over problems. RAFT takes pass@1 to {100 * raft['after']:.1f} % "
         f"[{100 * raft['low']:.1f}, {100 * raft['high']:.1f}]. All models were trained once, with one seed; the report "
         "says which differences stand out from noise.",

@@ -3,8 +3,8 @@
     erprm sft --model meta-llama/Llama-3.2-1B --data solutions.jsonl --out models/policy --epochs 2
 
 The data are solutions in steps: .jsonl or .parquet rows with "prompt" and "steps", as `erprm sample`, `erprm raft` and
-`erprm convert` write them. Only the solution is learnt, not the question. Rows above --max-length tokens are dropped and
-counted. The result is a stock checkpoint with its tokenizer.
+`erprm convert` write them. Only the solution is learnt, not the question. Rows above --max-length tokens are dropped
+and counted. The result is a stock checkpoint with its tokenizer.
 """
 
 from __future__ import annotations

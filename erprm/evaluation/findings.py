@@ -150,7 +150,8 @@ def _raft(results: Mapping[str, Any]) -> list[str]:
 def _caveats(results: Mapping[str, Any], paired: Sequence[Comparison]) -> list[str]:
     sentences = []
     if chosen := results.get("aggregation"):
-        how = _join([f"{display_name(name)} by {aggregation.replace('_', ' ')}" for name, aggregation in chosen.items()])
+        how = _join([f"{display_name(name)} by {aggregation.replace('_', ' ')}"
+                     for name, aggregation in chosen.items()])
         sentences.append(f"Step scores became one number as served best on separate validation problems: {how}.")
     if paired and "seed" in results:
         sentences.append("Every model was trained once, with one seed: the tests speak of other problems, not of how "

@@ -2,8 +2,8 @@
 
     train_sft("models/base", read_rows("solutions.jsonl"), "models/policy", SFTOptions(max_steps=1000))
 
-Only the solution is learnt, not the question. Rows are made into ids with the prompt template that sampling uses, so that
-training and sampling see the same tokens.
+Only the solution is learnt, not the question. Rows are made into ids with the prompt template that sampling uses, so
+that training and sampling see the same tokens.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class SFTReport:
 def encode_solution(tokenizer: Any, template: PromptTemplate, row: StepRow, splitter: str) -> dict[str, list[int]]:
     """A row as `input_ids` and `labels` (-100 on the question), ended by the end-of-sequence token."""
     prompt = template.ids(tokenizer, row.prompt, "")
-    whole = template.ids(tokenizer, row.prompt, join_steps(row.steps, splitter)) + [tokenizer.eos_token_id]
+    whole = [*template.ids(tokenizer, row.prompt, join_steps(row.steps, splitter)), tokenizer.eos_token_id]
     if whole[: len(prompt)] != prompt:
         raise InputError(f"row {row.solution_id or row.prompt[:40]!r}: the tokens of the question change when the "
                          "solution follows; end the prompt text with white space that stays a token of its own")
@@ -79,7 +79,8 @@ def train_sft(model: str | Path, rows: Iterable[StepRow], out: str | Path, optio
     encoded = [encode_solution(tokenizer, template, row, splitter) for row in rows]
     kept = [item for item in encoded if len(item["input_ids"]) <= options.max_length]
     if not kept:
-        raise InputError(f"{model}: no row to train on ({len(encoded)} read, all longer than {options.max_length} tokens)")
+        raise InputError(f"{model}: no row to train on ({len(encoded)} read, all longer than {options.max_length} "
+                         "tokens)")
     policy = transformers.AutoModelForCausalLM.from_pretrained(model, dtype="auto")
     trainer = trl.SFTTrainer(
         model=policy, processing_class=tokenizer, train_dataset=datasets.Dataset.from_list(kept),

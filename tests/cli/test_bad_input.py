@@ -55,7 +55,8 @@ def test_no_such_file(tmp_path: Path, model_dir: Path, refused: Callable[..., st
 
 def test_a_tag_that_is_not_one_token(tmp_path: Path, model_dir: Path, refused: Callable[..., str]) -> None:
     data = lines(tmp_path / "rows.jsonl", GOOD)
-    line = refused("train", "--model", str(model_dir), "--data", data, "--out", str(tmp_path / "prm"), "--tag", "<step>")
+    line = refused("train", "--model", str(model_dir), "--data", data, "--out", str(tmp_path / "prm"),
+                   "--tag", "<step>")
     assert "tag" in line
     assert "<step>" in line
 

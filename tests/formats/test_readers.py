@@ -14,10 +14,10 @@ from erprm.formats import Options, read, write
 from erprm.rows import StepRow
 
 SHEPHERD = {
-    "input": "Natalia sold clips to 48 friends.\nHow many? Step 1: She sold 48/2 = 24 + 0 -\n(or 24) ки\nStep 2: 48+24 = 72. "
-             "The answer is: 72 ки",
-    "label": "Natalia sold clips to 48 friends.\nHow many? Step 1: She sold 48/2 = 24 + 0 -\n(or 24) +\nStep 2: 48+24 = 72. "
-             "The answer is: 72 -",
+    "input": "Natalia sold clips to 48 friends.\nHow many? Step 1: She sold 48/2 = 24 + 0 -\n(or 24) ки\n"
+             "Step 2: 48+24 = 72. The answer is: 72 ки",
+    "label": "Natalia sold clips to 48 friends.\nHow many? Step 1: She sold 48/2 = 24 + 0 -\n(or 24) +\n"
+             "Step 2: 48+24 = 72. The answer is: 72 -",
     "task": "GSM8K"}
 
 
@@ -112,7 +112,8 @@ def test_prmbench(tmp_path: Path) -> None:
 
 BAD = [
     ("math-shepherd", {**SHEPHERD, "label": SHEPHERD["label"].replace("72 -", "72 ки")}, "+ or - at the end"),
-    ("math-shepherd", {**SHEPHERD, "label": SHEPHERD["label"].replace("friends", "boys")}, "expected the text of input"),
+    ("math-shepherd", {**SHEPHERD, "label": SHEPHERD["label"].replace("friends", "boys")},
+     "expected the text of input"),
     ("math-shepherd", {"input": "Q? Step 1: a", "label": "Q? Step 1: a +"}, "a tag after every step"),
     ("math-shepherd", {"input": "Step 1: a ки", "label": "Step 1: a +"}, "expected a problem"),
     ("math-shepherd", {"input": 5, "label": ""}, "input: expected text, found int"),
@@ -127,8 +128,10 @@ BAD = [
     ("trl", {"prompt": "Q", "completions": [], "labels": []}, "completions: expected at least one"),
     ("trl", {"prompt": "Q", "completions": ["a"], "labels": [float("nan")]}, "found nan"),
     ("rlhflow", {"conversations": [{"role": "user", "content": "Q? Step 1: a"}]}, "an answer to every step"),
-    ("rlhflow", {"conversations": [{"role": "assistant", "content": "a"}, {"role": "user", "content": "+"}]}, "in turn"),
-    ("rlhflow", {"conversations": [{"role": "user", "content": "Q? Step 1: a"}, {"role": "assistant", "content": "yes"}]},
+    ("rlhflow", {"conversations": [{"role": "assistant", "content": "a"}, {"role": "user", "content": "+"}]},
+     "in turn"),
+    ("rlhflow", {"conversations": [{"role": "user", "content": "Q? Step 1: a"},
+                                   {"role": "assistant", "content": "yes"}]},
      "found 'yes'"),
     ("rlhflow-bon", {"prompt": "Q", "answers": ["a", "b"], "label": [1]}, "1 for 2 answers"),
     ("prm800k", {"question": "Q", "label": {"steps": [{"completions": [{"text": "a", "rating": 2}]}]}}, "found 2"),
@@ -137,7 +140,8 @@ BAD = [
     ("processbench", {"problem": "Q", "steps": ["a"], "label": 1, "final_answer_correct": True}, "1 of 1 steps"),
     ("prmbench", {"modified_question": "Q", "modified_process": ["a"], "error_steps": [0]}, "numbers of steps from 1"),
     ("search-and-learn", {"problem": "Q", "completions": ["a"], "scores": [[0.1], [0.2]]}, "2 for 1"),
-    ("math-aps", {"question": "Q", "reasoning_steps": [{"solution_prefix": "R", "mc_value": 1}]}, "question at its start"),
+    ("math-aps", {"question": "Q", "reasoning_steps": [{"solution_prefix": "R", "mc_value": 1}]},
+     "question at its start"),
     ("math-aps", {"question": "Q", "reasoning_steps": [{"solution_prefix": "Q\n\na", "mc_value": 2}]}, "found 2"),
     ("math-aps", {"question": "Q", "reasoning_steps": {"text": "Q", "mc_value": 1, "children": [{"text": ""}]}},
      "text: expected text"),
@@ -147,7 +151,8 @@ BAD = [
 
 
 @pytest.mark.parametrize(("name", "record", "message"), BAD)
-def test_malformed_records_are_counted_or_refused(name: str, record: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_malformed_records_are_counted_or_refused(name: str, record: dict[str, Any], message: str,
+                                                  tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text("\n" + json.dumps(record) + "\n")
     options = Options(neutral="none")
@@ -165,7 +170,7 @@ def test_lines_that_are_no_records(tmp_path: Path) -> None:
     reader = read(tmp_path / "bad.jsonl", "trl")
     assert len(list(reader)) == 2
     assert (reader.report.records, reader.report.dropped) == (5, {"expected one JSON object per line": 3})
-    with pytest.raises(InputError, match="bad.jsonl:2"):
+    with pytest.raises(InputError, match=r"bad\.jsonl:2"):
         list(read(tmp_path / "bad.jsonl", "trl", strict=True))
 
 
@@ -224,7 +229,7 @@ def test_math_aps_samples(data: Path, tmp_path: Path) -> None:
     assert len(trees) == 242
     write(tmp_path / "tree.jsonl", "math-aps-tree", trees)
     again = read(tmp_path / "tree.jsonl", "math-aps-tree", strict=True, options=Options(trials=32))
-    assert sorted(list(again), key=repr) == sorted(trees, key=repr)
+    assert sorted(again, key=repr) == sorted(trees, key=repr)
 
 
 def test_convert(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,6 +46,7 @@ def test_completions_with_the_references_elsewhere(tmp_path: Path) -> None:
 def test_bad_input(content: str, arguments: list[str], message: str, tmp_path: Path,
                    capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in.jsonl").write_text(content)
-    assert main(["audit", "--input", str(tmp_path / "in.jsonl"), "--output", str(tmp_path / "o.jsonl"), *arguments]) == 2
+    files = ["--input", str(tmp_path / "in.jsonl"), "--output", str(tmp_path / "o.jsonl")]
+    assert main(["audit", *files, *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "o.jsonl").exists()

@@ -100,7 +100,7 @@ def test_math_answers_of_other_problems_are_wrong(data) -> None:
 def test_a_puzzle_has_many_right_answers() -> None:
     problem = Problem("0", "make 10", "8*4/4 + 2", grader="reasoning-gym:countdown",
                       metadata={"numbers": [4, 8, 2, 4], "target": 10})
-    texts = {"8*4/4+2": True, "4/4=1\n1*8=8\nThe answer is 4/4*8+2": True, "8+2": False, "10": False, "4/(4-4)+8+2": False,
-             "": False}
+    texts = {"8*4/4+2": True, "4/4=1\n1*8=8\nThe answer is 4/4*8+2": True, "8+2": False, "10": False,
+             "4/(4-4)+8+2": False, "": False}
     with GraderPool(workers=1) as pool:
         assert dict(zip(texts, pool.grade_many([(text, problem) for text in texts]), strict=True)) == texts

@@ -81,7 +81,8 @@ def test_rows_come_from_files_lists_and_trl_datasets_alike(tmp_path) -> None:
     assert list(rows_of(tmp_path / "rows.jsonl")) == list(rows_of(data)) == data
     dataset = as_trl_dataset(data, TargetSpec("labels"))
     again = list(rows_of(dataset))
-    assert [(row.prompt, row.steps, row.labels) for row in again] == [(row.prompt, row.steps, row.labels) for row in data]
+    assert ([(row.prompt, row.steps, row.labels) for row in again]
+            == [(row.prompt, row.steps, row.labels) for row in data])
 
 
 def test_soft_labels_survive_trl_and_a_missing_one_ends_the_row() -> None:

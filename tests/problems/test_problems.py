@@ -78,7 +78,7 @@ def test_bad_files(tmp_path: Path, content: str, message: str) -> None:
 
 def test_bytes_that_are_not_text(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_bytes(b'{"question": "a\xff"}')
-    with pytest.raises(InputError, match="p.jsonl:1: expected UTF-8 text, found byte 0xff"):
+    with pytest.raises(InputError, match=r"p\.jsonl:1: expected UTF-8 text, found byte 0xff"):
         load_problems(str(tmp_path / "p.jsonl"))
 
 
@@ -99,7 +99,7 @@ def test_bad_sources(source: str, message: str) -> None:
 
 def test_an_answer_without_its_mark(tmp_path: Path) -> None:
     path = lines(tmp_path / "g.jsonl", {"question": "Q", "answer": "#### 1"}, {"question": "Q", "answer": "five"})
-    with pytest.raises(InputError, match="g.jsonl:2: answer: expected '#### N'"):
+    with pytest.raises(InputError, match=r"g\.jsonl:2: answer: expected '#### N'"):
         load_problems(f"gsm8k:{path}")
 
 
@@ -119,12 +119,13 @@ def test_neighbouring_seeds_share_no_entries() -> None:
 def test_shared_problems_are_found() -> None:
     train = [Problem("a", "How many?", "1"), Problem("b", "Where?", "2")]
     check_disjoint({"train": train, "test": [Problem("a", "Who?", "1")]})
-    with pytest.raises(InputError, match="problem sets train and test: .*'b' and 'c'"):
+    with pytest.raises(InputError, match=r"problem sets train and test: .*'b' and 'c'"):
         check_disjoint({"train": train, "test": [Problem("c", "  where? ", "2")]})
 
 
 def test_one_puzzle_in_two_wordings_is_one_puzzle() -> None:
     wordings = [Problem(name, f"{name}: make 10 of {numbers}", "", grader="reasoning-gym:countdown",
-                        metadata={"numbers": numbers, "target": 10}) for name, numbers in (("a", [1, 9]), ("b", [9, 1]))]
+                        metadata={"numbers": numbers, "target": 10})
+                for name, numbers in (("a", [1, 9]), ("b", [9, 1]))]
     assert distinct(wordings) == wordings[:1]
     assert distinct(wordings, exclude=wordings[1:]) == []
