@@ -20,22 +20,24 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DEMO = ROOT / "docs" / "demo.json"
 TITLES = {"head": "output-head part of a training step", "train_step": "whole training step",
-          "score": "scoring a pool of candidates", "ledger": "completion bookkeeping", "grading": "answer checking"}
+          "score": "scoring a pool of candidates",
+          "score_unrelated": "scoring unrelated rows", "ledger": "completion bookkeeping", "grading": "answer checking"}
 
 
 def measured(files: Iterable[Path]) -> list[str]:
-    """One line per bench, provider of ours and rival: time and memory of the rival over ours, in the same run."""
+    """At a bench's largest size, one line per provider of ours and rival: the rival's time and memory over ours."""
     lines = ["| work | size | against | times faster | times less memory |", "|---|---|---|---|---|"]
     machines = set()
     for path in files:
         content = json.loads(path.read_text(encoding="utf-8"))
         machines.add(f"{content['environment']['device']}, {path.name}")
-        groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+        groups: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
         for record in content["results"]:
-            if record["bench"] in TITLES and record["p50"]:
+            if record["bench"] in TITLES and record["p50"] and record["mode"] in ("both", "whole"):
                 shape = ", ".join(f"{name} {value:,}" for name, value in record["shape"].items())
-                groups.setdefault((record["bench"], shape, record["mode"]), []).append(record)
-        for (bench, shape, _), records in groups.items():
+                groups.setdefault(record["bench"], {}).setdefault(shape, []).append(record)
+        for bench, shapes in groups.items():
+            shape, records = max(shapes.items(), key=lambda item: sum(one["p50"] for one in item[1]))
             for ours in (record for record in records if record["provider"].startswith("erprm")):
                 for rival in (record for record in records if not record["provider"].startswith("erprm")):
                     less = (f"{rival['peak_memory'] / ours['peak_memory']:.1f}"
