@@ -28,7 +28,8 @@ def parts(smoke: bool, output: Path) -> list[tuple[str, list[str], float]]:
     """(name, command, limit in seconds) of each part, most wanted first."""
     python, device = sys.executable, "cpu" if smoke else "cuda"
     common_flags = ["--device", device, "--output", str(output), *(["--smoke"] if smoke else [])]
-    tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", "tests/kernels"]
+    tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+             *(["tests/kernels/test_pools.py"] if smoke else ["-m", "gpu", "tests/kernels"])]
     result = [("tests", tests, 150.0)]
     if shutil.which("compute-sanitizer") and not smoke:
         result.append(("compute-sanitizer", ["compute-sanitizer", "--error-exitcode", "1", *tests, "-k",
@@ -38,6 +39,9 @@ def parts(smoke: bool, output: Path) -> list[tuple[str, list[str], float]]:
     result.append(("head", [python, "bench/head.py", *common_flags, *(["--no-compile"] if smoke else [])], 90.0))
     for model in ("tiny",) if smoke else ("1b", "8b"):
         result.append((f"train_step {model}", [python, "bench/train_step.py", "--model", model, *common_flags], 120.0))
+    shape = ["--rows", "64"] if smoke else ["--shape", "Llama-3.2-1B", "--rows", "2048"]
+    result.append(("score", [python, "bench/score.py", "--device", device, "--runs", "1" if smoke else "3", *shape,
+                             "--out", str(output.with_name(f"{output.stem}-score.json"))], 90.0))
     return result
 
 

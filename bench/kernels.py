@@ -61,9 +61,8 @@ def segments(device: str, smoke: bool) -> Iterator[Bench]:
         used = int(offsets[-1])
         count = offsets.numel() - 1
         floats, bytes_ = outcomes[:used], (outcomes[:used] > 0.5).to(torch.uint8)
-        index = torch.repeat_interleave(torch.arange(count, device=device), offsets.diff())
-
-        def eager(values: Tensor, index: Tensor = index, count: int = count, offsets: Tensor = offsets) -> Tensor:
+        def eager(values: Tensor, count: int = count, offsets: Tensor = offsets) -> Tensor:
+            index = torch.repeat_interleave(torch.arange(count, device=values.device), offsets.diff())
             top = torch.full((count,), float("-inf"), device=values.device).scatter_reduce(0, index, values, "amax")
             total = torch.zeros(count, device=values.device).index_add(0, index, torch.exp(2 * (values - top[index])))
             return top + torch.log(total / offsets.diff()) / 2

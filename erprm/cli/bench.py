@@ -44,7 +44,8 @@ def run(config: Config) -> int:
         print("\n".join(differences(before, after)))
         return 0
     folder = Path(__file__).resolve().parents[2] / "bench"
-    known = sorted(path.stem for path in folder.glob("*.py") if path.stem != "common")
+    known = sorted(path.stem for path in folder.glob("*.py") if path.stem != "common"
+                   and not path.stem.startswith("test_"))
     if config.run not in known:
         raise InputError(f"run: expected one of {', '.join(known) or 'the scripts of a source checkout'}, "
                          f"found {config.run!r}")

@@ -49,7 +49,7 @@ def autograd_function(name: str, forward: Callable[..., Any], save: Callable[...
         return backward(ctx, *grads)
 
     once = torch.autograd.function.once_differentiable(backward_where_any)
-    made = type(name, (torch.autograd.Function,), {
+    made: Any = type(name, (torch.autograd.Function,), {
         "forward": staticmethod(forward_and_save), "backward": staticmethod(once), "__doc__": forward.__doc__})
     apply: Callable[..., Any] = made.apply
     return apply

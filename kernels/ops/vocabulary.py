@@ -60,7 +60,8 @@ def _(hidden: Tensor, lm_head: Tensor, positions: Tensor, targets: Tensor, plus:
 
 
 def _gradients(grad: Tensor, inverse: Tensor, drows: Tensor, dhead: Tensor, positions: Tensor, rows: int,
-               hidden_dtype: torch.dtype, head_dtype: torch.dtype, need_hidden: bool, need_head: bool) -> tuple[Tensor, Tensor]:
+               hidden_dtype: torch.dtype, head_dtype: torch.dtype, need_hidden: bool, need_head: bool,
+               ) -> tuple[Tensor, Tensor]:
     """Gradients of hidden [rows, D] and lm_head [V, D] in their dtypes; empty where not needed."""
     scale = (grad * inverse).to(inverse.dtype)
     dhidden = drows.new_empty(0, dtype=hidden_dtype)
@@ -98,7 +99,8 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Forward) -> None:
     ctx.save_for_backward(positions, drows, dhead, inverse)
 
 
-def _backward(ctx: Any, grad: Tensor, *_: Tensor, operation: Any = vocab_step_loss_backward) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad: Tensor, *_: Tensor, operation: Any = vocab_step_loss_backward,
+              ) -> tuple[Tensor | None, ...]:
     positions, drows, dhead, inverse = ctx.saved_tensors
     need = ctx.needs_input_grad
     gradients = operation(grad, inverse, drows, dhead, positions, ctx.rows, *ctx.dtypes, *need[:2])

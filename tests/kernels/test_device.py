@@ -41,6 +41,16 @@ def close(found: Tensor, expected: Tensor, tolerance: float = 2e-6) -> None:
     assert difference <= tolerance * expected.double().norm() + 1e-9, (found, expected)
 
 
+def rounded(expected: Tensor, dtype: torch.dtype) -> float:
+    """The error allowed to a result that is written in `dtype`: twice the error of eager PyTorch's one rounding, on top
+    of float32 accumulation. Triton's interpreter truncates to bfloat16 where a GPU rounds to nearest, which errs by up
+    to a whole unit in the last place: there, and only there, that unit is allowed."""
+    exact = expected.double()
+    eager = float((exact.to(dtype).double() - exact).norm() / exact.norm().clamp_min(1e-300))
+    truncated = torch.finfo(dtype).eps if INTERPRETED and dtype == torch.bfloat16 else 0.0
+    return 1e-5 + max(2 * eager, truncated)
+
+
 def ragged(lengths: list[int]) -> Tensor:
     return torch.tensor([0, *lengths]).cumsum(0)
 
@@ -62,7 +72,7 @@ def test_log_mean_exp(dtype: torch.dtype, lengths: list[int]) -> None:
         grad = torch.rand(expected.shape)
         slope = reference_targets.log_mean_exp_backward(grad, outcomes, offsets, eta, extremes, logs)
         ours = targets.log_mean_exp_backward(on(grad), on(outcomes), on(offsets), etas, found[1], found[2])
-        close(ours, slope, 1e-2 if dtype == torch.bfloat16 else 2e-5)
+        close(ours, slope, 2e-5 + rounded(slope, dtype))
 
 
 def test_an_empty_segment_is_zero_and_has_no_weight() -> None:
@@ -147,11 +157,9 @@ def check_step_loss(kind: str, rows: int, width: int, steps: int, dtype: torch.d
         positions, rows, torch.float64, True, True, bias is not None)
     gradients = losses.step_loss_backward(on(grad), found[4], found[2], found[3], *sent[1:4], rows, dtype, True, True,
                                           bias is not None)
-    # One rounding to the gradient's dtype; Triton's interpreter truncates instead, which errs by up to one unit.
-    tolerance = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3}[dtype]
     for ours, expected in zip(gradients, oracle_gradients, strict=True):
         assert ours.shape == expected.shape
-        close(ours, expected, tolerance)
+        close(ours, expected, rounded(expected, dtype))
     again = losses.step_loss(*sent)
     assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True)), "two runs differ"
 
@@ -202,8 +210,8 @@ def test_vocab_step_loss_in_bfloat16() -> None:
                                             None, None, True, True)
     found = vocabulary.vocab_step_loss(on(hidden), on(lm_head), on(positions), on(values), 3, 5, None, None, None, True,
                                        True)
-    for ours, expected, tolerance in zip(found, oracle, (1e-6, 1e-5, 8e-3, 8e-3, 1e-6), strict=True):
-        close(ours, expected, tolerance)
+    for ours, expected, written in zip(found, oracle, (False, False, True, True, False), strict=True):
+        close(ours, expected, rounded(expected, torch.bfloat16) if written else 1e-5)
 
 
 @pytest.mark.parametrize("how", list(reference_pools.HOW))

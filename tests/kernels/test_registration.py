@@ -59,8 +59,8 @@ def test_compiled_without_graph_breaks(dynamic: bool) -> None:
     expected = everything(*tensors)
     found = compiled(*tensors)
     assert torch.equal(found, expected)
-    for ours, eager in zip(torch.autograd.grad(found, tensors), torch.autograd.grad(expected, tensors), strict=True):
-        assert torch.allclose(ours, eager)
+    for ours, wanted in zip(torch.autograd.grad(found, tensors), torch.autograd.grad(expected, tensors), strict=True):
+        assert torch.allclose(ours, wanted)
     with pytest.raises(InputError, match="targets"):
         torch.compile(step_loss, fullgraph=True, backend="aot_eager")(leaf(6, 4), leaf(2, 4), POSITIONS, VALUES + 1)
 
