@@ -2,8 +2,10 @@
 
 Reads JSON lines {"argv": [...], "log": path} and answers each with the child's process id, and then, when the child
 has ended, with its exit status (negative: the signal). Importing takes seconds, forking does not: kills become cheap.
+Arguments are further modules to import.
 """
 
+import importlib
 import json
 import os
 import sys
@@ -32,6 +34,8 @@ def child(argv: list[str], log: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
     for line in sys.stdin:
         job = json.loads(line)
         process = os.fork()

@@ -22,10 +22,11 @@ TREE = [("a", "b", "c"), ("a", "b", "d"), ("a", "e"), ("f",)]  # two unfinished 
 class Nursery:
     """Starts children of the warmed process and waits for them."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *modules: str, **environment: str) -> None:
         self._log = log
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-        self._process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("nursery.py"))],
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1",
+                       **environment}
+        self._process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("nursery.py")), *modules],
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
     def start(self, argv: list[str]) -> int:
