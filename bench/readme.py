@@ -1,6 +1,6 @@
 """Writes the README's figures from result files, so that none is typed by hand.
 
-    python bench/readme.py                         # the newest result file of this kind of machine, and docs/demo.json
+    python bench/readme.py                         # the newest CPU result files, and docs/demo.json
     python bench/readme.py --demo runs/demo        # takes the demo's results and figure over first
     python bench/readme.py --check                 # exit code 1 when the README says something else
 """
@@ -87,7 +87,8 @@ def main() -> int:
         shutil.copyfile(given.demo / "results.json", DEMO)
         shutil.copyfile(given.demo / "best_of_n.png", DEMO.with_name("best_of_n.png"))
     text = README.read_text(encoding="utf-8")
-    files = sorted((ROOT / "bench" / "results").glob("cpu-*.json"))[-1:]
+    files = sorted((ROOT / "bench" / "results").glob("cpu-*.json"), key=lambda path: path.stem[-10:])
+    files = [path for path in files if path.stem[-10:] == files[-1].stem[-10:]]  # those of the newest date
     filled = fill(fill(text, "demo", demo(json.loads(DEMO.read_text(encoding="utf-8")))), "measured", measured(files))
     if given.check:
         return int(filled != text)
