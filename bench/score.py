@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import common
@@ -63,10 +63,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="result file; bench/results/<machine>-<date>.json by default")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--vllm", action="store_true")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--shape", choices=[shape.name for shape in CPU + GPU], help="one shape; the device's if unset")
+    parser.add_argument("--rows", type=int, help="rows of a pool, in whole problems of 64; the shape's if unset")
     given = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    records = [record for shape in (GPU if device == "cuda" else CPU) for pool in ("score", "score_unrelated")
-               for record in measure(shape, pool, device, given.runs, given.vllm)]
+    shapes = GPU if given.device == "cuda" else CPU
+    if given.shape is not None:
+        shapes = tuple(shape for shape in CPU + GPU if shape.name == given.shape)
+    if given.rows is not None:
+        shapes = tuple(replace(shape, rows=given.rows) for shape in shapes)
+    records = [record for shape in shapes for pool in ("score", "score_unrelated")
+               for record in measure(shape, pool, given.device, given.runs, given.vllm)]
     print(common.table(records))
     print(common.write(records, given.out))
 
@@ -75,7 +82,7 @@ def measure(shape: Shape, pool: str, device: str, runs: int, vllm: bool) -> list
     """Every provider on one pool of rows."""
     rows = make_rows(shape, pool)
     with tempfile.TemporaryDirectory() as folder:
-        save(shape, Path(folder) / "prm")
+        save(shape, Path(folder) / "prm", device)
         scorer = PRMScorer(Path(folder) / "prm", device=device, batch_tokens=shape.batch_tokens)
         stock = AutoModelForTokenClassification.from_pretrained(Path(folder) / "prm").eval().to(device)
         providers: dict[str, Score] = {
@@ -144,7 +151,7 @@ def make_rows(shape: Shape, pool: str, seed: int = 0) -> list[Row]:
     return rows
 
 
-def save(shape: Shape, folder: Path) -> None:
+def save(shape: Shape, folder: Path, device: str) -> None:
     """A PRM with random weights and a byte-level tokenizer."""
     torch.manual_seed(0)
     config = LlamaConfig(vocab_size=shape.vocabulary, hidden_size=shape.hidden, intermediate_size=shape.inner,
@@ -152,7 +159,6 @@ def save(shape: Shape, folder: Path) -> None:
                          num_key_value_heads=shape.kv_heads, max_position_embeddings=1024, tie_word_embeddings=True,
                          initializer_range=shape.hidden ** -0.5)
     tokenizer = byte_tokenizer()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.device(device):
         model = LlamaForCausalLM(config).to(getattr(torch, shape.dtype))
     PRM.from_base(model, tokenizer).save_pretrained(folder)
