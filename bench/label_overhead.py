@@ -7,8 +7,8 @@ code. Completions differ in their texts, their answers are twenty per problem.
 
 The share of a real run depends on the speed of its engine, which is not measured here: the result states the share for
 the speed given by --tokens-per-second. Its default, 17,000, is an assumption about a policy of 0.7 M parameters on two
-cores; a slower engine makes the share smaller. Grading and writing run beside the engine in a second thread; the share is an
-upper bound that takes nothing as hidden behind it.
+cores; a slower engine makes the share smaller. Grading and writing run beside the engine in a second thread; the
+share takes nothing as hidden behind it.
 """
 
 from __future__ import annotations

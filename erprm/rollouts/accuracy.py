@@ -12,7 +12,8 @@ completions (preposterior analysis): with w(p) the posterior and b(j|p) the bino
 Prefixes with the largest decrease per expected token are sampled next. Where most prefixes never succeed, the fitted
 prior says so, and a few failures suffice there. A posterior does not depend on why the sampling stopped, so looking at
 the counts costs nothing, as far as the Beta distribution describes the prefixes; estimate with the same prior
-(`soft_value(k, n, eta, "beta", prior)`), the error of k/n is not what is controlled here.
+(`soft_value(k, n, eta, "beta", prior)`), the error of k/n is not what is controlled here. Where the Beta distribution
+does not describe them the expected error is wrong: docs/rollouts.md has a measured case in which it is too small.
 """
 
 from __future__ import annotations
