@@ -41,7 +41,7 @@ def parts(smoke: bool, output: Path) -> list[tuple[str, list[str], float]]:
         result.append((f"train_step {model}", [python, "bench/train_step.py", "--model", model, *common_flags], 120.0))
     shape = ["--rows", "64"] if smoke else ["--shape", "Llama-3.2-1B", "--rows", "2048"]
     result.append(("score", [python, "bench/score.py", "--device", device, "--runs", "1" if smoke else "3", *shape,
-                             "--out", str(output.with_name(f"{output.stem}-score.json"))], 90.0))
+                             "--out", str(output)], 90.0))
     return result
 
 
