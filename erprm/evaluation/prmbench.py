@@ -2,10 +2,12 @@
 
     rows = list(read("prmbench.jsonl", "prmbench"))
     results = evaluate_prmbench(rows, scorer.score(rows))
-    results["overall"].score, results["redundency"].score
+    results["overall"].score, results["redundency"].score          # the file's own spelling
 
-Every step is judged right or wrong at a threshold. F1 is taken once with right steps as the positives and once with
-wrong ones; their mean is the PRM score, given per class of error and overall.
+Every step is judged right, where its score is above the threshold, or wrong. F1 is taken once with right steps as the
+positives and once with wrong ones; the PRM score is their mean, of a class without a wrong step (multi_solutions) the
+first alone. It is given per class of error and overall, over the steps of all classes together. So far as the authors'
+published evaluation; it also lets a model judge redundancy by a score of its own, which a PRM of one score doesn't have.
 """
 
 from __future__ import annotations
@@ -22,18 +24,19 @@ from erprm.rows import StepRow
 
 @dataclass(frozen=True, slots=True)
 class PRMBenchResult:
-    """Step judgements of one class. `score` is the mean of the two F1s."""
+    """Step judgements of one class. `wrong_steps`: how many of `steps` are wrong in truth."""
 
     solutions: int
     steps: int
+    wrong_steps: int
     f1_right: float
     f1_wrong: float
     accuracy: float
 
     @property
     def score(self) -> float:
-        """The PRM score."""
-        return 0.5 * (self.f1_right + self.f1_wrong)
+        """The PRM score: the mean of the two F1s; of steps that are all right the one that they have."""
+        return 0.5 * (self.f1_right + self.f1_wrong) if self.wrong_steps else self.f1_right
 
 
 def evaluate_prmbench(rows: Sequence[StepRow], scores: Sequence[npt.NDArray[np.floating]], threshold: float = 0.5,
@@ -54,14 +57,15 @@ def evaluate_prmbench(rows: Sequence[StepRow], scores: Sequence[npt.NDArray[np.f
             raise InputError(f"PRMBench row {row.solution_id!r}: expected {len(row.steps)} scores, found {len(given)}")
         groups.setdefault(str(row.extra.get("classification", "unclassified")), []).append(index)
         right.append(np.array(row.labels, np.float64) > 0.5)
-        judged.append(np.asarray(given) >= threshold)
+        judged.append(np.asarray(given) > threshold)
     groups = dict(sorted(groups.items())) | {"overall": list(range(len(rows)))}
     return {name: _judge([right[i] for i in members], [judged[i] for i in members]) for name, members in groups.items()}
 
 
 def _judge(right: Sequence[npt.NDArray[np.bool_]], judged: Sequence[npt.NDArray[np.bool_]]) -> PRMBenchResult:
     truth, said = np.concatenate(right), np.concatenate(judged)
-    return PRMBenchResult(len(right), truth.size, _f1(truth, said), _f1(~truth, ~said), float(np.mean(truth == said)))
+    return PRMBenchResult(len(right), truth.size, int((~truth).sum()), _f1(truth, said), _f1(~truth, ~said),
+                          float(np.mean(truth == said)))
 
 
 def _f1(truth: npt.NDArray[np.bool_], said: npt.NDArray[np.bool_]) -> float:

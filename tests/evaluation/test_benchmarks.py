@@ -39,12 +39,12 @@ def test_processbench_threshold_is_where_f1_is_highest() -> None:
 
 def test_prmbench_joins_both_f1s_by_class() -> None:
     rows = [StepRow("q", ("a", "b", "c", "d"), labels=(1.0, 0.0, 1.0, 0.0), extra={"classification": "circular"}),
-            StepRow("q", ("a", "b"), labels=(1.0, 1.0), extra={"classification": "domain"})]
-    scores = [np.array([0.9, 0.1, 0.2, 0.8]), np.array([0.9, 0.9])]
+            StepRow("q", ("a", "b"), labels=(1.0, 1.0), extra={"classification": "multi_solutions"})]
+    scores = [np.array([0.9, 0.1, 0.5, 0.8]), np.array([0.9, 0.9])]  # 0.5 is not above the threshold
     results = evaluate_prmbench(rows, scores)
-    assert list(results) == ["circular", "domain", "overall"]
+    assert list(results) == ["circular", "multi_solutions", "overall"]
     assert results["circular"].f1_right == results["circular"].f1_wrong == 0.5
-    assert results["domain"].f1_right == 1.0
+    assert results["multi_solutions"].score == 1.0  # without wrong steps the F1 of the right ones is the whole score
     assert results["overall"].f1_right == pytest.approx(2 * 3 / (4 + 4))
     assert results["overall"].score == pytest.approx((0.75 + 0.5) / 2)
 

@@ -103,11 +103,17 @@ def test_prm800k_asks_what_neutral_means(tmp_path: Path) -> None:
 
 
 def test_prmbench(tmp_path: Path) -> None:
-    (row,) = one({"original_question": "Q", "modified_question": "Q2", "original_process": ["a", "b"],
-                  "modified_process": ["a", "x", "y"], "modified_steps": [2], "error_steps": [2, 3], "reason": "r",
-                  "idx": "prm_1", "question": "Q", "classification": "redundancy"}, "prmbench", tmp_path)
-    assert (row.prompt, row.steps, row.labels, row.solution_id) == ("Q2", ("a", "x", "y"), (1.0, 0.0, 0.0), "prm_1")
-    assert row.extra["classification"] == "redundancy"
+    record = {"original_question": "Q", "modified_question": "Q2", "original_process": ["a", "b"],
+              "modified_process": ["a", "x", "y"], "modified_steps": [2], "error_steps": [2, 3], "reason": "r",
+              "idx": "redundency_prm_test_p1_1", "question": "Q", "classification": "redundency"}
+    (row,) = one(record, "prmbench", tmp_path)
+    assert (row.prompt, row.steps, row.labels) == ("Q2", ("a", "x", "y"), (1.0, 0.0, 0.0))
+    assert (row.solution_id, row.extra["classification"]) == ("redundency_prm_test_p1_1", "redundency")
+    path = tmp_path / "beyond.jsonl"  # as in a hundred of the published records
+    path.write_text(json.dumps({**record, "error_steps": [3, 4]}) + "\n")
+    reader = read(path, "prmbench")
+    assert [row.labels for row in reader] == [(1.0, 1.0, 0.0)]
+    assert list(reader.report.repaired.values()) == [1]
 
 
 BAD = [
