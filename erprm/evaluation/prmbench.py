@@ -6,8 +6,8 @@
 
 Every step is judged right, where its score is above the threshold, or wrong. F1 is taken once with right steps as the
 positives and once with wrong ones; the PRM score is their mean, of a class without a wrong step (multi_solutions) the
-first alone. It is given per class of error and overall, over the steps of all classes together. So far as the authors'
-published evaluation; it also lets a model judge redundancy by a score of its own, which a PRM of one score doesn't have.
+first alone. It is given per class of error and overall, over the steps of all classes together. The authors' evaluation
+does the same; it also takes a judgement of redundancy of its own where a model has one, as a PRM of one score has not.
 """
 
 from __future__ import annotations
