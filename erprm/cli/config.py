@@ -34,9 +34,9 @@ def option(default: Any = REQUIRED, *, help: str, choices: Sequence[str] | None 
 
 
 def add_arguments(parser: argparse.ArgumentParser, config: type) -> None:
-    """One `--flag` per field of the dataclass `config`."""
+    """One `--flag` per field of the dataclass `config`; the command's own come before those that it inherits."""
     hints = typing.get_type_hints(config)
-    for item in dataclasses.fields(config):
+    for item in sorted(dataclasses.fields(config), key=lambda field: field.name not in config.__annotations__):
         kind, many = _value_type(hints[item.name])
         flag = "--" + _shown(item.name)
         text = item.metadata.get("help", "")

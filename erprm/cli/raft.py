@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erprm.cli.config import option
-from erprm.engines.prompts import PromptTemplate
+from erprm.cli.fine_tuning_options import FineTuningConfig, template_of
 from erprm.progress import progress
 from erprm.rows import read_rows, write_rows
-from erprm.steps import SPLITTERS
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(FineTuningConfig):
     """Options of `erprm raft`."""
 
     policy: str = option(help="the policy to improve: a folder or a hub name")
@@ -34,21 +33,8 @@ class Config:
     minimum: float = option(0.0, help="raft: leave out problems whose best solution scores less")
     margin: float = option(0.0, help="dpo: leave out pairs that differ by less")
     beta: float = option(0.1, help="dpo: strength of the KL penalty")
-    prompt: str = option("plain", help="how a question is put", choices=("plain", "chat"))
-    prompt_text: str = option("{question}\n", help="the text around a question")
-    splitter: str = option("newline", help="what stands between two steps", choices=SPLITTERS)
-    max_steps: int = option(-1, help="optimiser steps; -1: as many as --epochs takes")
     epochs: float = option(2.0, help="passes over the chosen solutions")
-    batch_size: int = option(64, help="rows per device and forward pass")
-    gradient_accumulation: int = option(1, help="forward passes per optimiser step")
-    learning_rate: float = option(2e-5, help="peak learning rate")
     warmup_steps: int = option(10, help="steps of linear warm-up")
-    max_length: int = option(1024, help="longest row, in tokens")
-    bf16: bool = option(False, help="train in bfloat16")
-    gradient_checkpointing: bool = option(False, help="recompute activations to save memory")
-    report_to: str = option("none", help="tracker: none, tensorboard, wandb, ...")
-    seed: int = option(0, help="seed of the order of the rows")
-    dry_run: bool = option(False, help="print what would be done, and stop")
 
 
 def run(config: Config) -> None:
@@ -65,7 +51,7 @@ def run(config: Config) -> None:
     from erprm.prm.scorer import PRMScorer
     from erprm.selection.aggregate import aggregate_all
 
-    template = PromptTemplate(kind=config.prompt, text=config.prompt_text)  # type: ignore[arg-type]
+    template = template_of(config)
     options = options_from(dataclasses.asdict(config))
     with progress("scoring", len(rows), "solutions") as bar:
         scores = aggregate_all(PRMScorer(config.prm).score(rows, bar.advance), config.aggregate)

@@ -14,33 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erprm.cli.config import option
-from erprm.engines.prompts import PromptTemplate
+from erprm.cli.fine_tuning_options import FineTuningConfig, template_of
 from erprm.rows import read_rows
-from erprm.steps import SPLITTERS
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(FineTuningConfig):
     """Options of `erprm sft`."""
 
     model: str = option(help="the policy to start from: a folder or a hub name")
     data: str = option(help="solutions in steps, .jsonl or .parquet")
     out: str = option(help="folder for the trained policy")
-    prompt: str = option("plain", help="how a question is put", choices=("plain", "chat"))
-    prompt_text: str = option("{question}\n", help="the text around a question")
-    splitter: str = option("newline", help="what stands between two steps", choices=SPLITTERS)
-    max_steps: int = option(-1, help="optimiser steps; -1: as many as --epochs takes")
-    epochs: float = option(1.0, help="passes over the data")
-    batch_size: int = option(64, help="rows per device and forward pass")
-    gradient_accumulation: int = option(1, help="forward passes per optimiser step")
-    learning_rate: float = option(2e-5, help="peak learning rate; cosine to a tenth of it")
-    warmup_steps: int = option(50, help="steps of linear warm-up")
-    max_length: int = option(1024, help="longest row, in tokens")
-    bf16: bool = option(False, help="train in bfloat16")
-    gradient_checkpointing: bool = option(False, help="recompute activations to save memory")
-    report_to: str = option("none", help="tracker: none, tensorboard, wandb, ...")
-    seed: int = option(0, help="seed of the order of the rows")
-    dry_run: bool = option(False, help="print what would be done, and stop")
 
 
 def run(config: Config) -> None:
@@ -55,8 +39,7 @@ def run(config: Config) -> None:
         return
     from erprm.policy.sft import options_from, train_sft
 
-    template = PromptTemplate(kind=config.prompt, text=config.prompt_text)  # type: ignore[arg-type]
-    report = train_sft(config.model, rows, config.out, options_from(dataclasses.asdict(config)), template,
+    report = train_sft(config.model, rows, config.out, options_from(dataclasses.asdict(config)), template_of(config),
                        config.splitter)
     print(f"{report.rows:,} solutions, {report.tokens:,} tokens, {report.dropped:,} dropped as too long; "
           f"last loss {report.loss:.3f}")
