@@ -114,7 +114,7 @@ def soft_value(successes: npt.ArrayLike, trials: npt.ArrayLike, eta: float, esti
     Raises:
         InputError: for counts that are no integers or out of order, trials = 0, eta not finite, an unknown estimator.
     """
-    k, n = _counts(successes, trials)
+    k, n = check_counts(successes, trials)
     _check_eta(eta)
     if estimator not in ESTIMATORS:
         raise InputError(f"estimator: expected one of {', '.join(ESTIMATORS)}, found {estimator!r}")
@@ -140,7 +140,7 @@ def interval(successes: npt.ArrayLike, trials: npt.ArrayLike, eta: float, level:
     """
     from scipy.special import betaincinv
 
-    k, n = _counts(successes, trials)
+    k, n = check_counts(successes, trials)
     _check_eta(eta)
     a, b = _check_prior(prior)
     if not 0.0 < level < 1.0:
@@ -161,7 +161,7 @@ def targets(successes: npt.ArrayLike, trials: npt.ArrayLike, kind: str = "er", e
     Raises:
         InputError: as `soft_value`, or for an unknown kind.
     """
-    k, n = _counts(successes, trials)
+    k, n = check_counts(successes, trials)
     if kind == "soft":
         return k / n
     if kind == "hard":
@@ -242,7 +242,7 @@ def fit_prior(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[float, f
     from scipy.optimize import minimize
     from scipy.special import betaln, digamma
 
-    k, n = _counts(successes, trials)
+    k, n = check_counts(successes, trials)
     pairs, repeats = np.unique(np.stack([k.ravel(), n.ravel()]), axis=1, return_counts=True)
     k, n = pairs
 
@@ -321,7 +321,8 @@ def _beta_expectation(function: Callable[[Array], Array], a: float, b: float) ->
     return float(np.dot(density, function(t)) / density.sum())
 
 
-def _counts(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Array, Array]:
+def check_counts(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Array, Array]:
+    """Counts as float64 in their broadcast shape. Raises InputError unless they are whole, 0 <= k <= n and n >= 1."""
     checked = []
     for name, given in (("successes", successes), ("trials", trials)):
         array = np.asarray(given)
