@@ -2,18 +2,17 @@
 
     Accurate(eta=2.0, rmse=0.05, n_min=4, n_max=128)
 
-Bayes' rule over all prefixes at once. The success rates of the prefixes are taken as draws from one Beta distribution,
-fitted to the counts so far (`erprm.values.fit_prior`). Then every prefix has a posterior variance of its V_eta, which
-is the expected square error of the posterior mean, and so has the expected decrease of that variance by m more
-completions (preposterior analysis): with w(p) the posterior and b(j|p) the binomial chance of j successes in m,
+Bayes' rule over all prefixes at once. The distribution of success rates at each depth is fitted to the counts so far
+(`erprm.priors`). Then every prefix has a posterior variance of its V_eta, which is the expected square error of the
+posterior mean, and so has the expected decrease of that variance by m more completions (preposterior analysis, Raiffa
+and Schlaifer 1961): with w(p) the posterior and b(j|p) the binomial chance of j successes in m,
 
     decrease = sum_j (sum_p w g b_j)^2 / (sum_p w b_j) - (sum_p w g)^2          g = g_eta(p)
 
-Prefixes with the largest decrease per expected token are sampled next. Where most prefixes never succeed, the fitted
-prior says so, and a few failures suffice there. A posterior does not depend on why the sampling stopped, so looking at
-the counts costs nothing, as far as the Beta distribution describes the prefixes; estimate with the same prior
-(`soft_value(k, n, eta, "beta", prior)`), the error of k/n is not what is controlled here. Where the Beta distribution
-does not describe them the expected error is wrong: docs/rollouts.md has a measured case in which it is too small.
+Prefixes with the largest decrease per expected token, times the number of steps that get their label from them, are
+sampled next. Where most prefixes of a depth never succeed, the fitted distribution says so, and a few failures suffice
+there. A posterior does not depend on why the sampling stopped, so looking at the counts costs nothing, as far as the
+fitted distribution is the right one; docs/rollouts.md has what was asked and what came.
 """
 
 from __future__ import annotations
@@ -25,13 +24,11 @@ import numpy as np
 import numpy.typing as npt
 
 from erprm.errors import InputError
-from erprm.values import fit_prior, soft_of_mean
+from erprm.priors import RATES, distinct, fit_rates
+from erprm.rollouts.allocation import Counts, Tally
+from erprm.values import soft_of_mean
 
 Array = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int32]
-
-_EDGES = 1.0 / (1.0 + np.exp(-np.linspace(-10.0, 10.0, 161)))  # of the cells of p; beyond them p is 0 or 1
-_CENTRES = np.concatenate([[0.0], 0.5 * (_EDGES[1:] + _EDGES[:-1]), [1.0]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +37,7 @@ class Accurate:
 
     Attributes:
         eta: of the soft value V_eta that is to be known.
-        rmse: the root of the mean posterior variance over the distinct prefixes at which sampling ends.
+        rmse: sampling ends when the root of the mean posterior variance over the unfinished steps is at most this.
         n_min, n_max: bounds of the number of completions of a prefix.
         step: completions added to a prefix between two looks.
         share: at most this share of the prefixes is sampled between two looks.
@@ -65,64 +62,52 @@ class Accurate:
         if not 0 < self.share <= 1:
             raise InputError(f"share: expected a number in (0, 1], found {self.share}")
 
-    def wanted(self, successes: Counts, trials: Counts, cost: Array) -> Counts:
-        """How many completions each prefix should have after the next round, int32 [N].
-
-        Args:
-            successes, trials: int [N].
-            cost: expected tokens of one more completion, positive, [N].
-        """
-        if (trials < self.n_min).any():
-            return np.maximum(trials, self.n_min).astype(np.int32)
-        result = trials.copy()
-        if len(trials) == 0:
+    def wanted(self, tally: Tally) -> Counts:
+        """How many completions each prefix should have been given after the next round, int32 [N]."""
+        if (tally.sampled < self.n_min).any():
+            return np.maximum(tally.sampled, self.n_min).astype(np.int32)
+        result = tally.sampled.astype(np.int32)
+        if len(tally) == 0:
             return result
-        variance, decrease = self._per_prefix(successes, trials)
-        surplus = float(variance.sum()) - self.rmse**2 * len(trials)
-        able = np.flatnonzero(trials < self.n_max)
+        variance, decrease = self._per_prefix(tally)
+        surplus = float(tally.uses @ variance) - self.rmse**2 * float(tally.uses.sum())
+        able = np.flatnonzero(tally.sampled < self.n_max)
         if surplus <= 0 or len(able) == 0:
             return result
-        order = able[np.argsort(-decrease[able] / cost[able], kind="stable")]
-        needed = int(np.searchsorted(np.cumsum(decrease[order]), surplus)) + 1
-        chosen = order[: min(needed, max(1, round(self.share * len(trials))))]
-        result[chosen] = np.minimum(trials[chosen] + self.step, self.n_max)
+        gain = tally.uses * decrease
+        order = able[np.argsort(-gain[able] / tally.cost[able], kind="stable")]
+        needed = int(np.searchsorted(np.cumsum(gain[order]), surplus)) + 1
+        chosen = order[: min(needed, max(1, round(self.share * len(tally))))]
+        result[chosen] = np.minimum(result[chosen] + self.step, self.n_max)
         return result
 
-    def expected_rmse(self, successes: Counts, trials: Counts) -> float:
-        """The root of the mean posterior variance of V_eta at counts [N]; NaN before every prefix has a completion."""
-        if len(trials) == 0 or (trials < 1).any():
+    def expected_rmse(self, tally: Tally) -> float:
+        """The root of the mean posterior variance of V_eta over steps; NaN before every prefix has a trial."""
+        if len(tally) == 0 or (tally.trials < 1).any():
             return math.nan
-        return math.sqrt(float(self._per_prefix(successes, trials)[0].mean()))
+        return math.sqrt(float(np.average(self._per_prefix(tally)[0], weights=tally.uses)))
 
-    def _per_prefix(self, successes: Counts, trials: Counts) -> tuple[Array, Array]:
+    def _per_prefix(self, tally: Tally) -> tuple[Array, Array]:
         """(posterior variance, its expected decrease by `step` completions), [N] each."""
-        # Prefixes by the thousand share a few hundred (k, n): each is computed once.
-        pairs, inverse = np.unique(np.stack([successes, trials]), axis=1, return_inverse=True)
-        found = variance_and_decrease(pairs[0], pairs[1], self.step, self.eta, fit_prior(successes, trials))
-        return found[0][inverse.ravel()], found[1][inverse.ravel()]
+        prior = fit_rates(tally.successes, tally.trials, tally.depths)
+        rows, inverse = distinct(tally.successes, tally.trials, tally.depths)
+        variance, decrease = variance_and_decrease(prior.posterior(*rows), self.step, self.eta)
+        return variance[inverse], decrease[inverse]
 
 
-def variance_and_decrease(successes: npt.ArrayLike, trials: npt.ArrayLike, more: int, eta: float,
-                          prior: tuple[float, float]) -> tuple[Array, Array]:
-    """(variance of V_eta under its posterior, expected decrease of it by `more` completions), float64 [N] each.
-
-    The prior is cut into 160 cells, an eighth of a logit wide, with its exact masses.
+def variance_and_decrease(posterior: Array, more: int, eta: float) -> tuple[Array, Array]:
+    """(variance of V_eta, expected decrease of it by `more` completions), float64 [N] each.
 
     Args:
-        successes, trials: [N].
-        prior: (a, b) of the Beta distribution.
+        posterior: [N, cells], the probability of each rate of `erprm.priors.RATES`.
     """
-    from scipy.special import betainc, comb
+    from scipy.special import comb
 
-    k, n = np.asarray(successes, np.float64)[:, None], np.asarray(trials, np.float64)[:, None]
-    mass = np.diff(np.concatenate([[0.0], betainc(*prior, _EDGES), [1.0]]))
-    weight = mass * _CENTRES**k * (1.0 - _CENTRES) ** (n - k)  # [N, cells]
-    weight /= weight.sum(1, keepdims=True)
-    value = soft_of_mean(_CENTRES, eta)
-    mean = weight @ value
+    value = soft_of_mean(RATES, eta)
+    mean = posterior @ value
     j = np.arange(more + 1.0)
-    chance = comb(more, j) * _CENTRES[:, None] ** j * (1.0 - _CENTRES[:, None]) ** (more - j)  # [cells, more + 1]
-    predicted, first = weight @ chance, (weight * value) @ chance
+    chance = comb(more, j) * RATES[:, None] ** j * (1.0 - RATES[:, None]) ** (more - j)  # [cells, more + 1]
+    predicted, first = posterior @ chance, (posterior * value) @ chance
     square = np.divide(first**2, predicted, out=np.zeros_like(first), where=predicted > 0)
-    variance = weight @ value**2 - mean**2
+    variance = posterior @ value**2 - mean**2
     return np.maximum(variance, 0.0), np.maximum(square.sum(1) - mean**2, 0.0)

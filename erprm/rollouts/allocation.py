@@ -3,9 +3,10 @@
     Adaptive(eta=2.0, width=0.2, n_min=4, n_max=64)          # until the 90 % interval of V_eta is narrower than 0.2
     Adaptive(eta=2.0, settled=0.5, n_min=4, n_max=64)        # until V_eta is known to lie above or below 0.5
 
-The rule looks at the counts after every round; stopping when an interval looks narrow favours lucky runs a little, so
-the interval's level is a design parameter here and no longer a coverage guarantee. `erprm.rollouts.accuracy` has the
-rule that looks at all prefixes together.
+A rule sees a `Tally` of all open prefixes after every round and says how many completions each should have. This one
+judges each prefix by itself; stopping when an interval looks narrow favours lucky runs a little, so the interval's
+level is a design parameter here and no longer a coverage guarantee. `erprm.rollouts.accuracy` has the rule that weighs
+all prefixes together.
 """
 
 from __future__ import annotations
@@ -17,7 +18,33 @@ import numpy as np
 import numpy.typing as npt
 
 from erprm.errors import InputError
+from erprm.priors import distinct
 from erprm.values import interval
+
+Counts = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What is known of N prefixes between two rounds, [N] each.
+
+    Attributes:
+        successes, trials: int32, solutions' own outcomes among them where these are counted.
+        sampled: int32, the trials that were sampled.
+        cost: float64, expected tokens of one more completion, positive.
+        depths: int, steps in the prefix.
+        uses: int, steps of solutions that get their label from this prefix.
+    """
+
+    successes: Counts
+    trials: Counts
+    sampled: Counts
+    cost: npt.NDArray[np.float64]
+    depths: npt.NDArray[np.int32]
+    uses: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.trials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +82,24 @@ class Adaptive:
         if not 0 < self.level < 1:
             raise InputError(f"level: expected a number in (0, 1), found {self.level}")
 
-    def wanted(self, successes: npt.NDArray[np.int32], trials: npt.NDArray[np.int32], cost: npt.NDArray[np.float64],
-               ) -> npt.NDArray[np.int32]:
-        """How many completions each prefix should have after the next round, int32 [N], from its counts, int [N].
-
-        `cost`, the expected tokens of a completion, plays no part in this rule.
-        """
-        result = np.maximum(trials, self.n_min)
-        unsure = (trials >= self.n_min) & ~self.enough(successes, trials)
-        result[unsure] = np.minimum(trials[unsure] + self.step, self.n_max)
+    def wanted(self, tally: Tally) -> Counts:
+        """How many completions each prefix should have been given after the next round, int32 [N]."""
+        result = np.maximum(tally.sampled, self.n_min)
+        unsure = (tally.sampled >= self.n_min) & ~self.enough(tally)
+        result[unsure] = np.minimum(tally.sampled[unsure] + self.step, self.n_max)
         return result.astype(np.int32)
 
-    def enough(self, successes: npt.NDArray[np.int32], trials: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-        """Which prefixes need no more completions, bool [N], from their counts, int [N]."""
-        done = trials >= self.n_max
-        look = np.flatnonzero((trials >= self.n_min) & ~done)
-        # Prefixes by the thousand share a few hundred (k, n): each interval is computed once.
-        pairs, inverse = np.unique(np.stack([successes[look], trials[look]]), axis=1, return_inverse=True)
-        if pairs.shape[1]:
-            low, high = interval(pairs[0], pairs[1], self.eta, self.level)
-            sure = np.zeros(pairs.shape[1], bool)
+    def enough(self, tally: Tally) -> npt.NDArray[np.bool_]:
+        """Which prefixes need no more completions, bool [N]."""
+        done = tally.sampled >= self.n_max
+        look = np.flatnonzero((tally.sampled >= self.n_min) & ~done)
+        (k, n), inverse = distinct(tally.successes[look], tally.trials[look])
+        if len(k):
+            low, high = interval(k, n, self.eta, self.level)
+            sure = np.zeros(len(k), bool)
             if self.width is not None:
                 sure |= high - low <= self.width
             if self.settled is not None:
                 sure |= (low > self.settled) | (high < self.settled)
-            done[look] = sure[inverse.ravel()]
+            done[look] = sure[inverse]
         return done

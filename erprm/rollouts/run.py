@@ -27,7 +27,7 @@ from erprm.grading import GraderPool
 from erprm.problems import Problem
 from erprm.progress import Bar, progress
 from erprm.rollouts.accuracy import Accurate
-from erprm.rollouts.allocation import Adaptive
+from erprm.rollouts.allocation import Adaptive, Tally
 from erprm.rollouts.completing import Completer
 from erprm.rollouts.contrast import contrast_rows
 from erprm.rollouts.plan import Plan, find_problem
@@ -96,8 +96,10 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
     rows, plan, nodes = plan_labels(problems, rows, settings, grader, options, source)
     with RolloutStore.open(place, settings) as store:
         started = time.perf_counter()
+        uses = np.bincount(np.concatenate(nodes), minlength=len(plan.open))
+        run = Run(plan, options, uses)
         restored = plan.restore(store.completed())
-        run = Run(plan, options)
+        run.begin()
         with progress("labelling", run.total(), "completions") as bar:
             completer = run.fill(engine, sampling, store, grader, bar)
         done = labelled(rows, nodes, plan)
@@ -139,13 +141,24 @@ def plan_labels(problems: Sequence[Problem], rows: Sequence[StepRow], settings: 
 
 
 class Run:
-    """One run over a plan: what is wanted, in rounds when the rule is adaptive, and what was saved."""
+    """One run over a plan: what is wanted, in rounds when the rule is adaptive, and what was saved.
 
-    def __init__(self, plan: Plan, options: LabelOptions) -> None:
+    Made before any completion is counted, begun when those of earlier runs are.
+
+    Args:
+        uses: [nodes], steps of solutions at each prefix.
+    """
+
+    def __init__(self, plan: Plan, options: LabelOptions, uses: npt.NDArray[np.int64]) -> None:
         self._plan, self._options = plan, options
         self._open = np.flatnonzero(plan.open)
-        rule = options.adaptive
-        plan.ledger.want(self._open, options.n if rule is None else rule.n_min)
+        self._uses = uses[self._open]
+        self._own = plan.ledger.counts()[1][self._open]  # solutions' own outcomes, where they count as samples
+
+    def begin(self) -> None:
+        """Ask for the first completions that are missing."""
+        rule = self._options.adaptive
+        self._plan.ledger.want(self._open, self._options.n if rule is None else rule.n_min)
         if rule is not None:
             self._raise_wants(rule)
 
@@ -171,26 +184,29 @@ class Run:
 
     def _raise_wants(self, rule: Adaptive | Accurate) -> bool:
         """Ask for more where the counts do not suffice yet; returns whether anything is missing."""
-        k, n = (column[self._open] for column in self._plan.ledger.counts())
-        spent = self._plan.spent[self._open]
-        overall = max(1.0, spent.sum() / max(1, n.sum()))  # counts as one completion more of each prefix
-        wanted = rule.wanted(k, n, (spent + overall) / (n + 1.0))
-        more = wanted > n
+        tally = self._tally()
+        wanted = rule.wanted(tally)
+        more = wanted > tally.sampled
         self._plan.ledger.want(self._open[more], wanted[more])
         return self._plan.ledger.missing() > 0
 
     def expected_rmse(self) -> float | None:
         """What is left of the error of V_eta, where the rule is about it."""
         rule = self._options.adaptive
-        if not isinstance(rule, Accurate):
-            return None
+        return rule.expected_rmse(self._tally()) if isinstance(rule, Accurate) else None
+
+    def _tally(self) -> Tally:
         k, n = (column[self._open] for column in self._plan.ledger.counts())
-        return rule.expected_rmse(k, n)
+        sampled = n - self._own
+        spent = self._plan.spent[self._open]
+        overall = max(1.0, spent.sum() / max(1, sampled.sum()))  # counts as one completion more of each prefix
+        return Tally(k, n, sampled, (spent + overall) / (sampled + 1.0), self._plan.ledger.depths()[self._open],
+                     self._uses)
 
     def _note(self) -> str:
-        _, n = self._plan.ledger.counts()
+        sampled = self._plan.ledger.counts()[1][self._open] - self._own
         full = self._options.adaptive.n_max if self._options.adaptive else self._options.n
-        return f"{int((n[self._open] >= full).sum()):,} of {len(self._open):,} prefixes full, saved {self.saved()}"
+        return f"{int((sampled >= full).sum()):,} of {len(self._open):,} prefixes full, saved {self.saved()}"
 
     def saved(self) -> Saved:
         """Tokens that were not generated, by reason, estimated from the mean length of those that were."""
@@ -201,7 +217,7 @@ class Run:
         mean = self._plan.tokens / max(1, self._plan.ledger.done())
         finished = totals["solutions"] - self._plan.unfinished
         repeated = totals["steps"] - finished - len(self._open)
-        stopped = int((full - n[self._open]).clip(min=0).sum()) if rule is not None else 0
+        stopped = int((full - (n[self._open] - self._own)).clip(min=0).sum()) if rule is not None else 0
         return Saved(dedupe=round(repeated * full * mean), finished=round(finished * full * mean),
                      early_stop=round(stopped * mean))
 

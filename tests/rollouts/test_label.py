@@ -17,6 +17,7 @@ from erprm.rollouts.store import read_parts
 from erprm.rows import StepRow, read_rows
 
 from .coin import CoinEngine, problems, row
+from .tallies import tally
 
 SAMPLING = Sampling(max_tokens=8)
 ROWS = [row(0, "a p=1", "b p=0.5", "#### 7"), row(0, "a p=1", "c p=0", "#### 8", outcome=0.0),
@@ -106,8 +107,8 @@ def test_adaptive_stops_where_the_value_is_known(tmp_path: Path) -> None:
     sure, even = rows[0].trials[0], rows[0].trials[1]
     assert 4 <= sure < even <= 60
     k, n = np.array(rows[0].successes[:2]), np.array(rows[0].trials[:2])
-    assert rule.enough(k, n).all()
-    assert not rule.enough(k - np.minimum(k, 1), n - 4)[1]  # one look earlier it was not enough
+    assert rule.enough(tally(k, n)).all()
+    assert not rule.enough(tally(k - np.minimum(k, 1), n - 4))[1]  # one look earlier it was not enough
     assert report.saved.early_stop > 0
     resumed, again = run(tmp_path, adaptive=rule)
     assert resumed.completions == 0
@@ -156,7 +157,7 @@ def test_a_rule_that_cannot_work_is_refused(options: dict[str, float]) -> None:
 
 
 def test_a_target_of_accuracy_samples_where_it_helps_and_then_stops(tmp_path: Path) -> None:
-    solutions = [row(0, f"{i} p=0", f"b{i} p={0.5 if i < 4 else 0}", "#### 8", outcome=0.0) for i in range(12)]
+    solutions = [row(0, f"{i} p=0", f"b{i} p={(i + 1) / 5 if i < 4 else 0}", "#### 8", outcome=0.0) for i in range(12)]
     rule = Accurate(eta=2.0, rmse=0.02, n_min=8, n_max=200)
     report, rows = run(tmp_path, solutions, adaptive=rule)
     certain = [r.trials[0] for r in rows] + [r.trials[1] for r in rows[4:]]

@@ -1,0 +1,130 @@
+"""Where success rates come from: their distribution over all prefixes, by depth, fitted to the counts.
+
+    prior = fit_rates(successes, trials, depths)
+    value = prior.soft_value(successes, trials, depths, eta=2.0)     # posterior mean of V_eta, [N]
+
+Labelling a data set is thousands of small estimation problems of one kind, and what most of them have in common helps
+with each (empirical Bayes, Robbins 1956). The success rates of the prefixes of a depth are draws from a distribution on
+[0, 1] of any shape, an atom at 0 included: policies make mistakes that cannot be mended, and late prefixes succeed
+nearly always or never, which no Beta distribution says. It is fitted by expectation-maximisation over a grid of rates
+(the nonparametric maximum likelihood of Kiefer and Wolfowitz 1956, Laird 1978). By itself that ends in a few atoms, as
+if only these rates were possible, so two things keep it modest: the masses between 0 and 1 are smoothed in every round
+(Silverman et al. 1990), and pseudo-counts are added: one prefix, spread evenly, to the distribution over all depths,
+and four, spread like that one, to the distribution of each depth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from erprm.values import check_counts, soft_of_mean
+
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_LOGITS = np.linspace(-8.0, 8.0, 129)
+RATES: Array = np.concatenate([[0.0], 1.0 / (1.0 + np.exp(-_LOGITS)), [1.0]])
+_EVENLY, _LIKE_ALL = 1.0, 4.0  # pseudo-counts, in prefixes
+_BLUR = 0.3  # standard deviation of the smoothing, in logits
+_ROUNDS, _SETTLED = 200, 1e-3  # of expectation-maximisation; settled: no mass moves by more, in prefixes
+
+
+@dataclass(frozen=True)
+class RatePrior:
+    """Distributions of success rates.
+
+    Attributes:
+        depths: [G], increasing.
+        masses: [G, cells], the probability of each of `RATES` at each depth; rows sum to 1.
+    """
+
+    depths: Ints
+    masses: Array
+
+    def posterior(self, successes: npt.ArrayLike, trials: npt.ArrayLike, depths: npt.ArrayLike) -> Array:
+        """The probability of each of `RATES` given k of n, [N, cells].
+
+        Args:
+            successes, trials: integers [N] with trials >= 1.
+            depths: [N]; the nearest smaller depth that was fitted is taken for one that was not.
+        """
+        place = np.searchsorted(self.depths, np.asarray(depths), side="right") - 1
+        return _posterior(_likelihood(successes, trials), self.masses[np.maximum(place, 0)])
+
+    def soft_value(self, successes: npt.ArrayLike, trials: npt.ArrayLike, depths: npt.ArrayLike, eta: float) -> Array:
+        """The posterior mean of V_eta, float64 [N], in [0, 1]."""
+        pairs, inverse = distinct(successes, trials, depths)
+        return (self.posterior(*pairs) @ soft_of_mean(RATES, eta))[inverse]
+
+
+def fit_rates(successes: npt.ArrayLike, trials: npt.ArrayLike, depths: npt.ArrayLike) -> RatePrior:
+    """The distributions of success rates behind counts.
+
+    Args:
+        successes, trials, depths: integers [N], N >= 1, trials >= 1.
+
+    Raises:
+        InputError: for counts out of order.
+    """
+    check_counts(successes, trials)
+    (k, n, depth), inverse = distinct(successes, trials, depths)
+    repeats = np.bincount(inverse, minlength=len(k)).astype(np.float64)
+    likelihood = _likelihood(k, n)
+    overall = _fit(likelihood, repeats, np.full(len(RATES), _EVENLY / len(RATES)))
+    found = np.unique(depth)
+    masses = [_fit(likelihood[depth == one], repeats[depth == one], _LIKE_ALL * overall) for one in found]
+    return RatePrior(found, np.stack(masses))
+
+
+def distinct(*columns: npt.ArrayLike) -> tuple[list[Ints], Ints]:
+    """(the distinct rows of equally long columns, [U] each; which of them each row is, [N]).
+
+    Prefixes by the thousand share a few hundred rows of counts, so that each needs computing once.
+    """
+    whole = [np.asarray(column, np.int64) for column in columns]
+    key = np.zeros(len(whole[0]), np.int64)
+    for column in whole:
+        key = key * (int(column.max(initial=0)) + 1) + column
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    return [column[first] for column in whole], inverse
+
+
+def _likelihood(successes: npt.ArrayLike, trials: npt.ArrayLike) -> Array:
+    """Of each of `RATES`, [N, cells], relative to the likeliest."""
+    k = np.asarray(successes, np.float64)[:, None]
+    failures = np.asarray(trials, np.float64)[:, None] - k
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 ln 0 = 0
+        logs = np.where(k > 0, k * np.log(RATES), 0.0) + np.where(failures > 0, failures * np.log1p(-RATES), 0.0)
+    return np.asarray(np.exp(logs - logs.max(1, keepdims=True)))
+
+
+def _posterior(likelihood: Array, masses: Array) -> Array:
+    joint = likelihood * masses
+    return np.asarray(joint / joint.sum(1, keepdims=True))
+
+
+def _smoothing() -> Array:
+    """[cells, cells]; a column is where the mass of a rate goes. 0 and 1 keep theirs."""
+    matrix = np.eye(len(RATES))
+    near = np.exp(-0.5 * ((_LOGITS[:, None] - _LOGITS) / _BLUR) ** 2)
+    matrix[1:-1, 1:-1] = near / near.sum(0)
+    return matrix
+
+
+_SMOOTHING = _smoothing()
+
+
+def _fit(likelihood: Array, repeats: Array, pseudo: Array) -> Array:
+    """Masses [cells] from likelihoods [U, cells] seen `repeats` times each."""
+    total = repeats.sum() + pseudo.sum()
+    masses = np.full(len(RATES), 1.0 / len(RATES))
+    for _ in range(_ROUNDS):
+        updated = _SMOOTHING @ (repeats @ _posterior(likelihood, masses) + pseudo) / total
+        moved = float(np.abs(updated - masses).max()) * total
+        masses = updated
+        if moved < _SETTLED:
+            break
+    return masses
