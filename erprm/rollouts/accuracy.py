@@ -24,9 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from erprm.errors import InputError
-from erprm.priors import RATES, distinct, fit_rates
 from erprm.rollouts.allocation import Counts, Tally
-from erprm.values import soft_of_mean
+from erprm.values import RATES, distinct, fit_rates, soft_of_mean
 
 Array = npt.NDArray[np.float64]
 

@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from erprm.errors import InputError
-from erprm.priors import distinct
-from erprm.values import interval
+from erprm.values import distinct, interval
 
 Counts = npt.NDArray[np.int32]
 

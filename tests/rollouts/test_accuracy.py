@@ -8,9 +8,8 @@ import pytest
 from scipy.special import betainc, betaln, comb
 
 from erprm.errors import InputError
-from erprm.priors import RATES, fit_rates
 from erprm.rollouts.accuracy import Accurate, variance_and_decrease
-from erprm.values import soft_of_mean, soft_value
+from erprm.values import RATES, fit_rates, soft_of_mean, soft_value
 
 from .tallies import tally
 

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from erprm.errors import InputError
-from erprm.priors import RATES, RatePrior, distinct, fit_rates
-from erprm.values import soft_of_mean
+from erprm.values import RATES, RatePrior, distinct, fit_rates, soft_of_mean
 
 
 def test_an_atom_at_zero_and_a_rate_are_found() -> None:

@@ -1,6 +1,7 @@
-"""Where success rates come from: their distribution over all prefixes, by depth, fitted to the counts.
+"""Where success rates come from: their distribution over all prefixes, fitted to the counts.
 
-    prior = fit_rates(successes, trials, depths)
+    a, b = fit_prior(successes, trials)                              # a Beta distribution, for `soft_value`
+    prior = fit_rates(successes, trials, depths)                     # one of any shape for each depth
     value = prior.soft_value(successes, trials, depths, eta=2.0)     # posterior mean of V_eta, [N]
 
 Labelling a data set is thousands of small estimation problems of one kind, and what most of them have in common helps
@@ -15,14 +16,15 @@ and four, spread like that one, to the distribution of each depth.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from erprm.values import check_counts, soft_of_mean
+from erprm.values.estimators import JEFFREYS, check_counts
+from erprm.values.soft import Array, soft_of_mean
 
-Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _LOGITS = np.linspace(-8.0, 8.0, 129)
@@ -30,6 +32,35 @@ RATES: Array = np.concatenate([[0.0], 1.0 / (1.0 + np.exp(-_LOGITS)), [1.0]])
 _EVENLY, _LIKE_ALL = 1.0, 4.0  # pseudo-counts, in prefixes
 _BLUR = 0.3  # standard deviation of the smoothing, in logits
 _ROUNDS, _SETTLED = 200, 1e-3  # of expectation-maximisation; settled: no mass moves by more, in prefixes
+
+
+def fit_prior(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[float, float]:
+    """(a, b) of the Beta prior by maximum likelihood of beta-binomial counts over all prefixes.
+
+    Returns:
+        (a, b), each within [1e-3, 1e4]; the bounds are reached when all prefixes agree exactly.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import betaln, digamma
+
+    k, n = check_counts(successes, trials)
+    pairs, repeats = np.unique(np.stack([k.ravel(), n.ravel()]), axis=1, return_counts=True)
+    k, n = pairs
+
+    def loss(log_prior: Array) -> tuple[float, Array]:
+        a, b = np.exp(log_prior)
+        total = np.sum(repeats * (betaln(a + k, b + n - k) - betaln(a, b)))
+        shared = digamma(a + b + n) - digamma(a + b)
+        d_a = np.sum(repeats * (digamma(a + k) - digamma(a) - shared)) * a
+        d_b = np.sum(repeats * (digamma(b + n - k) - digamma(b) - shared)) * b
+        scale = repeats.sum()
+        return -total / scale, -np.array([d_a, d_b]) / scale
+
+    bounds = [(math.log(1e-3), math.log(1e4))] * 2
+    found = minimize(loss, np.log(JEFFREYS), jac=True, method="L-BFGS-B", bounds=bounds,
+                     options={"ftol": 1e-14, "gtol": 1e-10})
+    a, b = np.exp(found.x)
+    return float(a), float(b)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,25 @@
+"""Counts into targets: the soft value V_eta of a prefix, its estimators and intervals, and every label kind.
+
+k of n completions sampled from the reference policy succeeded; eta is the inverse temperature (ER-PRM's eta,
+arXiv 2412.11006; papers on implicit PRMs write 1/eta as beta). For 0/1 outcomes with mean p
+
+    V_eta = g_eta(p) = (1/eta) ln(1 - p + p e^eta)        eta -> 0: p,   +inf: 1[p > 0],   -inf: 1[p = 1]
+
+    soft_value([0, 3, 16], [16, 16, 16], eta=2.0)                         # plug-in: g(k/n)
+    soft_value([0, 3, 16], [16, 16, 16], eta=2.0, estimator="beta")       # posterior mean of g(p)
+    low, high = interval([0, 3, 16], [16, 16, 16], eta=2.0, level=0.9)
+    targets([0, 3, 16], [16, 16, 16], kind="hard")                        # 1[k >= 1]
+
+docs/theory.md derives the formulas and gives the bias and error of each estimator.
+"""
+
+from erprm.values.estimators import ESTIMATORS, JEFFREYS, check_counts, interval, soft_value
+from erprm.values.priors import RATES, RatePrior, distinct, fit_prior, fit_rates
+from erprm.values.soft import Array, mean_of_soft, soft_mean, soft_of_mean
+from erprm.values.targets import KINDS, row_targets, targets, td_targets
+
+__all__ = [
+    "ESTIMATORS", "JEFFREYS", "KINDS", "RATES", "Array", "RatePrior", "check_counts", "distinct", "fit_prior",
+    "fit_rates", "interval", "mean_of_soft", "row_targets", "soft_mean", "soft_of_mean", "soft_value", "targets",
+    "td_targets",
+]
