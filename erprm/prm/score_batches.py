@@ -1,14 +1,14 @@
-"""How rows become forward passes for scoring: length buckets, or blocks of prefix trees where sharing pays.
+"""How rows become forward passes for scoring: length buckets, or paths through shared prefixes where they pay.
 
     plan = plan_batches(rows, cost, batch_tokens=4096)
-    for batch in plan.batches:
-        ...                                           # ids [B, T], positions, ends or None, tags, step_of_tag
+    for batch in plan.batches():
+        ...                                           # ids [B, T], positions, groups or None, tags, tag_of_step
 
-*Buckets*: rows of similar length side by side, padded on the right; causal attention needs no mask. *Trees*: rows
-sorted by their ids, so that those of one problem follow each other and share what they have in common; consecutive
-rows are laid into blocks of limited width, each a prefix tree (`erprm._core.prefix_tree`) in which a token attends to
-its own path. A token that many rows share (the question, common steps, equal rows) is computed once per block. Both
-give the scores of separate rows; which is cheaper is counted from the rows and the model before anything runs.
+*Buckets*: rows of similar length side by side, padded on the right; causal attention needs no mask. *Paths*: rows
+sorted by their ids, so that those of one problem follow each other; consecutive rows make a batch [1, N] of their
+distinct tokens without padding, and attention follows each row's path (`erprm.prm.paths`). A token that rows share
+(the question, common steps, equal rows) is computed once per batch. Both give the scores of separate rows; which is
+cheaper is counted from the rows and the model before anything runs.
 """
 
 from __future__ import annotations
@@ -20,23 +20,26 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from erprm._core import prefix_tree
+from erprm.prm.paths import PathGroup
 from erprm.prm.tokens import EncodedRow
 
 Ints = npt.NDArray[np.int64]
-WIDTHS = (64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)  # block widths that are tried
+_KEYS = 4  # gathered keys of one attention call, at most so many times the tokens of a batch
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a forward costs: `token` per token, and `pair` per token and key that attention visits; in FLOPs."""
+    """What a forward costs, in FLOPs of a matrix product that would take as long.
+
+    Attributes:
+        token: per token; pair: per query and key that attention computes.
+        key: per key that is gathered for a path; call: per attention call on top of its pairs.
+    """
 
     token: float
     pair: float
-
-    def of(self, rows: int, width: int, causal: bool) -> float:
-        """FLOPs of a batch [rows, width]; causal attention visits half of the keys, a masked one all."""
-        return rows * width * (self.token + self.pair * width * (0.5 if causal else 1.0))
+    key: float = 0.0
+    call: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,8 @@ class ScoreBatch:
     """One forward.
 
     Attributes:
-        ids, positions: [B, T] int64.
-        ends: [B, T] int32, see `erprm.prm.attention`; None for plain causal rows.
+        ids, positions: [B, T] int64; B = 1 along paths.
+        groups, tag_groups: attention of the tokens, and of the tags alone; None for plain causal rows.
         tags: [U] int64, ascending flat positions in [B T] where hidden states are read.
         tag_of_step, steps: [M] int64; step number `steps[m]` (rows flattened) is scored at `tags[tag_of_step[m]]`.
         rows: how many rows are complete with this batch.
@@ -53,7 +56,8 @@ class ScoreBatch:
 
     ids: Ints
     positions: Ints
-    ends: npt.NDArray[np.int32] | None
+    groups: list[PathGroup] | None
+    tag_groups: list[PathGroup] | None
     tags: Ints
     tag_of_step: Ints
     steps: Ints
@@ -65,7 +69,7 @@ class Plan:
     """Forward passes over some rows.
 
     Attributes:
-        shared: tree blocks rather than buckets.
+        shared: paths rather than buckets.
         tokens: tokens that will be computed, padding included; `row_tokens`: what separate rows hold.
         flops: by `Cost`.
     """
@@ -75,119 +79,168 @@ class Plan:
     row_tokens: int
     flops: float
     _rows: Sequence[EncodedRow]
-    _groups: list[list[list[int]]]  # batches of blocks of row numbers
+    _batches: list[_Batch]
+    _cost: Cost
     _pad_id: int
 
     def batches(self) -> Iterator[ScoreBatch]:
         """Built one at a time."""
         firsts = np.concatenate([[0], np.cumsum([len(row.tag_positions) for row in self._rows])])
-        for blocks in self._groups:
-            yield _build(self._rows, blocks, firsts, self._pad_id, self.shared)
+        for batch in self._batches:
+            yield _along_paths(self._rows, batch, firsts, self._cost) if self.shared else \
+                _side_by_side(self._rows, batch, firsts, self._pad_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Rows of a batch; in a bucket `common` is 0 or, for a row equal to the one before it, its whole length.
+
+    Attributes:
+        rows: [R] row numbers; common: [R] leading tokens shared with the row before.
+        groups: along paths, which of the rows (by place) share an attention call.
+    """
+
+    rows: Ints
+    common: Ints
+    groups: list[Ints]
 
 
 def plan_batches(rows: Sequence[EncodedRow], cost: Cost, *, batch_tokens: int, share: bool | None = None,
-                 pad_id: int = 0, width: int | None = None) -> Plan:
+                 pad_id: int = 0) -> Plan:
     """The cheapest plan for `rows`.
 
     Args:
         cost: of the model.
         batch_tokens: most tokens of one forward, padding included; a longer row makes its own batch.
-        share: trees (True), buckets (False), or whichever costs less (None).
-        width: of a tree block; the cheapest of `WIDTHS` when None.
+        share: paths (True), buckets (False), or whichever costs less (None).
     """
     keys = [row.ids.astype(">i4").tobytes() for row in rows]
-    order = sorted(range(len(rows)), key=keys.__getitem__)
-    lengths = np.array([len(row.ids) for row in rows], np.int64)
-    repeats = np.array([False] + [keys[a] == keys[b] for a, b in itertools.pairwise(order)])
-    total = int(lengths.sum())
-    candidates: list[Plan] = []
+    order = np.array(sorted(range(len(rows)), key=keys.__getitem__), np.int64)
+    lengths = np.array([len(row.ids) for row in rows], np.int64)[order]
+    common = np.array([0] * bool(len(order))
+                      + [_common_length(rows[a].ids, rows[b].ids) for a, b in itertools.pairwise(order)], np.int64)
+    candidates = []
     if share is not True:
-        blocks = _equal_rows(order, repeats)
-        widths = np.array([lengths[block[0]] for block in blocks], np.int64)
-        candidates.append(_pack(rows, blocks, widths, batch_tokens, cost, total, pad_id, shared=False))
+        candidates.append(_buckets(rows, order, lengths, common, batch_tokens, cost, pad_id))
     if share is not False:
-        common = [0] + [_common_length(rows[a].ids, rows[b].ids) for a, b in itertools.pairwise(order)]
-        longest = int(lengths.max(initial=1))
-        choices = (width,) if width else sorted({max(choice, longest) for choice in WIDTHS if choice <= batch_tokens}
-                                                or {longest})
-        for choice in choices:
-            blocks, sizes = _tree_blocks(order, lengths, common, choice)
-            candidates.append(_pack(rows, blocks, sizes, batch_tokens, cost, total, pad_id, shared=True))
+        candidates.append(_paths(rows, order, lengths, common, batch_tokens, cost, pad_id))
     return min(candidates, key=lambda plan: plan.flops)
 
 
-def _equal_rows(order: list[int], repeats: npt.NDArray[np.bool_]) -> list[list[int]]:
-    """Rows that are the same, grouped."""
-    blocks: list[list[int]] = []
-    for row, repeat in zip(order, repeats, strict=True):
-        if repeat:
-            blocks[-1].append(row)
-        else:
-            blocks.append([row])
-    return blocks
+def _buckets(rows: Sequence[EncodedRow], order: Ints, lengths: Ints, common: Ints, batch_tokens: int, cost: Cost,
+             pad_id: int) -> Plan:
+    """Distinct rows of similar length into batches of at most `batch_tokens`."""
+    new = np.flatnonzero((common < lengths) | (np.concatenate([[-1], lengths[:-1]]) != lengths))
+    equal = np.diff(np.append(new, len(order)))  # how many rows are the same
+    by_length = np.argsort(-lengths[new], kind="stable")
+    batches: list[_Batch] = []
+    tokens, flops, start = 0, 0.0, 0
+    while start < len(by_length):
+        widest = int(lengths[new[by_length[start]]])
+        chosen = by_length[start: start + max(1, batch_tokens // widest)]
+        places = np.concatenate([np.arange(new[one], new[one] + equal[one]) for one in chosen])
+        firsts = np.concatenate([[True] + [False] * (equal[one] - 1) for one in chosen])
+        batches.append(_Batch(order[places], np.where(firsts, 0, lengths[places]), []))
+        tokens += len(chosen) * widest
+        flops += len(chosen) * widest * (cost.token + cost.pair * widest) + cost.call
+        start += len(chosen)
+    return Plan(False, tokens, int(lengths.sum()), flops, rows, batches, cost, pad_id)
 
 
-def _tree_blocks(order: list[int], lengths: Ints, common: list[int], width: int) -> tuple[list[list[int]], Ints]:
-    """Consecutive rows into blocks of at most `width` distinct tokens (a longer row alone): blocks and their sizes."""
-    blocks: list[list[int]] = []
-    sizes: list[int] = []
-    for row, shared in zip(order, common, strict=True):
-        new = int(lengths[row]) - shared
-        if blocks and sizes[-1] + new <= width:
-            blocks[-1].append(row)
-            sizes[-1] += new
-        else:
-            blocks.append([row])
-            sizes.append(int(lengths[row]))
-    return blocks, np.array(sizes, np.int64)
+def _paths(rows: Sequence[EncodedRow], order: Ints, lengths: Ints, common: Ints, batch_tokens: int, cost: Cost,
+           pad_id: int) -> Plan:
+    """Consecutive rows into batches of at most `batch_tokens` distinct tokens."""
+    batches: list[_Batch] = []
+    tokens, flops, start = 0, 0.0, 0
+    while start < len(order):
+        sizes = np.cumsum(np.concatenate([lengths[start: start + 1], (lengths - common)[start + 1:][:batch_tokens]]))
+        end = start + max(1, int(np.searchsorted(sizes, batch_tokens, side="right")))
+        shared = np.concatenate([[0], common[start + 1: end]])
+        groups, pairs, gathered = _groups(lengths[start:end] - shared, lengths[start:end], cost, _KEYS * batch_tokens)
+        batches.append(_Batch(order[start:end], shared, groups))
+        tokens += int(sizes[end - start - 1])
+        flops += int(sizes[end - start - 1]) * cost.token + pairs * cost.pair + gathered * cost.key \
+            + len(groups) * cost.call
+        start = end
+    return Plan(True, tokens, int(lengths.sum()), flops, rows, batches, cost, pad_id)
 
 
-def _pack(rows: Sequence[EncodedRow], blocks: list[list[int]], sizes: Ints, batch_tokens: int, cost: Cost, total: int,
-          pad_id: int, *, shared: bool) -> Plan:
-    """Blocks of similar size into batches of at most `batch_tokens`."""
-    groups: list[list[list[int]]] = []
-    tokens, flops = 0, 0.0
-    order = np.argsort(-sizes, kind="stable")
+def _groups(own: Ints, lengths: Ints, cost: Cost, most_keys: int) -> tuple[list[Ints], int, int]:
+    """Rows (by place) that share an attention call: similar ones, until padding costs more than another call.
+
+    Returns:
+        The groups, and the pairs and keys that they compute.
+    """
+    groups: list[Ints] = []
+    pairs = gathered = 0
+    order = np.lexsort((-lengths, -own))
+    order = order[own[order] > 0]
     start = 0
     while start < len(order):
-        widest = int(sizes[order[start]])
-        count = max(1, batch_tokens // widest)
-        group = order[start: start + count]
-        groups.append([blocks[block] for block in group])
-        tokens += len(group) * widest
-        flops += cost.of(len(group), widest, causal=not shared)
-        start += count
-    return Plan(shared, tokens, total, flops, rows, groups, pad_id)
+        rest = order[start:]
+        longest, count = np.maximum.accumulate(lengths[rest]), np.arange(1, len(rest) + 1)
+        area = int(own[rest[0]]) * longest * count
+        waste = area - np.cumsum(own[rest] * lengths[rest])
+        fits = (waste * cost.pair <= cost.call) & (longest * count <= most_keys)
+        end = len(rest) if fits.all() else max(1, int(fits.argmin()))
+        groups.append(rest[:end])
+        pairs, gathered = pairs + int(area[end - 1]), gathered + int(longest[end - 1]) * end
+        start += end
+    return groups, pairs, gathered
 
 
-def _build(rows: Sequence[EncodedRow], blocks: list[list[int]], firsts: Ints, pad_id: int, shared: bool) -> ScoreBatch:
-    """Lay the blocks of one batch out."""
-    begins = [np.cumsum([0] + [len(rows[row].ids) for row in block]) for block in blocks]
-    trees = [prefix_tree(np.concatenate([rows[row].ids for row in block]), offsets) if shared else None
-             for block, offsets in zip(blocks, begins, strict=True)]
-    width = max(len(tree["input_ids"]) if tree else len(rows[block[0]].ids)
-                for tree, block in zip(trees, blocks, strict=True))
-    width = -(-width // 8) * 8 if shared else width  # masked attention on a GPU wants aligned masks
-    ids = np.full((len(blocks), width), pad_id, np.int64)
-    positions = np.tile(np.arange(width, dtype=np.int64), (len(blocks), 1))
-    ends = np.tile(np.arange(1, width + 1, dtype=np.int32), (len(blocks), 1)) if shared else None
-    places: list[Ints] = []
-    steps: list[Ints] = []
-    for line, (tree, block, offsets) in enumerate(zip(trees, blocks, begins, strict=True)):
-        if tree is None or ends is None:
-            row = rows[block[0]]
-            ids[line, : len(row.ids)] = row.ids
-        else:
-            size = len(tree["input_ids"])
-            ids[line, :size], positions[line, :size] = tree["input_ids"], tree["position_ids"]
-            ends[line, :size] = tree["ends"]
-        for begin, number in zip(offsets, block, strict=False):
-            tags = rows[number].tag_positions
-            places.append(line * width + (tags if tree is None else tree["token_of"][begin + tags]))
-            steps.append(np.arange(firsts[number], firsts[number + 1]))
-    unique, tag_of_step = np.unique(np.concatenate(places), return_inverse=True)
-    return ScoreBatch(ids, positions, ends, unique, tag_of_step.astype(np.int64, copy=False), np.concatenate(steps),
-                      sum(map(len, blocks)))
+def _along_paths(rows: Sequence[EncodedRow], batch: _Batch, firsts: Ints, cost: Cost) -> ScoreBatch:
+    """Lay a batch out along paths."""
+    chosen = [rows[number] for number in batch.rows]
+    paths: list[Ints] = []
+    size = 0
+    for row, shared in zip(chosen, batch.common, strict=True):
+        new = len(row.ids) - int(shared)
+        paths.append(np.concatenate([paths[-1][:shared], np.arange(size, size + new)]) if shared else
+                     np.arange(size, size + new))
+        size += new
+    tags, tag_of_step = np.unique(np.concatenate([path[row.tag_positions] for path, row in
+                                                  zip(paths, chosen, strict=True)]), return_inverse=True)
+    groups = [PathGroup.of([paths[one][batch.common[one]:] for one in members], [paths[one] for one in members],
+                           [np.arange(batch.common[one], len(paths[one])) + 1 for one in members])
+              for members in batch.groups]
+    asked: list[Ints] = []  # tags by row: one that several rows share is read by the first of them
+    seen: list[Ints] = []
+    known = np.zeros(len(tags), np.bool_)
+    ends = np.cumsum([len(row.tag_positions) for row in chosen])
+    for row, steps in zip(chosen, np.split(tag_of_step, ends[:-1]), strict=True):
+        kept = ~known[steps]
+        known[steps] = True
+        asked.append(steps[kept])
+        seen.append(row.tag_positions[kept] + 1)
+    counts = np.array([len(one) for one in asked], np.int64)
+    lengths = np.array([len(path) for path in paths], np.int64)
+    tag_groups = [PathGroup.of([asked[one] for one in members], [paths[one] for one in members],
+                               [seen[one] for one in members])
+                  for members in _groups(counts, lengths, cost, _KEYS * size)[0]]
+    ids = np.concatenate([row.ids[shared:] for row, shared in zip(chosen, batch.common, strict=True)])
+    positions = np.concatenate([np.arange(shared, len(row.ids)) for row, shared in
+                                zip(chosen, batch.common, strict=True)])
+    return ScoreBatch(ids[None], positions[None], groups, tag_groups, tags, tag_of_step.astype(np.int64, copy=False),
+                      _steps(batch, firsts), len(chosen))
+
+
+def _side_by_side(rows: Sequence[EncodedRow], batch: _Batch, firsts: Ints, pad_id: int) -> ScoreBatch:
+    """Lay a batch out with a row in each line, equal rows in the same."""
+    width = max(len(rows[number].ids) for number in batch.rows)
+    lines = np.cumsum(batch.common == 0) - 1
+    ids = np.full((int(lines[-1]) + 1, width), pad_id, np.int64)
+    for line, number in zip(lines, batch.rows, strict=True):
+        ids[line, : len(rows[number].ids)] = rows[number].ids
+    tags, tag_of_step = np.unique(np.concatenate([
+        line * width + rows[number].tag_positions for line, number in zip(lines, batch.rows, strict=True)]),
+        return_inverse=True)
+    return ScoreBatch(ids, np.tile(np.arange(width, dtype=np.int64), (len(ids), 1)), None, None, tags,
+                      tag_of_step.astype(np.int64, copy=False), _steps(batch, firsts), len(batch.rows))
+
+
+def _steps(batch: _Batch, firsts: Ints) -> Ints:
+    return np.concatenate([np.arange(firsts[number], firsts[number + 1]) for number in batch.rows])
 
 
 def _common_length(a: Ints, b: Ints) -> int:

@@ -6,9 +6,9 @@
     print(scorer.report)
 
 Every checkpoint of `erprm.prm.checkpoints` is read. A step's score is the softmax of its two label rows at its tag,
-from the hidden state there: no vocabulary logits are ever computed. Rows are bucketed by length, or laid out as prefix
-trees where the candidates of a problem share enough (`erprm.prm.score_batches`); the last transformer block runs only
-at the tags where its form allows it.
+from the hidden state there: no vocabulary logits are ever computed. Rows are bucketed by length, or follow paths
+through shared prefixes where that costs less (`erprm.prm.score_batches`); the last transformer block runs only at the
+tags where its form allows it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from transformers import PreTrainedModel
 from erprm.errors import InputError
 from erprm.prm import attention, last_block
 from erprm.prm.checkpoints import Checkpoint, load_base, open_checkpoint
+from erprm.prm.paths import PATHS, PathTensors
 from erprm.prm.score_batches import Cost, Plan, ScoreBatch, plan_batches
 from erprm.prm.spec import PRMSpec
 from erprm.prm.tokens import EncodedRow
@@ -41,6 +42,20 @@ TOO_LONG = ("error", "cut")
 WINDOW_ROWS = 16384  # rows that are planned together when a stream is scored
 _BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
 _VLLM_ROWS = 1024  # rows handed to vLLM at a time
+
+
+@dataclass(frozen=True, slots=True)
+class _Relative:
+    """What attention costs, in FLOPs of a large matrix product: per FLOP of a pair, per number of a gathered key (with
+    its value), per call in one layer."""
+
+    pair: float
+    key: float
+    call: float
+
+
+# CPU: bench/attention_costs.py, a call with its gathers. CUDA: of an H200's rates (790 TFLOP/s, 4.3 TB/s), unmeasured.
+_RELATIVE = {"cpu": _Relative(2.5, 25.0, 4e6), "cuda": _Relative(2.0, 1500.0, 4e10)}
 
 
 @dataclass
@@ -97,8 +112,8 @@ class PRMScorer:
         self.max_length = max_length or limit
         self.too_long = too_long
         self.report = ScoreReport()
-        self._forward: TreeForward | VLLMForward = (
-            TreeForward(self.checkpoint, load_base(self.checkpoint, dtype), device, batch_tokens, share)
+        self._forward: Forward | VLLMForward = (
+            Forward(self.checkpoint, load_base(self.checkpoint, dtype), device, batch_tokens, share)
             if engine == "transformers" else VLLMForward(self.checkpoint, {"dtype": dtype, **(vllm_options or {})}))
 
     def score(self, rows: Iterable[Row], advance: Callable[[int], object] | None = None) -> list[Scores]:
@@ -175,7 +190,7 @@ class PRMScorer:
         return EncodedRow(row.ids[: kept[-1] + 1], kept)
 
 
-class TreeForward:
+class Forward:
     """Encoded rows to scores with transformers: plans the batches and runs them."""
 
     def __init__(self, checkpoint: Checkpoint, base: PreTrainedModel, device: str | None, batch_tokens: int | None,
@@ -183,13 +198,15 @@ class TreeForward:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.base, self.head = base.to(self.device), checkpoint.head.to(self.device)
         self.batch_tokens = batch_tokens or _BATCH_TOKENS.get(self.device.type, 8192)
-        # Trees need layers that look at other positions through masked attention alone, which is known of these.
+        # Paths need layers that look at other positions through attention alone, which is known of these.
         self.at_tags = last_block.install(self.base)
         if share and not self.at_tags:
             raise InputError(f"share: expected a Llama, Mistral or Qwen2 model, found {type(self.base).__name__}")
         self.share = share if self.at_tags else False
+        if self.at_tags:
+            self.base.set_attn_implementation(PATHS)
         self.pad_id = checkpoint.tokenizer.pad_token_id or 0
-        self.cost = forward_cost(base)
+        self.cost = forward_cost(base, self.device.type)
 
     @torch.inference_mode()
     def __call__(self, rows: list[EncodedRow], advance: Callable[[int], object] | None) -> tuple[Scores, int]:
@@ -212,16 +229,18 @@ class TreeForward:
         share = self.share
         window = attention.sliding_window(self.base)
         if window is not None and max((len(row.ids) for row in rows), default=0) > window:
-            share = False  # the tree's mask doesn't know of the window
+            share = False  # paths don't know of the window
         return plan_batches(rows, self.cost, batch_tokens=self.batch_tokens, share=share, pad_id=self.pad_id)
 
     def _run(self, batch: ScoreBatch) -> Tensor:
         """Scores at the batch's tags, [U] float32 on the device."""
         ids, positions, tags = (torch.from_numpy(array).to(self.device, non_blocking=True)
                                 for array in (batch.ids, batch.positions, batch.tags))
-        extra = {"tag_positions": tags} if self.at_tags else {}
-        mask = None if batch.ends is None else attention.dense_mask(torch.from_numpy(batch.ends).to(self.device))
-        hidden = self.base(input_ids=ids, position_ids=positions, attention_mask=mask, use_cache=False,
+        extra: dict[str, Any] = {"tag_positions": tags} if self.at_tags else {}
+        if batch.groups is not None and batch.tag_groups is not None:
+            extra["paths"] = replace(PathTensors.of(batch.groups, self.device, self.base.dtype),
+                                     at_tags=PathTensors.of(batch.tag_groups, self.device, self.base.dtype))
+        hidden = self.base(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False,
                            **extra).last_hidden_state.flatten(0, 1)
         scores: Tensor = self.head(hidden if self.at_tags else hidden.index_select(0, tags))
         return scores
@@ -256,13 +275,16 @@ class VLLMForward:
         self._engine.close()
 
 
-def forward_cost(base: PreTrainedModel) -> Cost:
-    """FLOPs of the transformer per token, and per token and visited key."""
-    config = base.config
+def forward_cost(base: PreTrainedModel, device: str) -> Cost:
+    """What the transformer costs per token, attended pair, gathered key and attention call."""
+    config, relative = base.config, _RELATIVE.get(device, _RELATIVE["cuda"])
     embedding = base.get_input_embeddings().weight.numel()
     parameters = sum(weight.numel() for weight in base.parameters()) - embedding
-    head_size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return Cost(2.0 * parameters, 4.0 * config.num_attention_heads * head_size * config.num_hidden_layers)
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads, layers = config.num_attention_heads, config.num_hidden_layers
+    keys = size * (getattr(config, "num_key_value_heads", None) or heads)
+    return Cost(2.0 * parameters, 4.0 * relative.pair * heads * size * layers, relative.key * keys * layers,
+                relative.call * layers)
 
 
 def _collect(scores: Scores, batch: ScoreBatch, values: Tensor) -> None:

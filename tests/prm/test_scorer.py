@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import LlamaForCausalLM
 
 from erprm.cli import main
 from erprm.errors import InputError
 from erprm.prm.model import PRM
-from erprm.prm.score_batches import Cost, plan_batches
+from erprm.prm.paths import PathGroup
+from erprm.prm.score_batches import Cost, ScoreBatch, plan_batches
 from erprm.prm.score_files import row_scores, score_file
 from erprm.prm.scorer import PRMScorer
 from erprm.prm.tokens import EncodedRow
@@ -68,6 +71,18 @@ def test_shared_prefixes_are_computed_once(prm: Path) -> None:
     separate.score(rows)
     assert shared.report.tokens == separate.report.tokens
     assert shared.report.computed < 0.6 * separate.report.computed
+
+
+def test_key_heads_that_several_heads_share(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = tiny.llama().config
+    config.num_attention_heads, config.num_key_value_heads, config.head_dim = 4, 2, 16
+    PRM.from_base(LlamaForCausalLM(config), tiny.tokenizer()).save_pretrained(tmp_path)
+    tiny.tokenizer().save_pretrained(tmp_path)
+    rows = candidates(2, 4)
+    for found, wanted in zip(PRMScorer(tmp_path, share=True, device="cpu").score(rows), alone(tmp_path, rows),
+                             strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_half_precision_stays_close(prm: Path) -> None:
@@ -144,26 +159,42 @@ def test_bad_arguments(prm: Path, change: dict[str, object], message: str) -> No
         PRMScorer(prm, **change)
 
 
+def causal(batch: ScoreBatch) -> dict[int, np.ndarray]:
+    """The keys that each token of a batch attends to, by its groups or as plain causal rows."""
+    if batch.groups is None:
+        width = batch.ids.shape[1]
+        return {place: np.arange(place - place % width, place + 1) for place in range(batch.ids.size)}
+    return dict(attended(batch.groups))
+
+
+def asked(batch: ScoreBatch, tag: int, sees: dict[int, np.ndarray]) -> np.ndarray:
+    """The keys of a tag in the last block, where only tags ask."""
+    return sees[int(batch.tags[tag])] if batch.tag_groups is None else dict(attended(batch.tag_groups))[tag]
+
+
+def attended(groups: list[PathGroup]) -> Iterator[tuple[int, np.ndarray]]:
+    for group in groups:
+        for row, place in zip(*np.nonzero(group.queries >= 0), strict=True):
+            yield int(group.queries[row, place]), group.keys[row, : group.seen[row, place]]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=14), st.integers(1, 40),
-       st.sampled_from([True, False, None]))
+       st.sampled_from([True, False, None]), st.sampled_from([0.0, 20.0, 1e9]))
 def test_every_step_is_scored_once_and_sees_its_own_row(texts: list[list[int]], batch_tokens: int,
-                                                        share: bool | None) -> None:
+                                                        share: bool | None, call: float) -> None:
     rows = [EncodedRow(np.array(ids), np.unique([len(ids) // 2, len(ids) - 1])) for ids in texts]
     firsts = np.cumsum([0] + [len(row.tag_positions) for row in rows])
     seen = []
-    plan = plan_batches(rows, Cost(100.0, 1.0), batch_tokens=batch_tokens, share=share)
+    plan = plan_batches(rows, Cost(100.0, 1.0, 1.0, call), batch_tokens=batch_tokens, share=share)
     for batch in plan.batches():
-        width = batch.ids.shape[1]
-        for step, place in zip(batch.steps, batch.tags[batch.tag_of_step], strict=True):
+        sees = causal(batch)
+        for step, tag in zip(batch.steps, batch.tag_of_step, strict=True):
             row = int(np.searchsorted(firsts, step, side="right")) - 1
             position = rows[row].tag_positions[step - firsts[row]]
-            line, column = divmod(int(place), width)
-            keys = np.arange(column + 1)
-            if batch.ends is not None:
-                keys = keys[batch.ends[line, : column + 1] > column]
-            np.testing.assert_array_equal(batch.ids[line, keys], rows[row].ids[: position + 1])
-            np.testing.assert_array_equal(batch.positions[line, keys], np.arange(position + 1))
+            for keys in (sees[int(batch.tags[tag])], asked(batch, int(tag), sees)):
+                np.testing.assert_array_equal(batch.ids.ravel()[keys], rows[row].ids[: position + 1])
+                np.testing.assert_array_equal(batch.positions.ravel()[keys], np.arange(position + 1))
             seen.append(int(step))
     assert sorted(seen) == list(range(firsts[-1]))
 

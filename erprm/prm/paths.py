@@ -1,0 +1,125 @@
+"""Attention along paths: rows that share prefixes, their common tokens computed once, no padding in any projection.
+
+The N distinct tokens of a batch stand one behind the other, [1, N]. Each row is a path through them: where it begins
+like the row before it, it takes that row's tokens, and the rest are its own. A token's query belongs to the row that
+brought it and reads the keys of that row's path up to itself. Rows with similar numbers of own tokens are gathered
+into one rectangular call of PyTorch's attention:
+
+    queries [R, S], keys [R, T], seen [R, S]      # query s of row r attends to the first seen[r, s] of keys[r]
+
+Everything else of a transformer works token by token, so each row gets the hidden states of its own forward.
+
+    base.set_attn_implementation(PATHS)
+    base(input_ids=ids, position_ids=positions, attention_mask=None, paths=along.to(device, dtype))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+Ints = npt.NDArray[np.int64]
+PATHS = "erprm_paths"
+
+
+@dataclass(frozen=True, slots=True)
+class PathGroup:
+    """Rows of one attention call; -1 in `queries` is padding, and `keys` are padded with 0 behind what is seen.
+
+    Attributes:
+        queries: [R, S] int64, which query.
+        keys: [R, T] int64, the tokens of each path.
+        seen: [R, S] int64, how many keys each query attends to, at least 1.
+    """
+
+    queries: Ints
+    keys: Ints
+    seen: Ints
+
+    @classmethod
+    def of(cls, queries: Sequence[Ints], paths: Sequence[Ints], seen: Sequence[Ints]) -> PathGroup:
+        """Pad rows to a rectangle."""
+        width, length = max(map(len, queries)), max(map(len, paths))
+        group = cls(np.full((len(queries), width), -1, np.int64), np.zeros((len(queries), length), np.int64),
+                    np.full((len(queries), width), length, np.int64))
+        for row, (asked, path, sees) in enumerate(zip(queries, paths, seen, strict=True)):
+            group.queries[row, : len(asked)], group.seen[row, : len(asked)] = asked, sees
+            group.keys[row, : len(path)] = path
+        return group
+
+
+@dataclass(frozen=True, slots=True)
+class PathTensors:
+    """Groups on the device: (queries [R S], keys [R T], mask [R, 1, S, T]) each, and where each query's output stands.
+
+    `at_tags` is the same for the last block, whose queries are the tags alone.
+    """
+
+    groups: list[tuple[Tensor, Tensor, Tensor]]
+    places: Tensor
+    at_tags: PathTensors | None = None
+
+    @classmethod
+    def of(cls, groups: Sequence[PathGroup], device: torch.device, dtype: torch.dtype) -> PathTensors:
+        """Move the indices over and make the masks; each query must be in exactly one group."""
+        flat = np.concatenate([group.queries.ravel() for group in groups])
+        places = np.empty(int(flat.max()) + 1, np.int64)
+        places[flat[flat >= 0]] = np.flatnonzero(flat >= 0)
+        tensors = []
+        for group in groups:
+            rows, width = group.queries.shape
+            keys = group.keys
+            if keys.shape[1] % 8 and device.type == "cuda":  # masked attention on a GPU wants aligned masks
+                keys = np.pad(keys, ((0, 0), (0, -keys.shape[1] % 8)))
+            seen = torch.from_numpy(group.seen).to(device, non_blocking=True)
+            hidden = torch.arange(keys.shape[1], device=device) >= seen[:, None, :, None]
+            mask = torch.zeros(rows, 1, width, keys.shape[1], dtype=dtype, device=device)
+            tensors.append((torch.from_numpy(group.queries.clip(0).ravel()).to(device, non_blocking=True),
+                            torch.from_numpy(keys.ravel()).to(device, non_blocking=True),
+                            mask.masked_fill_(hidden, -torch.inf)))
+        return cls(tensors, torch.from_numpy(places).to(device, non_blocking=True))
+
+
+def paths_forward(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *,
+                  paths: PathTensors | None = None, scaling: float | None = None, **options: Any,
+                  ) -> tuple[Tensor, None]:
+    """Attention along paths in the form that transformers calls; without `paths` it is transformers' own.
+
+    Args:
+        query: [1, H, M, d], M queries as the groups number them; key, value: [1, H_kv, N, d].
+
+    Returns:
+        [1, M, H, d] and None.
+    """
+    if paths is None:
+        plain: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling,
+                                                            **options)
+        return plain
+    _, heads, _, size = query.shape
+    shared = key.shape[1]
+    q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
+    parts = []
+    for queries, keys, mask in paths.groups:
+        rows, _, width, length = mask.shape
+        # Heads that share a key head stand one behind the other in the queries, so that no key is repeated.
+        asked = q.index_select(0, queries).view(rows, width, shared, heads // shared, size).permute(0, 2, 3, 1, 4)
+        keys_of, values_of = (states.index_select(0, keys).view(rows, length, shared, size).transpose(1, 2)
+                              for states in (k, v))
+        found = torch.nn.functional.scaled_dot_product_attention(
+            asked.reshape(rows, shared, -1, size), keys_of, values_of, scale=scaling,
+            attn_mask=mask if heads == shared else mask.repeat(1, 1, heads // shared, 1))
+        parts.append(found.view(rows, shared, heads // shared, width, size).permute(0, 3, 1, 2, 4)
+                     .reshape(rows * width, heads, size))
+    together = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return together.index_select(0, paths.places).unsqueeze(0), None
+
+
+AttentionInterface.register(PATHS, paths_forward)
