@@ -12,9 +12,9 @@ before it is sent to a GPU:
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,18 +59,24 @@ def check_eta(eta: float, name: str = "eta") -> None:
         raise InputError(f"{name}: expected a finite number, found {eta!r}")
 
 
-def _host(values: Tensor) -> np.ndarray:
-    """int64 values as NumPy reads them: a small comparison there costs a fraction of one in PyTorch."""
-    return values.cpu().numpy()
+FEW = 64  # values that plain Python compares before NumPy and PyTorch have found their kernels
+
+
+def _increase(values: Tensor) -> tuple[int, int, bool]:
+    """First and last of int64 values [M], M > 0, and whether they increase strictly."""
+    if values.shape[0] <= FEW:
+        few = values.tolist()
+        return few[0], few[-1], all(map(operator.lt, few, few[1:]))
+    many = values.cpu().numpy()
+    return int(many[0]), int(many[-1]), bool((many[1:] > many[:-1]).all())
 
 
 def check_positions(positions: Tensor, rows: int) -> None:
     """Raises InputError unless positions [M] increase strictly inside [0, rows). Reads the values."""
-    values = _host(positions)
-    if values.size == 0:
+    if positions.shape[0] == 0:
         return
-    first, last = int(values[0]), int(values[-1])
-    if (values[1:] <= values[:-1]).any():
+    first, last, increase = _increase(positions)
+    if not increase:
         place = int((positions.diff() <= 0).nonzero()[0])
         raise InputError(f"positions: expected strictly increasing values, found {int(positions[place])} before "
                          f"{int(positions[place + 1])} at index {place}")
@@ -80,11 +86,11 @@ def check_positions(positions: Tensor, rows: int) -> None:
 
 def check_offsets(offsets: Tensor, total: int, name: str = "offsets") -> None:
     """Raises InputError unless offsets [S + 1] run from 0 to `total` without an empty segment. Reads the values."""
-    values = _host(offsets)
-    if values.size == 0 or values[0] != 0 or values[-1] != total:
-        ends = "none" if offsets.numel() == 0 else f"{int(offsets[0])} and {int(offsets[-1])}"
+    first, last, increase = _increase(offsets) if offsets.shape[0] else (-1, -1, False)
+    if first != 0 or last != total:
+        ends = f"{first} and {last}" if offsets.shape[0] else "none"
         raise InputError(f"{name}: expected to begin with 0 and end with {total}, found {ends}")
-    if (values[1:] <= values[:-1]).any():
+    if not increase:
         place = int((offsets.diff() <= 0).nonzero()[0])
         what = "an empty segment" if offsets[place] == offsets[place + 1] else "a decrease"
         raise InputError(f"{name}: expected at least one element in every segment, found {what} at segment {place}")
@@ -94,8 +100,12 @@ def check_targets(targets: Tensor, name: str = "targets") -> None:
     """Raises InputError unless every value lies in [0, 1]. Reads the values."""
     if targets.numel() == 0:
         return
-    low, high = targets.aminmax()  # NaN if any target is
-    if not (low.item() >= 0 and high.item() <= 1):
+    if targets.shape[0] <= FEW:
+        fine = all(0.0 <= value <= 1.0 for value in targets.tolist())
+    else:
+        low, high = targets.aminmax()  # NaN if any target is
+        fine = low.item() >= 0 and high.item() <= 1
+    if not fine:
         place = int((~((targets >= 0) & (targets <= 1))).nonzero()[0])
         raise InputError(f"{name}: expected values in [0, 1], found {float(targets[place])} at index {place}")
 

@@ -66,8 +66,8 @@ def step_loss(hidden: Tensor, head: Tensor, positions: Tensor, targets: Tensor |
         checks.check_eta(eta)
     tensor, value = split_normalizer(normalizer, hidden.device)
     operation = ops.step_loss_eager if eager.is_plain(hidden, head) else ops.step_loss
-    loss, scores, *_ = operation(hidden, head, bias, positions, targets, outcomes, offsets, float(eta or 0.0), None,
-                                 None, 0.0, weights, tensor, value, head.requires_grad)
+    loss, scores = operation(hidden, head, bias, positions, targets, outcomes, offsets, float(eta or 0.0), None, None,
+                             0.0, weights, tensor, value, head.requires_grad)[:2]
     return loss, scores
 
 
@@ -95,8 +95,8 @@ def beta_binomial_step_loss(hidden: Tensor, head: Tensor, positions: Tensor, suc
         checks.check_tensor(name, counts, [positions.shape[0]], (torch.int32, torch.int64), hidden.device)
     tensor, value = split_normalizer(normalizer, hidden.device)
     operation = ops.step_loss_eager if eager.is_plain(hidden, head) else ops.step_loss
-    loss, scores, *_ = operation(hidden, head, bias, positions, None, None, None, 0.0, successes, trials,
-                                 float(concentration), weights, tensor, value, head.requires_grad)
+    loss, scores = operation(hidden, head, bias, positions, None, None, None, 0.0, successes, trials,
+                             float(concentration), weights, tensor, value, head.requires_grad)[:2]
     return loss, scores
 
 

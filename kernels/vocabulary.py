@@ -50,6 +50,6 @@ def vocab_step_loss(hidden: Tensor, lm_head: Tensor, positions: Tensor, targets:
         raise InputError(f"label_ids: expected two different ids in [0, {lm_head.shape[0]}), found {plus} and {minus}")
     tensor, value = split_normalizer(normalizer, device)
     operation = ops.vocab_step_loss_eager if eager.is_plain(hidden, lm_head) else ops.vocab_step_loss
-    loss, scores, *_ = operation(hidden, lm_head, positions, targets, plus, minus, weights, tensor, value,
-                                 hidden.requires_grad, lm_head.requires_grad)
+    loss, scores = operation(hidden, lm_head, positions, targets, plus, minus, weights, tensor, value,
+                             hidden.requires_grad, lm_head.requires_grad)[:2]
     return loss, scores

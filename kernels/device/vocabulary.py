@@ -102,7 +102,8 @@ def vocab_step_loss(hidden: Tensor, lm_head: Tensor, positions: Tensor, targets:
                 add_product(dhead, slopes.T, rows[part])
         weight = torch.ones_like(losses) if weights is None else weights.float()
         inverse = inverse_normalizer(weight, weight, normalizer, normalizer_value)
-        return (losses * weight).sum() * inverse, scores, drows, dhead, inverse
+        scale = inverse if isinstance(inverse, Tensor) else weight.new_full((), inverse)
+        return (losses * weight).sum() * scale, scores, drows, dhead, scale
 
 
 def vocab_step_loss_backward(grad: Tensor, inverse: Tensor, drows: Tensor, dhead: Tensor, positions: Tensor, rows: int,

@@ -75,7 +75,7 @@ def _backward(ctx: Any, grad: Tensor, operation: Any = segment_reduce_backward) 
 
 segment_reduce.register_autograd(_backward, setup_context=_save)
 segment_reduce_eager = eager.autograd_function("erprm::segment_reduce", _reduce, _save,
-                                               partial(_backward, operation=_gradient))
+                                               partial(_backward, operation=_gradient), leaves=1, results=0)
 
 
 def best_of_n_eager(scores: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def _backward(ctx: Any, grad: Tensor, *_: Tensor, operation: Any = log_mean_exp_
 
 log_mean_exp.register_autograd(_backward, setup_context=_save)
 log_mean_exp_eager = eager.autograd_function("erprm::log_mean_exp", _forward, _save,
-                                             partial(_backward, operation=_gradient))
+                                             partial(_backward, operation=_gradient), leaves=1, results=1)
 
 
 def _dtype(outcomes: Tensor) -> torch.dtype:

@@ -32,7 +32,8 @@ def _forward(hidden: Tensor, lm_head: Tensor, positions: Tensor, targets: Tensor
         inverse = reference_losses.inverse_normalizer(weight, rows, normalizer, normalizer_value)
         losses, margins, drows, dhead = reference.forward(rows, lm_head, targets.to(dtype), weight, plus, minus,
                                                           need_hidden, need_head)
-        return (losses * weight).sum() * inverse, torch.sigmoid(margins), drows, dhead, inverse
+        scale = inverse if isinstance(inverse, Tensor) else weight.new_full((), inverse)
+        return (losses * weight).sum() * scale, torch.sigmoid(margins), drows, dhead, scale
 
 
 vocab_step_loss = torch.library.custom_op("erprm::vocab_step_loss", _forward, mutates_args=(), device_types="cpu")
@@ -66,7 +67,7 @@ def _gradients(grad: Tensor, inverse: Tensor, drows: Tensor, dhead: Tensor, posi
     scale = (grad * inverse).to(inverse.dtype)
     dhidden = drows.new_empty(0, dtype=hidden_dtype)
     if need_hidden:
-        dhidden = drows.new_zeros((rows, drows.shape[1]), dtype=hidden_dtype)
+        dhidden = reference_losses.zeros(rows, drows.shape[1], hidden_dtype)
         dhidden.index_copy_(0, positions, (drows * scale).to(hidden_dtype))
     return dhidden, (dhead * scale).to(head_dtype) if need_head else drows.new_empty(0, dtype=head_dtype)
 
@@ -110,4 +111,4 @@ def _backward(ctx: Any, grad: Tensor, *_: Tensor, operation: Any = vocab_step_lo
 
 vocab_step_loss.register_autograd(_backward, setup_context=_save)
 vocab_step_loss_eager = eager.autograd_function("erprm::vocab_step_loss", _forward, _save,
-                                                partial(_backward, operation=_gradients))
+                                                partial(_backward, operation=_gradients), leaves=2, results=2)

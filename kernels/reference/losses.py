@@ -10,8 +10,12 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
+
+LARGE_BYTES = 4 << 20  # from here on NumPy asks for large pages
 
 
 def compute_dtype(hidden: Tensor) -> torch.dtype:
@@ -24,10 +28,15 @@ def no_autocast() -> AbstractContextManager[object]:
     return torch.autocast("cpu", enabled=False) if torch.is_autocast_enabled("cpu") else nullcontext()
 
 
+def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """`tensor.to(dtype)`, without the cost of asking PyTorch where there is nothing to do."""
+    return tensor if tensor.dtype == dtype else tensor.to(dtype)
+
+
 def direction(head: Tensor, dtype: torch.dtype) -> Tensor:
     """w+ - w- of a [2, D] head (or the row of a [1, D] head), or the same of a bias [2] or [1], unrounded."""
-    wide = head.detach().to(dtype)
-    return wide[0] - wide[1] if head.shape[0] == 2 else wide[0]
+    wide = cast(head, dtype)
+    return torch.sub(*wide.unbind()) if head.shape[0] == 2 else wide[0]
 
 
 def sigmoid_parts(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,12 +48,12 @@ def sigmoid_parts(z: Tensor) -> tuple[Tensor, Tensor]:
 def binary_loss(z: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Soft-target cross-entropy of sigmoid(z) and its derivative in z; z and targets [M]."""
     size = z.abs()
-    small = torch.exp(-size)
+    below = size.neg()
     positive = z > 0
     miss = torch.where(positive, 1 - targets, targets)
-    loss = torch.log1p(small).addcmul_(size, miss)
-    slope = miss - small / (1 + small)
-    return loss, torch.where(positive, slope, -slope)
+    loss = softplus(below).addcmul_(size, miss)  # log1p(exp(-|z|)) in one pass
+    slope = miss.sub_(below.sigmoid_())
+    return loss, torch.where(positive, slope, slope.neg())
 
 
 def counts_loss(z: Tensor, successes: Tensor, trials: Tensor, concentration: float) -> tuple[Tensor, Tensor]:
@@ -78,18 +87,29 @@ def counts_loss(z: Tensor, successes: Tensor, trials: Tensor, concentration: flo
     return loss.to(z.dtype), (mu * slope_down - nu * slope_up).to(z.dtype)
 
 
-def inverse_normalizer(weights: Tensor | None, rows: Tensor, normalizer: Tensor | None, value: float | None) -> Tensor:
-    """1 / normalizer as a 0-d tensor; the default is the sum of the weights [M], or the number of rows [M, ...], whose
-    dtype the result has. A normaliser of 0 gives 0."""
+def inverse_normalizer(weights: Tensor | None, rows: Tensor, normalizer: Tensor | None, value: float | None,
+                       ) -> Tensor | float:
+    """1 / normalizer: a number where it is known on the host, else a 0-d tensor of the dtype of `rows` [M, ...].
+
+    The default normaliser is the sum of the weights [M], or the number of rows. A normaliser of 0 gives 0.
+    """
     total = weights.sum() if normalizer is None and value is None and weights is not None else normalizer
     if total is None:
         count = rows.shape[0] if value is None else value
-        return torch.full((), 1.0 / count if count else 0.0, dtype=rows.dtype, device=rows.device)
+        return 1.0 / count if count else 0.0
     total = total.to(rows.dtype)
     return torch.where(total == 0, 0.0, 1.0 / total).to(rows.dtype)
 
 
 def hidden_gradient(coefficients: Tensor, vector: Tensor, positions: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
     """[rows, D]: coefficients[m] * vector at row positions[m], zero elsewhere."""
-    result = torch.zeros((rows, vector.shape[0]), dtype=dtype)
-    return result.index_copy_(0, positions, torch.outer(coefficients, vector).to(dtype))
+    tagged = cast(torch.outer(coefficients, vector), dtype)
+    return zeros(rows, vector.shape[0], dtype).index_copy_(0, positions, tagged)
+
+
+def zeros(rows: int, width: int, dtype: torch.dtype) -> Tensor:
+    """[rows, width] zeros on the CPU. Large ones come from NumPy, which asks the system for zeroed memory in large
+    pages, where PyTorch writes zeros into small ones: several times as fast, and reading them later is too."""
+    if rows * width * dtype.itemsize < LARGE_BYTES:
+        return torch.zeros((rows, width), dtype=dtype)
+    return torch.from_numpy(np.zeros((rows, width * dtype.itemsize), np.uint8)).view(dtype)
