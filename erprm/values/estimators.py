@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,16 @@ import numpy.typing as npt
 from erprm.errors import InputError
 from erprm.values.soft import SERIES, SHIFT, Array, check_eta, soft_of_mean
 
-ESTIMATORS = ("plug-in", "jackknife", "delta", "beta")
+if TYPE_CHECKING:
+    from erprm.values.priors import RatePrior
+
+ESTIMATORS = ("plug-in", "jackknife", "delta", "beta", "empirical-bayes")
 JEFFREYS = (0.5, 0.5)
 
 
 def soft_value(successes: npt.ArrayLike, trials: npt.ArrayLike, eta: float, estimator: str = "plug-in",
-               prior: tuple[float, float] = JEFFREYS, *, clip: bool = False) -> Array:
+               prior: tuple[float, float] | RatePrior = JEFFREYS, *, depths: npt.ArrayLike = 1,
+               clip: bool = False) -> Array:
     """V_eta estimated from counts.
 
     Args:
@@ -31,9 +36,11 @@ def soft_value(successes: npt.ArrayLike, trials: npt.ArrayLike, eta: float, esti
         trials: integers n >= 1, broadcast against `successes`.
         eta: inverse temperature, any finite number.
         estimator: "plug-in" g(k/n); "jackknife" (Quenouille's, unbiased to second order); "delta" (plug-in plus the
-            second-order bias term); "beta", the posterior mean of g(p) under the prior. With one trial the jackknife
-            and the delta method have nothing to correct with and equal the plug-in.
-        prior: (a, b) of the Beta prior, for "beta"; Jeffreys by default, `fit_prior` learns one.
+            second-order bias term); "beta" and "empirical-bayes", the posterior mean of g(p) under the prior. With one
+            trial the jackknife and the delta method have nothing to correct with and equal the plug-in.
+        prior: for "beta" (a, b) of the Beta distribution, Jeffreys' by default, `fit_prior` learns one; for
+            "empirical-bayes" what `fit_rates` learns.
+        depths: steps in each prefix, for "empirical-bayes"; broadcast against the counts.
         clip: cut the estimate to [0, 1], where V_eta lies. Jackknife and delta can leave it, and clipping brings
             back some of the bias that they remove, so it is off; `targets` turns it on.
 
@@ -47,6 +54,11 @@ def soft_value(successes: npt.ArrayLike, trials: npt.ArrayLike, eta: float, esti
     check_eta(eta)
     if estimator not in ESTIMATORS:
         raise InputError(f"estimator: expected one of {', '.join(ESTIMATORS)}, found {estimator!r}")
+    if estimator == "empirical-bayes":
+        if isinstance(prior, tuple):
+            raise InputError(f"prior: expected fitted rates (fit_rates) for estimator {estimator!r}, found {prior}")
+        flat = prior.soft_value(k.ravel(), n.ravel(), np.broadcast_to(depths, k.shape).ravel(), eta)
+        return np.asarray(flat.reshape(k.shape))
     if estimator == "beta":
         return _posterior_mean(k, n, eta, _check_prior(prior))
     value = {"plug-in": _plug_in, "jackknife": _jackknife, "delta": _delta}[estimator](k, n, eta)
@@ -160,7 +172,9 @@ def _beta_expectation(function: Callable[[Array], Array], a: float, b: float) ->
     return float(np.dot(density, function(t)) / density.sum())
 
 
-def _check_prior(prior: tuple[float, float]) -> tuple[float, float]:
+def _check_prior(prior: tuple[float, float] | RatePrior) -> tuple[float, float]:
+    if not isinstance(prior, tuple):
+        raise InputError("prior: expected two positive numbers (a, b) for a Beta distribution, found fitted rates")
     a, b = prior
     if not (math.isfinite(a) and math.isfinite(b) and a > 0 and b > 0):
         raise InputError(f"prior: expected two positive numbers (a, b), found {prior}")

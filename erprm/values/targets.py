@@ -14,18 +14,20 @@ import numpy.typing as npt
 from erprm.errors import InputError
 from erprm.rows import StepRow
 from erprm.values.estimators import JEFFREYS, check_counts, soft_value
+from erprm.values.priors import RatePrior
 from erprm.values.soft import Array, check_eta, soft_mean
 
 KINDS = ("outcome", "soft", "hard", "er", "labels")
 
 
 def targets(successes: npt.ArrayLike, trials: npt.ArrayLike, kind: str = "er", eta: float = 2.0,
-            estimator: str = "plug-in", *, threshold: float = 0.0, prior: tuple[float, float] = JEFFREYS) -> Array:
+            estimator: str = "plug-in", *, threshold: float = 0.0, prior: tuple[float, float] | RatePrior = JEFFREYS,
+            depths: npt.ArrayLike = 1) -> Array:
     """Training targets in [0, 1] from counts.
 
     Args:
         kind: "soft" k/n; "hard" 1[k/n > threshold] (Math-Shepherd at threshold 0); "er" V_eta, clipped to [0, 1].
-        eta, estimator, prior: for "er", as in `soft_value`.
+        eta, estimator, prior, depths: for "er", as in `soft_value`.
 
     Raises:
         InputError: as `soft_value`, or for an unknown kind.
@@ -36,12 +38,12 @@ def targets(successes: npt.ArrayLike, trials: npt.ArrayLike, kind: str = "er", e
     if kind == "hard":
         return np.where(k / n > threshold, 1.0, 0.0)
     if kind == "er":
-        return soft_value(k, n, eta, estimator, prior, clip=True)
+        return soft_value(k, n, eta, estimator, prior, depths=depths, clip=True)
     raise InputError(f"kind: expected soft, hard or er for counts, found {kind!r}")
 
 
 def row_targets(row: StepRow, kind: str = "er", eta: float = 2.0, estimator: str = "plug-in", *,
-                threshold: float = 0.0, prior: tuple[float, float] = JEFFREYS) -> Array:
+                threshold: float = 0.0, prior: tuple[float, float] | RatePrior = JEFFREYS) -> Array:
     """The target of every step of one solution.
 
     Args:
@@ -70,7 +72,8 @@ def row_targets(row: StepRow, kind: str = "er", eta: float = 2.0, estimator: str
     k, n = np.array(row.successes), np.array(row.trials)
     known = n > 0
     result = np.full(length, math.nan)
-    result[known] = targets(k[known], n[known], kind, eta, estimator, threshold=threshold, prior=prior)
+    result[known] = targets(k[known], n[known], kind, eta, estimator, threshold=threshold, prior=prior,
+                            depths=1 + np.flatnonzero(known))
     if row.finished and row.outcome is not None:
         result[-1] = row.outcome
     return result

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from erprm.errors import InputError
-from erprm.values import RATES, RatePrior, distinct, fit_rates, soft_of_mean
+from erprm.rows import StepRow
+from erprm.values import RATES, RatePrior, distinct, fit_rates, row_targets, soft_of_mean
 
 
 def test_an_atom_at_zero_and_a_rate_are_found() -> None:
@@ -57,6 +58,18 @@ def test_the_posterior_mean_is_the_sum_over_the_rates() -> None:
     weight = masses * RATES**3 * (1 - RATES) ** 5
     expected = (weight * soft_of_mean(RATES, 2.0)).sum() / weight.sum()
     np.testing.assert_allclose(prior.soft_value([3], [8], [1], 2.0), [expected], rtol=1e-12)
+
+
+def test_a_target_takes_the_rates_of_its_depth() -> None:
+    k, n, depth = np.repeat([0, 8], 50), np.full(100, 8), np.repeat([1, 2], 50)
+    prior = fit_rates(k, n, depth)
+    row = StepRow("q", ("a", "b", "c"), outcome=1.0, successes=(1, 1, 1), trials=(2, 2, 1))
+    expected = [*prior.soft_value([1, 1], [2, 2], [1, 2], 2.0), 1.0]
+    np.testing.assert_allclose(row_targets(row, "er", 2.0, "empirical-bayes", prior=prior), expected, rtol=1e-12)
+    with pytest.raises(InputError, match="prior: expected fitted rates"):
+        row_targets(row, "er", 2.0, "empirical-bayes")
+    with pytest.raises(InputError, match="found fitted rates"):
+        row_targets(row, "er", 2.0, "beta", prior=prior)
 
 
 def test_distinct_rows_and_where_they_are() -> None:
