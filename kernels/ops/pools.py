@@ -14,8 +14,9 @@ from erprm.kernels.ops import eager
 from erprm.kernels.reference import pools as reference
 
 
-def _refuse_nan(scores: Tensor) -> None:
-    total = float(scores.sum())  # NaN if any score is
+def _refuse_nan(scores: Tensor, values: Tensor, how: int | None = None) -> None:
+    """`values` came from `scores` by the reduction `how`, or are the scores: they have a NaN if the scores have."""
+    total = float((scores if how == reference.LAST else values).sum())
     if total != total and bool(scores.isnan().any()):
         raise InputError(f"scores: expected numbers, found NaN at index {scores.isnan().nonzero()[0].tolist()}")
 
@@ -23,8 +24,9 @@ def _refuse_nan(scores: Tensor) -> None:
 def _reduce(scores: Tensor, offsets: Tensor, how: int) -> Tensor:
     """[M] step scores into [S] values; `how` as in `reference.pools.HOW`."""
     checks.check_offsets(offsets, scores.numel())
-    _refuse_nan(scores)
-    return reference.segment_reduce(scores, offsets, how)
+    values = reference.segment_reduce(scores, offsets, how)
+    _refuse_nan(scores, values, how)
+    return values
 
 
 segment_reduce = torch.library.custom_op("erprm::segment_reduce", _reduce, mutates_args=(), device_types="cpu")
@@ -80,7 +82,7 @@ segment_reduce_eager = eager.autograd_function("erprm::segment_reduce", _reduce,
 
 def best_of_n_eager(scores: Tensor) -> Tensor:
     """[P, N] into [P] int64: the first of the best."""
-    _refuse_nan(scores)
+    _refuse_nan(scores, scores)
     return reference.best_of_n(scores)
 
 
@@ -102,8 +104,8 @@ def _(scores: Tensor) -> Tensor:
 def pool_best_eager(scores: Tensor, offsets: Tensor, candidates: int, how: int) -> tuple[Tensor, Tensor]:
     """Step scores [M] of P * N solutions into values [P, N] and the best candidates [P] int64."""
     checks.check_offsets(offsets, scores.numel())
-    _refuse_nan(scores)
     values = reference.segment_reduce(scores, offsets, how).reshape(-1, candidates)
+    _refuse_nan(scores, values, how)
     return values, reference.best_of_n(values)
 
 

@@ -44,6 +44,8 @@ def test_the_first_of_equals_wins() -> None:
     (lambda: segment_min(torch.rand(3), torch.tensor([0, 0, 3])), "offsets: .*an empty segment"),
     (lambda: segment_mean(torch.rand(3, 1), OFFSETS), "scores: expected"),
     (lambda: best_of_n(torch.tensor([[0.1, float("nan")]])), "scores: expected numbers, found NaN"),
+    (lambda: segment_min(torch.tensor([0.1, float("nan"), 0.2]), torch.tensor([0, 3])), "found NaN at index .1"),
+    (lambda: segment_last(torch.tensor([float("nan"), 0.2]), torch.tensor([0, 2])), "found NaN at index .0"),
     (lambda: best_of_n(torch.rand(1, 1025)), "candidates: expected between 1 and 1024, found 1025"),
     (lambda: pool_best(torch.rand(7), OFFSETS, 2), "offsets: expected a multiple of 2 solutions, found 3"),
     (lambda: pool_best(torch.rand(7), OFFSETS, 3, "sum"), "how: expected one of min, mean, product, last"),
