@@ -33,9 +33,10 @@ import common
 
 from erprm.prm import attention
 from erprm.prm.collate import Collator
-from erprm.prm.data import EncodedDataset, TargetSpec
+from erprm.prm.data import EncodedDataset
 from erprm.prm.model import PRM
 from erprm.prm.spec import PRMSpec
+from erprm.prm.targets import TargetSpec
 from erprm.prm.tokens import StepTokens
 from erprm.steps import StepTags
 from kernels import ceilings

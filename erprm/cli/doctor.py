@@ -15,6 +15,7 @@ from pathlib import Path
 
 from erprm.cli.config import option
 from erprm.errors import InputError
+from erprm.values import ESTIMATORS
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Config:
                          choices=("auto", "er", "soft", "hard", "outcome", "labels"))
     eta: float = option(2.0, help="inverse temperature of the er target; any finite number")
     estimator: str = option("plug-in", help="estimator of the er target",
-                            choices=("plug-in", "jackknife", "delta", "beta"))
+                            choices=ESTIMATORS)
     threshold: float = option(0.0, help="the hard target is 1 where k/n is above")
     max_length: int = option(512, help="most tokens of a row")
     tag: str = option(" ки", help="token behind each step")
@@ -39,8 +40,8 @@ class Config:
 
 def run(config: Config) -> int:
     """Print the diagnosis; 2 when training would be corrupted."""
-    from erprm.prm.data import TargetSpec
     from erprm.prm.doctor import diagnose, usual_target
+    from erprm.prm.targets import TargetSpec
     from erprm.steps import StepTags
 
     if not Path(config.data).is_file():

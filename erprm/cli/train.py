@@ -19,6 +19,7 @@ from typing import Any
 
 from erprm.cli.config import option
 from erprm.errors import InputError, import_extra
+from erprm.values import ESTIMATORS
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Config:
                          choices=("auto", "er", "soft", "hard", "outcome", "labels"))
     eta: float = option(2.0, help="inverse temperature of the er target; any finite number")
     estimator: str = option("plug-in", help="estimator of the er target",
-                            choices=("plug-in", "jackknife", "delta", "beta"))
+                            choices=ESTIMATORS)
     threshold: float = option(0.0, help="the hard target is 1 where k/n is above")
     concentration: float = option(8.0, help="concentration of the beta_binomial loss")
     max_length: int = option(512, help="most tokens of a row")

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from erprm.errors import InputError, import_extra
-from erprm.prm.data import TargetSpec
+from erprm.prm.targets import TargetSpec
 from erprm.rows import StepRow, read_rows
-from erprm.values import row_targets
 
 TRL_FIELDS = ("prompt", "completions", "labels")
 
@@ -61,11 +60,11 @@ def as_trl_dataset(rows: Iterable[StepRow], target: TargetSpec | None = None) ->
     A step without a target ends its row there, since that format has no missing labels.
     """
     datasets = import_extra("datasets", "trl")
-    target = target or TargetSpec()
+    rows = list(rows)
+    target = (target or TargetSpec()).fitted_to_rows(rows)
     records: dict[str, list[Any]] = {name: [] for name in TRL_FIELDS}
     for row in rows:
-        values = row_targets(row, target.kind, target.eta, target.estimator, threshold=target.threshold,
-                             prior=target.prior)
+        values = target.of_row(row)
         missing = np.flatnonzero(np.isnan(values))
         length = int(missing[0]) if len(missing) else len(values)
         if length:

@@ -27,7 +27,8 @@ from torch import Tensor
 
 from erprm._core import first_fit_decreasing, pack_rows, prefix_tree
 from erprm.errors import InputError
-from erprm.prm.data import EncodedDataset, Ints, TargetSpec
+from erprm.prm.data import EncodedDataset, Ints
+from erprm.prm.targets import TargetSpec
 
 LAYOUTS = ("padded", "packed", "binned", "shared")
 

@@ -11,8 +11,9 @@ import torch
 from transformers import TrainingArguments
 
 from erprm.errors import InputError
-from erprm.prm.data import TOO_LONG, TargetSpec
+from erprm.prm.data import TOO_LONG
 from erprm.prm.spec import PRMSpec
+from erprm.prm.targets import TargetSpec
 from erprm.steps import StepTags
 
 LAYOUT_CHOICES = ("auto", "padded", "packed", "shared")
@@ -32,7 +33,8 @@ class PRMConfig(TrainingArguments):  # type: ignore[misc]
     target: str = field(default=AUTO_TARGET, metadata={
         "help": "er, soft, hard, outcome or labels; auto is er for rows with counts, else labels"})
     eta: float = field(default=2.0, metadata={"help": "inverse temperature of the er target; any finite number"})
-    estimator: str = field(default="plug-in", metadata={"help": "of the er target: plug-in, jackknife, delta, beta"})
+    estimator: str = field(default="plug-in", metadata={
+        "help": "of the er target: plug-in, jackknife, delta, beta, empirical-bayes"})
     threshold: float = field(default=0.0, metadata={"help": "the hard target is 1 where k/n is above"})
     concentration: float = field(default=8.0, metadata={"help": "of the beta_binomial loss, in completions"})
     max_length: int = field(default=512, metadata={"help": "most tokens of a row"})

@@ -19,36 +19,14 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from erprm.errors import InputError
+from erprm.prm.targets import TargetSpec
 from erprm.prm.tokens import EncodedRow, StepTokens, encode_row, encode_rows
 from erprm.rows import StepRow
-from erprm.values import ESTIMATORS, JEFFREYS, KINDS, targets
+from erprm.values import JEFFREYS, RatePrior, distinct, targets
 
 Ints = npt.NDArray[np.int64]
 TOO_LONG = ("cut", "drop")
 _READ_AHEAD = 2048  # rows tokenised together
-
-
-@dataclass(frozen=True, slots=True)
-class TargetSpec:
-    """Which target a step gets (see `erprm.values.row_targets`).
-
-    Attributes:
-        kind: "er", "soft", "hard", "outcome" or "labels".
-        eta, estimator, prior: of "er".
-        threshold: of "hard".
-    """
-
-    kind: str = "er"
-    eta: float = 2.0
-    estimator: str = "plug-in"
-    threshold: float = 0.0
-    prior: tuple[float, float] = JEFFREYS
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(f"target: expected one of {', '.join(KINDS)}, found {self.kind!r}")
-        if self.estimator not in ESTIMATORS:
-            raise InputError(f"estimator: expected one of {', '.join(ESTIMATORS)}, found {self.estimator!r}")
 
 
 @dataclass(frozen=True)
@@ -86,21 +64,34 @@ class EncodedDataset:
         """[R] tokens of each row."""
         return np.diff(self.row_offsets)
 
+    def fitted(self, spec: TargetSpec) -> TargetSpec:
+        """The targets, with a prior fitted to these counts if they want one."""
+        if not spec.wants_prior:
+            return spec
+        unfinished = self.trials > 0
+        unfinished[self.step_offsets[1:][self.closed] - 1] = False
+        return spec.fitted(self.successes[unfinished], self.trials[unfinished], self._depths()[unfinished])
+
     def target_values(self, spec: TargetSpec) -> npt.NDArray[np.float64]:
-        """The target of every step, [M] float64; NaN where it has none. One evaluation per distinct (k, n)."""
+        """The target of every step, [M] float64; NaN where it has none. One evaluation per distinct (k, n, depth)."""
         if spec.kind == "labels":
             return self.labels
         if spec.kind == "outcome":
             return np.repeat(self.outcomes, np.diff(self.step_offsets))
+        spec = self.fitted(spec)
         known = self.trials > 0
-        pairs, inverse = np.unique(np.stack([self.successes[known], self.trials[known]]), axis=1, return_inverse=True)
+        depths = self._depths() if isinstance(spec.prior, RatePrior) else np.ones_like(self.trials)
+        (k, n, depth), inverse = distinct(self.successes[known], self.trials[known], depths[known])
         values = np.full(len(self.trials), np.nan)
-        if pairs.size:
-            table = targets(pairs[0], pairs[1], spec.kind, spec.eta, spec.estimator, threshold=spec.threshold,
-                            prior=spec.prior)
-            values[known] = table[inverse.ravel()]
+        if len(k):
+            values[known] = targets(k, n, spec.kind, spec.eta, spec.estimator, threshold=spec.threshold,
+                                    prior=JEFFREYS if spec.prior is None else spec.prior, depths=depth)[inverse]
         values[self.step_offsets[1:][self.closed] - 1] = self.outcomes[self.closed]
         return values
+
+    def _depths(self) -> Ints:
+        """The number of each step within its row, from 1, [M]."""
+        return np.arange(1, len(self.trials) + 1) - np.repeat(self.step_offsets[:-1], np.diff(self.step_offsets))
 
     def counts(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """(k, n) of every step, [M] int32 each; the end of a finished solution without counts has (outcome, 1)."""
@@ -244,7 +235,10 @@ class _Builder:
             labels=np.array([np.nan if label is None else label for row in self.labels for label in row], np.float64),
             outcomes=np.array(self.outcomes, np.float64), closed=np.array(self.closed, np.bool_),
             problems=np.array(self.problems, np.int64))
-        values = dataset.target_values(self.target)
+        target = dataset.fitted(self.target)
+        if target.prior is not self.target.prior:
+            report.notes.append(f"prior of success rates, fitted to the unfinished steps: {target.prior}")
+        values = dataset.target_values(target)
         known = values[~np.isnan(values)]
         report.steps, report.labelled, report.tokens = len(dataset.tags), len(known), len(dataset.ids)
         report.longest = int(dataset.lengths.max())

@@ -23,11 +23,10 @@ import numpy.typing as npt
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from erprm.errors import InputError
-from erprm.prm.data import TargetSpec
+from erprm.prm.targets import TargetSpec
 from erprm.prm.tokens import EncodedRow, StepTokens, encode_row, encode_rows
 from erprm.rows import StepRow, read_rows
 from erprm.steps import StepTags
-from erprm.values import row_targets
 
 OTHER_TAGS = (" ки", "ки", "<extra_0>", "<|reserved_special_token_0|>", "\n\n", "\n", " +", " -", "+", "-", " yes",
               " no")
@@ -127,7 +126,9 @@ def diagnose(model: str | Path, rows: str | Path, heldout: str | Path | None = N
     for path in (rows, heldout):
         if path is not None and not Path(path).is_file():
             raise InputError(f"{path}: no such file")
-    seen = _Rows(diagnosis, tokenizer, max_length, target or usual_target(rows), samples)
+    readable = (row for row in _until_error(read_rows(rows)) if isinstance(row, StepRow))
+    target = (target or usual_target(rows)).fitted_to_rows(readable)
+    seen = _Rows(diagnosis, tokenizer, max_length, target, samples)
     try:
         seen.read(read_rows(rows))
     except InputError as error:
@@ -230,9 +231,8 @@ class _Rows:
             self.diagnosis.samples.append((number, _sample(self.tokenizer, encoded, targets, self.max_length)))
 
     def _targets(self, row: StepRow) -> npt.NDArray[np.float64]:
-        spec = self.target
         try:
-            return row_targets(row, spec.kind, spec.eta, spec.estimator, threshold=spec.threshold, prior=spec.prior)
+            return self.target.of_row(row)
         except InputError:
             return np.full(len(row.steps), np.nan)
 

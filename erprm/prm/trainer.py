@@ -36,12 +36,13 @@ from erprm.prm import attention
 from erprm.prm.adapters import rows_of
 from erprm.prm.collate import Collator
 from erprm.prm.config import PRMConfig
-from erprm.prm.data import DataReport, EncodedDataset, TargetSpec, encode_dataset
-from erprm.prm.layout import choose_layout, sharing
+from erprm.prm.data import DataReport, EncodedDataset, encode_dataset
+from erprm.prm.layout import choose_layout, group_rows, sharing
 from erprm.prm.metrics import pool_accuracy, step_metrics
 from erprm.prm.model import PRM
 from erprm.prm.sampler import RowNumbers, RowSampler
 from erprm.prm.spec import FILE_NAME, PRMSpec
+from erprm.prm.targets import TargetSpec
 from erprm.prm.tokens import StepTokens
 from erprm.rows import StepRow
 
@@ -96,8 +97,10 @@ class PRMTrainer(Trainer):  # type: ignore[misc]
         self.report: DataReport | None = None
         if train_dataset is not None:
             train_dataset, self.report = self._encoded(train_dataset, args, self.target)
+            self.target = train_dataset.fitted(self.target)  # held-out steps get their targets by the same prior
         eval_dataset = self._encoded_evaluation(eval_dataset, args)
-        self.layout = choose_layout(args.layout, args.device.type, train_dataset, prm.config, _step_rows(args))
+        self.layout = choose_layout(args.layout, args.device.type, train_dataset, prm.config, _step_rows(args),
+                                    args.per_device_train_batch_size)
         self._pad_id = processing_class.pad_token_id or 0
         self._check_window(prm, args, spec)
         name = attention.implementation(args.device, {"padded": "plain", "packed": "varlen"}.get(self.layout, "spans"),
@@ -159,7 +162,7 @@ class PRMTrainer(Trainer):  # type: ignore[misc]
     def _get_train_sampler(self, train_dataset: Any = None) -> RowSampler:
         args = self.args
         return RowSampler(train_dataset or self.train_dataset, _step_rows(args), window=args.length_window,
-                          group_rows=_step_rows(args) // 4 if self.layout == "shared" else 0,
+                          group_rows=group_rows(self.layout, _step_rows(args)),
                           seed=args.seed if args.data_seed is None else args.data_seed)
 
     def _print_report(self, collator: Collator, sampler: RowSampler, batches: int = 32) -> None:

@@ -75,6 +75,11 @@ class RatePrior:
     depths: Ints
     masses: Array
 
+    def __str__(self) -> str:
+        of_each = ", ".join(f"{depth}: {mean:.2f} ({never:.0%} never)" for depth, mean, never in
+                            zip(self.depths, self.masses @ RATES, self.masses[:, 0], strict=True))
+        return f"means by depth {of_each}"
+
     def posterior(self, successes: npt.ArrayLike, trials: npt.ArrayLike, depths: npt.ArrayLike) -> Array:
         """The probability of each of `RATES` given k of n, [N, cells].
 

@@ -9,24 +9,43 @@ from prm.rows_of_steps import rows
 
 from erprm.errors import InputError
 from erprm.prm.adapters import as_trl_dataset, rows_of
-from erprm.prm.data import TargetSpec, encode_dataset
+from erprm.prm.data import encode_dataset
+from erprm.prm.targets import TargetSpec
 from erprm.prm.tokens import StepTokens, encode_row
 from erprm.rows import StepRow, write_rows
-from erprm.values import row_targets
+from erprm.values import fit_prior, fit_rates, row_targets
 
 TOKENIZER = tiny.tokenizer()
 TOKENS = StepTokens.from_tokenizer(TOKENIZER)
 
 
-@pytest.mark.parametrize("spec", [TargetSpec("er", 2.0), TargetSpec("er", -3.0, "jackknife"), TargetSpec("er", 0.0),
-                                  TargetSpec("er", 5.0, "beta"), TargetSpec("soft"), TargetSpec("hard", threshold=0.5),
-                                  TargetSpec("outcome")])
+@pytest.mark.parametrize("spec", [
+    TargetSpec("er", 2.0), TargetSpec("er", -3.0, "jackknife"), TargetSpec("er", 0.0), TargetSpec("soft"),
+    TargetSpec("er", 5.0, "beta", prior=(0.5, 0.5)), TargetSpec("hard", threshold=0.5), TargetSpec("outcome")])
 def test_targets_of_the_dataset_are_those_of_each_row(spec: TargetSpec) -> None:
     data = rows()
     dataset, _ = encode_dataset(data, TOKENIZER, TOKENS, target=spec)
     expected = np.concatenate([row_targets(row, spec.kind, spec.eta, spec.estimator, threshold=spec.threshold)
                                for row in data])
     np.testing.assert_array_equal(dataset.target_values(spec), expected)
+
+
+@pytest.mark.parametrize("estimator", ["beta", "empirical-bayes"])
+def test_a_prior_is_fitted_to_the_unfinished_steps_alone(estimator: str) -> None:
+    # Rows end with a step whose value is their outcome; that is no draw of a success rate.
+    data = [StepRow(f"q{i}", ("a", "b", "c"), outcome=1.0, successes=(i % 3, 4 * (i % 2), 1), trials=(8, 4, 1))
+            for i in range(40)]
+    spec = TargetSpec("er", 2.0, estimator)
+    dataset, report = encode_dataset(data, TOKENIZER, TOKENS, target=spec)
+    k, n = np.array([row.successes[:2] for row in data]), np.array([row.trials[:2] for row in data])
+    prior = fit_prior(k, n) if estimator == "beta" else fit_rates(k.ravel(), n.ravel(), np.tile([1, 2], 40))
+    expected = np.concatenate([row_targets(row, "er", 2.0, estimator, prior=prior) for row in data])
+    np.testing.assert_allclose(dataset.target_values(spec), expected, rtol=1e-6)
+    np.testing.assert_allclose(np.concatenate([spec.fitted_to_rows(data).of_row(row) for row in data]), expected,
+                               rtol=1e-6)
+    assert "prior of success rates, fitted to the unfinished steps" in str(report)
+    fitted = dataset.fitted(spec)
+    assert fitted.fitted([1], [1], [1]) is fitted
 
 
 def test_a_long_row_is_cut_behind_a_step_and_its_outcome_is_not_given_to_the_cut_end() -> None:

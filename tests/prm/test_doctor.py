@@ -8,8 +8,8 @@ import tiny
 
 from erprm.cli import main
 from erprm.errors import InputError
-from erprm.prm.data import TargetSpec
 from erprm.prm.doctor import Diagnosis, diagnose
+from erprm.prm.targets import TargetSpec
 from erprm.prm.tokens import StepTokens, encode_row
 from erprm.rows import StepRow, write_rows
 from erprm.steps import StepTags

@@ -22,10 +22,11 @@ from transformers import (
 
 from erprm.errors import InputError
 from erprm.prm.collate import Collator
-from erprm.prm.data import TargetSpec, encode_dataset
+from erprm.prm.data import encode_dataset
 from erprm.prm.model import PRM
 from erprm.prm.patch import patch
 from erprm.prm.spec import LOSSES, PRMSpec
+from erprm.prm.targets import TargetSpec
 from erprm.prm.tokens import StepTokens
 
 TOKENIZER = tiny.tokenizer()
