@@ -1,66 +1,120 @@
-"""Answer checking: 5,000 completions with repeats, by `GraderPool` and by one grader call for each.
+r"""Answer checking: about 5,000 completions, by `GraderPool` and by one grader call for each.
 
-    python bench/grading.py                        # into bench/results/
+    python bench/grading.py                        # references made here, into bench/results/
+    python bench/grading.py --data DATA            # real ones: DATA/gsm8k/test.jsonl and DATA/math500/test.jsonl
 
-100 problems of 50 completions. Every completion has its own wording; about half are right, each in one of several
-spellings, the others spread over a few wrong answers as a policy's are. A third of the problems have answers that are
-expressions (fractions, roots, powers). Two rivals check every completion by itself, in one process: math-verify on the
-completion's text, and this package's own grader without its memory. "erprm" starts with nothing remembered and its
-workers running, as in any but the first second of a run; "erprm-with-start" makes the pool and starts its workers too.
-Before anything is timed, the pool and the same grader called for each must agree on every completion.
+79 problems of 64 completions, two thirds with GSM8K's references and one third with MATH500's. Completions are made up,
+every one with its own wording. The share of right ones differs evenly between problems; a right answer stands in one of
+several spellings. Wrong answers of a problem repeat as a policy's do: the next is a new one with probability
+5 / (5 + wrong answers so far), else one drawn from these (a Chinese restaurant process, so that frequent mistakes stay
+frequent). A new one is the reference with one number changed, or another problem's answer. "grading_distinct" has no
+repeats: as many completions, each with a (answer, reference) pair of its own.
+
+Rivals check every completion by itself, in one process: math-verify on the completion's text; math-verify on the answer
+that this package extracts ("extracted, math-verify on each"); and all of this package's grader, exact comparison before
+math-verify, but without its memory and its processes ("own grader on each"). "erprm" starts with nothing remembered and
+its workers running, as in any but the first second of a run; "erprm-with-start" starts them too. Before anything is
+timed, the pool and the same grader called for each must agree on every completion.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import common
 
-from erprm.grading import GraderPool
+from erprm.grading import GraderPool, closed_form, normalise, verifiers
 from erprm.grading.graders import answer_for, decide, reference_for
 from erprm.grading.verifiers import Task, load
-from erprm.problems import Problem
+from erprm.problems import Problem, load_problems
 
-PROBLEMS, EACH, RUNS = 100, 50, 3
+PROBLEMS, EACH, RUNS, NEW = 79, 64, 3, 5.0
 Work = list[tuple[str, Problem]]
 
 
-def completions(seed: int = 0) -> Work:
+def references(data: Path | None, draw: random.Random) -> list[str]:
+    """One reference for each problem, MATH's at every third place."""
+    if data is not None:
+        math = [problem.answer for problem in load_problems(f"math:{data / 'math500' / 'test.jsonl'}")]
+        grade_school = [reference_for("math", problem.answer)
+                        for problem in load_problems(f"gsm8k:{data / 'gsm8k' / 'test.jsonl'}")]
+    else:
+        forms = ["{0}", "{0}", "{0}", r"\frac{{{0}}}{{{1}}}", r"{0}\sqrt{{{1}}}", r"\frac{{{0}\sqrt{{{1}}}}}{{{2}}}",
+                 r"({0},{1})", r"{0}x^2-{1}", r"\begin{{pmatrix}} {0} \\ {1} \end{{pmatrix}}", r"{0}\pi", "x={0}"]
+        math = [form.format(*(draw.choice((2, 3, 5, 7, 11)) * draw.randint(1, 9) + 1 for _ in range(3)))
+                for form in draw.choices(forms, k=500)]
+        grade_school = [str(draw.randint(1, 3000)) for _ in range(1000)]
+    return [draw.choice(grade_school if number % 3 else math) for number in range(PROBLEMS)]
+
+
+def spellings(gold: str, draw: random.Random) -> str:
+    """The reference itself, or another way to write it."""
+    if gold.isdecimal():
+        return draw.choice((gold, gold, gold, f"{int(gold):,}", f"{gold}.0", f"{gold}.00"))
+    return draw.choice((gold, gold, gold.replace("\\frac", "\\dfrac"), gold.replace(" ", "")))
+
+
+def mistake(gold: str, others: list[str], draw: random.Random) -> str:
+    """The reference with a number changed, or another problem's answer."""
+    numbers = list(re.finditer(r"\d+", gold))
+    if not numbers or draw.random() < 0.2:
+        return draw.choice([other for other in others if other != gold])
+    place = draw.choice(numbers)
+    value = max(0, int(place[0]) + draw.choice((-2, -1, 1, 2, 3, 9, 10, 90)) * draw.choice((1, 1, 1, 7)))
+    return gold[:place.start()] + str(value) + gold[place.end():]
+
+
+def completions(golds: list[str], draw: random.Random, repeats: bool) -> Work:
     """(text, problem), the completions of a problem in a row."""
-    draw = random.Random(seed)
     made: Work = []
-    for number in range(PROBLEMS):
-        value, other = draw.randint(10, 2000), draw.choice((2, 3, 5, 7))
-        if number % 3:
-            gold, spellings = str(value), (f"{value}", f"{value:,}", f"{value}.0", f"${value}$")
-            wrong = [str(value + step) for step in (1, -1, 10, 7, other)]
-        else:
-            value = 2 * value + 1
-            gold = rf"\frac{{{value}\sqrt{{{other}}}}}{{2}}"
-            spellings = (gold, rf"\dfrac{{{value}\sqrt{{{other}}}}}{{2}}", rf"{value}\sqrt{{{other}}}/2",
-                         rf"\frac{{{value}}}{{2}}\sqrt{{{other}}}")
-            wrong = [rf"\frac{{{value + 2}\sqrt{{{other}}}}}{{2}}", rf"{value}\sqrt{{{other}}}",
-                     rf"{value}^{{{other}}}", rf"\frac{{{value}}}{{2}}", r"\frac{\pi}{2}"]
-        problem = Problem(str(number), f"Problem {number}?", gold)
-        for sample in range(EACH):
-            answer = draw.choice(spellings) if draw.random() < 0.5 else draw.choice(wrong)
-            made.append((f"First, attempt {sample} of {number}, we add what is given.\nThen we simplify, "
-                         f"{draw.randint(0, 999)} times.\nThe answer is $\\boxed{{{answer.strip('$')}}}$.", problem))
+    for number, gold in enumerate(golds):
+        problem, wrong, used = Problem(str(number), f"Problem {number}?", gold), list[str](), set[str]()
+        while len(used) < EACH:
+            if draw.random() < (number + 0.5) / PROBLEMS and (repeats or not used):
+                answer = spellings(gold, draw)
+            elif repeats and draw.random() >= NEW / (NEW + len(wrong)):
+                answer = draw.choice(wrong)
+                wrong.append(answer)
+            else:
+                answer = mistake(gold, golds, draw) if repeats else f"{mistake(gold, golds, draw)}+{len(used)}y"
+                wrong.append(answer)
+            used.add(f"attempt {len(used)}" if repeats else answer)
+            text = draw.choice((r"The answer is $\boxed{{{}}}$.", r"So we get $\boxed{{{}}}$.", "#### {}"))
+            made.append((f"First, attempt {len(used)} of {number}, we add what is given.\nThen we simplify, "
+                         f"{draw.randint(0, 999)} times.\n{text.format(answer)}", problem))
     return made
 
 
-def own_grader(work: Work) -> list[bool]:
+def forget() -> None:
+    """Empty the memory of this process, sympy's included, so that no run profits from the one before."""
+    import sympy
+
+    sympy.core.cache.clear_cache()
+    forget_answers()
+
+
+def forget_answers() -> None:
+    """Empty this package's memory of spellings."""
+    verifiers._parse.cache_clear()
+    normalise.canonical.cache_clear()
+    normalise.parse_number.cache_clear()
+    closed_form.closed_form.cache_clear()
+
+
+def own_grader(work: Work, exact_first: bool = True) -> list[bool]:
     """This package's grader on every completion, nothing remembered between them."""
     verify = load("math")
     verdicts = []
+    forget()
     for text, problem in work:
+        forget_answers()
         answer, gold = answer_for("math", text), reference_for("math", problem.answer)
-        if answer is None:
-            verdicts.append(False)
-            continue
-        right = decide(answer, gold)
-        verdicts.append(verify(Task("math", answer, Problem("", "", gold), 1.0)) if right is None else right)
+        right = False if answer is None else decide(answer, gold) if exact_first else None
+        verdicts.append(verify(Task("math", answer or "", Problem("", "", gold), 1.0)) if right is None else right)
     return verdicts
 
 
@@ -68,11 +122,13 @@ def math_verify(work: Work) -> list[bool]:
     """math-verify on every completion's text, with its own defaults."""
     from math_verify import parse, verify
 
+    forget()
     return [bool(verify(parse(f"${problem.answer}$"), parse(text))) for text, problem in work]
 
 
 def pooled(pools: Callable[[], GraderPool], work: Work) -> list[bool]:
     """A pool that remembers nothing yet."""
+    forget()
     with pools() as pool:
         return pool.grade_many(work)
 
@@ -80,27 +136,43 @@ def pooled(pools: Callable[[], GraderPool], work: Work) -> list[bool]:
 def started() -> GraderPool:
     """A pool whose workers run; what they were started with is no completion's answer."""
     pool = GraderPool()
-    pool.grade_many([(rf"\boxed{{x^{{{n}}}+1}}", Problem(str(n), "", rf"1+x^{{{n}}}")) for n in range(2, 66)])
+    pool.grade_many([(rf"\boxed{{\cos({n}x)}}", Problem(str(n), "", rf"1-\cos({n}x)")) for n in range(2, 66)])
     return pool
+
+
+def compare(name: str, work: Work) -> list[common.Record]:
+    """Check that all agree, then time them."""
+    with GraderPool() as pool:
+        found = pool.grade_many(work)
+        report = pool.report
+    expected = own_grader(work)
+    assert found == expected, f"{sum(a != b for a, b in zip(found, expected, strict=True))} verdicts differ"
+    for title, rival in (("the texts", math_verify(work)), ("the answers", own_grader(work, exact_first=False))):
+        agreed = sum(a == b for a, b in zip(found, rival, strict=True))
+        print(f"math-verify on {title} agrees on {agreed:,} of {len(work):,}")
+    print(f"{name}: {sum(found):,} right; {report}")
+    ready = [started() for _ in range(RUNS + 1)]  # measure() warms up once
+    providers: dict[str, Callable[[], object]] = {
+        "erprm": lambda: pooled(ready.pop, work), "erprm-with-start": lambda: pooled(GraderPool, work),
+        "math-verify on each": lambda: math_verify(work),
+        "extracted, math-verify on each": lambda: own_grader(work, exact_first=False),
+        "own grader on each": lambda: own_grader(work)}
+    return common.measure(name, providers, dtype="text", mode="whole", seconds=0.0, least=RUNS, shape={
+        "completions": len(work), "distinct": report.distinct, "by workers": report.calls})
 
 
 def main() -> None:
     """Check, measure, write."""
-    work = completions()
-    with GraderPool() as pool:
-        found = pool.grade_many(work)
-        print(pool.report)
-    expected = own_grader(work)
-    assert found == expected, f"{sum(a != b for a, b in zip(found, expected, strict=True))} verdicts differ"
-    agreed = sum(a == b for a, b in zip(found, math_verify(work), strict=True))
-    print(f"math-verify on the whole texts agrees on {agreed:,} of {len(work):,}")
-    ready = [started() for _ in range(RUNS + 1)]  # measure() warms up once
-    records = common.measure(
-        "grading", {"erprm": lambda: pooled(ready.pop, work), "erprm-with-start": lambda: pooled(GraderPool, work),
-                    "grader on each": lambda: own_grader(work), "math-verify on each": lambda: math_verify(work)},
-        shape={"completions": len(work), "problems": PROBLEMS}, dtype="text", mode="grade", seconds=0.0, least=RUNS)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with gsm8k/test.jsonl and math500/test.jsonl")
+    parser.add_argument("--out", type=Path, help="result file (default: bench/results/<machine>-<date>.json)")
+    given = parser.parse_args()
+    records: list[common.Record] = []
+    for name, repeats in (("grading", True), ("grading_distinct", False)):
+        draw = random.Random(0)
+        records += compare(name, completions(references(given.data, draw), draw, repeats))
     print(common.table(records))
-    print(common.write(records))
+    print(common.write(records, given.out))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import sys
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from erprm.errors import InputError
@@ -29,6 +29,9 @@ class Outcome:
 
     right: bool
     reason: str = ""
+
+
+Take = Callable[[int, Outcome], None]
 
 
 @dataclass(slots=True)
@@ -55,8 +58,11 @@ class Workers:
         self._owner = os.getpid()
         self._finalizer = weakref.finalize(self, _end, self._idle)
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Outcome]]:
-        """(index, outcome) of every task, as they come. Raises InputError for a grader that does not exist."""
+    def run(self, tasks: Sequence[Task], take: Take) -> None:
+        """Call `take(index, outcome)` for every task, as they come.
+
+        Interrupted, it takes what the workers have said so far. Raises InputError for a grader that does not exist.
+        """
         if not tasks:
             return
         if self._owner != os.getpid():  # in a fork: these are the parent's workers
@@ -73,7 +79,7 @@ class Workers:
                     busy[worker.pipe] = worker
                     self._send(worker, lists.popleft(), tasks)
                 for worker in _wait(busy):
-                    yield from self._receive(worker, lists, crashed)
+                    self._receive(worker, lists, crashed, take)
                     if worker.process.returncode is not None:
                         del busy[worker.pipe]
                         _close_pipes(worker)
@@ -81,7 +87,12 @@ class Workers:
                         del busy[worker.pipe]
                         self._idle.append(worker)
         finally:
-            _end(list(busy.values()), kill=True)  # interrupted: what they were doing is no longer wanted
+            try:
+                for worker in busy.values():  # interrupted: what they were doing is no longer wanted, what they did is
+                    worker.buffer += os.read(worker.pipe, 1 << 16) if _readable(worker) else b""
+                    _take_verdicts(worker, take)
+            finally:
+                _end(list(busy.values()), kill=True)
 
     def close(self) -> None:
         """End the idle workers."""
@@ -97,16 +108,12 @@ class Workers:
         except BrokenPipeError:
             worker.deadline = time.monotonic() + START_SECONDS  # it has died; the end of its output says so
 
-    def _receive(self, worker: _Worker, lists: deque[list[int]], crashed: set[int]) -> Iterator[tuple[int, Outcome]]:
+    def _receive(self, worker: _Worker, lists: deque[list[int]], crashed: set[int], take: Take) -> None:
         """Take what a worker has said; end it when it is dead or late, and put what it leaves undone back."""
         late = time.monotonic() >= worker.deadline
         chunk = b"" if late and not _readable(worker) else os.read(worker.pipe, 1 << 16)
-        *lines, worker.buffer = (worker.buffer + chunk).split(b"\n")
-        for line in lines:
-            outcome = _parse(worker, line.decode("ascii"))
-            if outcome is not None:
-                yield worker.tasks[worker.done], outcome
-                worker.done += 1
+        worker.buffer += chunk
+        _take_verdicts(worker, take)
         if chunk:
             if worker.ready:
                 worker.deadline = time.monotonic() + self.timeout
@@ -118,9 +125,9 @@ class Workers:
                                "its message is above")
         guilty, rest = worker.tasks[worker.done], worker.tasks[worker.done + 1:]
         if late:
-            yield guilty, Outcome(False, "timeout")
+            take(guilty, Outcome(False, "timeout"))
         elif guilty in crashed:
-            yield guilty, Outcome(False, "crash")
+            take(guilty, Outcome(False, "crash"))
         else:
             crashed.add(guilty)  # once more, alone: the process may have been killed from outside
             lists.append([guilty])
@@ -128,14 +135,18 @@ class Workers:
             lists.append(rest)
 
 
-def _parse(worker: _Worker, line: str) -> Outcome | None:
-    if line == "ready":
-        worker.ready = True
-        return None
-    word, _, message = line.partition(" ")
-    if word == "refused":
-        raise InputError(message)
-    return Outcome(line == "1", f"error: {message}" if word == "error" else "")
+def _take_verdicts(worker: _Worker, take: Take) -> None:
+    """Take the whole lines of the buffer, each out of it only afterwards: an interruption loses none."""
+    while b"\n" in worker.buffer:
+        line, _, rest = worker.buffer.partition(b"\n")
+        word, _, message = line.decode("ascii").partition(" ")
+        if word == "refused":
+            raise InputError(message)
+        if word == "ready":
+            worker.ready = True
+        else:
+            take(worker.tasks[worker.done], Outcome(word == "1", f"error: {message}" if word == "error" else ""))
+        worker.done, worker.buffer = worker.done + (word != "ready"), rest
 
 
 def _start() -> _Worker:

@@ -23,7 +23,7 @@ _MARKS = re.compile(
     r"|\banswer(?:\**\s+is\b\s*:?|\**\s*[:=])[ \t*]*(?:\n\s*)?(?P<phrase>.*)$",
     re.IGNORECASE | re.MULTILINE,
 )
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\s(?:because|since|so that|which|therefore)\b", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"(?<!\\)[.!?](?=\s|$)|\s(?:because|since|so that|which|therefore)\b", re.IGNORECASE)
 _COMMAND = re.compile(r"\\(?:text|mbox|mathrm|textbf)\s*\{[^{}]*\}|\\[A-Za-z]+|\{[a-z]*matrix\}")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _FUNCTIONS = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "pi", "max", "min"))

@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable
 
 from erprm.errors import InputError
+from erprm.grading.closed_form import closed_form
 from erprm.grading.extract import extract_answer, last_line, marked_answer
 from erprm.grading.normalise import Number, canonical, is_word, parse_number, tidy
 
@@ -28,9 +29,10 @@ _ROUNDED = 4  # decimal places from which a decimal may stand for a fraction: 0.
 def decide(answer: str, gold: str) -> bool | None:
     """Whether two mathematical answers are equal, where that is certain without algebra; None where it is not.
 
-    Equal spellings are equal. Two exact numbers without percent signs are equal or not (up to five decimal places:
-    beyond, a difference may be rounding). Two plain words are equal only when they are the same word; algebra would
-    take "seat" and "east" for equal products of letters.
+    Equal spellings are equal. Two exact numbers without percent signs are equal or not (up to five decimal places, and
+    not a decimal and a fraction: a difference may be rounding), and so are two closed forms in which nothing can have
+    been rounded. Two plain words are equal only when they are the same word; algebra would take "seat" and "east" for
+    equal products of letters.
     """
     if not answer.strip() or not gold.strip():
         return False
@@ -42,11 +44,32 @@ def decide(answer: str, gold: str) -> bool | None:
             return None
         if left.value == right.value:
             return True
-        exact = all(n.places is not None and n.places <= 5 and "%" not in n.unit for n in (left, right))
-        return False if exact else None
+        return False if _told_apart(left, right) else None
     if is_word(_plain(answer)) and is_word(_plain(gold)):
         return False
-    return None
+    equal = _forms_equal(answer, gold)
+    # In 2k and 2K some see the same variable: left to math-verify.
+    return None if equal is False and _forms_equal(answer.lower(), gold.lower()) else equal
+
+
+def _told_apart(left: Number, right: Number) -> bool:
+    """Whether two numbers that are not equal cannot be one number that was rounded, or one of them a percentage."""
+    if "%" in left.unit + right.unit:
+        return False
+    places = [number.places for number in (left, right)]
+    if None in places:
+        return all(not decimals for decimals in places)  # 0.3333 may stand for 1/3, 0 and 2/3 not
+    return all(decimals <= 5 for decimals in places if decimals is not None)
+
+
+def _forms_equal(answer: str, gold: str) -> bool | None:
+    """None where one has no form or was rounded, and where a list may be meant for another kind of list."""
+    left, right = closed_form(answer), closed_form(gold)
+    if left is None or right is None or left.brackets != right.brackets or len(left.values) != len(right.values):
+        return None
+    if left.values == right.values:
+        return True
+    return False if left.exact and right.exact else None
 
 
 def _plain(answer: str) -> str:

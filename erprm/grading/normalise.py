@@ -7,6 +7,7 @@ r"""One spelling for answers that differ only in notation, and exact numbers out
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -49,16 +50,24 @@ def tidy(answer: str) -> str:
     return _GROUPED.sub(lambda match: match.group().replace(",", ""), text)
 
 
-def canonical(answer: str) -> str:
-    """A spelling such that equal spellings are equal answers (the reverse does not hold)."""
-    number = parse_number(answer)
-    if number is not None and not number.unit:
-        return str(number.value)
+def notation(answer: str) -> str:
+    r"""`tidy` and with one notation for what TeX offers several: no `\text`, `\left` and spacing commands, `\frac` and
+    `\sqrt` with braces."""
     text = _TEXT.sub(r"\1", tidy(answer))
     text = _SPACING.sub(" ", text).replace("\\left", "").replace("\\right", "")
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
     text = re.sub(r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\sqrt\s*(\w)(?!\w)", r"\\sqrt{\1}", text)
+    return text
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def canonical(answer: str) -> str:
+    """A spelling such that equal spellings are equal answers (the reverse does not hold)."""
+    number = parse_number(answer)
+    if number is not None and not number.unit:
+        return str(number.value)
+    text = notation(answer)
     text = _DEGREES.sub("", text).strip()
     if re.fullmatch(r"\(\s*[A-Za-z]\s*\)", text):
         return text.strip("() ").upper()
@@ -87,6 +96,7 @@ class Number:
     unit: str
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def parse_number(answer: str) -> Number | None:
     """The number that `answer` is, with or without a unit; None where it is anything else, 10/0 included."""
     text = _SPACING.sub(" ", _TEXT.sub(r" \1", tidy(answer)))

@@ -129,9 +129,12 @@ class GraderPool:
 
     def _ask_workers(self, unknown: dict[Hashable, Task]) -> None:
         order = list(unknown)
-        for index, outcome in self._workers.run(list(unknown.values())):
-            self._cache[order[index]] = outcome  # kept at once: what was graded survives an interruption
-            self.report.calls += 1
+
+        def take(index: int, outcome: Outcome) -> None:  # kept at once: what was graded survives an interruption
+            self.report.calls += order[index] not in self._cache
+            self._cache[order[index]] = outcome
+
+        self._workers.run(list(unknown.values()), take)
 
     def close(self) -> None:
         """End the workers. The pool may be used again; it starts new ones."""

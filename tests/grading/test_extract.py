@@ -24,7 +24,7 @@ from erprm.grading.normalise import canonical, parse_number
     ("Answer:\n\n\\frac12", r"\frac12"),
     ("<answer>7</answer> is what I found", "7"),
     ("The answer is 18 dollars because 9*2=18", "18 dollars"),
-    ("The answer is (6-2)*4+1", "(6-2)*4+1"),
+    ("The answer is (6-2)*4+1", "(6-2)*4+1"), (r"The answer is 11,\! 100.", "11100"),
     ("-3.5", "-3.5"),
     ("x=5", "x=5"),
     ("5 apples", "5 apples"),

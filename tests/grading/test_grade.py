@@ -4,17 +4,10 @@ import pytest
 
 from erprm.errors import InputError
 from erprm.grading import GraderPool, grade
-from erprm.problems import Problem, load_problems
-from erprm.steps import join_steps, split_steps
+from erprm.problems import Problem
 
 
 @pytest.mark.parametrize(("prediction", "gold", "right"), [
-    ("0", "0", True), ("The answer is 0.", "0", True), ("0.0", "0", True), ("", "0", False),  # a right answer of 0
-    ("1,234,567", "1234567", True), ("1234", "1,234,567", False),
-    ("3.4", "3", False), ("3", "3.4", False), ("The answer is 3.4", "3.4", True),
-    ("10/0", "10", False), ("10", "10/0", False),
-    ("5", "15", False), ("15", "5", False), ("1.5", "15", False),
-    ("", "", False), ("The answer is", "", False), ("5", "", False), ("  ", "5", False),
     ("The answer is $18 per day", "18", True), ("18 million", "18", False), ("18 million", "18,000,000", True),
     ("-7", "7", False), ("−7", "-7", True), ("1/2", "0.5", True), ("0.333333", "1/3", True),
     (r"\boxed{\sqrt{8}}", r"2\sqrt{2}", True), ("x=5", "5", True), (r"(2,\infty)", r"(3,\infty)", False),
@@ -26,15 +19,34 @@ def test_math(prediction: str, gold: str, right: bool) -> None:
     assert grade(prediction, gold) is right
 
 
-def test_none_is_never_right() -> None:
-    """`None == None` counted as right elsewhere."""
-    assert grade(None, None) is False
-    assert grade(None, "5") is False
-    assert grade("5", None) is False
+FAULTS = {
+    "a right answer of 0 counted as wrong": [
+        ("0", "0", True), ("The answer is 0.", "0", True), ("#### 0", "0", True), (r"\boxed{0}", "0.0", True),
+        ("-0", "0", True), ("", "0", False), ("So far 3-3=0", "0", False)],
+    "1,234,567 read as 1234": [
+        ("1,234,567", "1234567", True), ("1,234,567", "1234", False), ("1234", "1,234,567", False),
+        ("The answer is $1,234,567.", "1,234,567", True), ("1,234", "1", False)],
+    "3.4 read as 3": [
+        ("3.4", "3", False), ("3", "3.4", False), ("The answer is 3.4.", "3.4", True), ("3.40", "3.4", True)],
+    "10/0 read as 10": [("10/0", "10", False), ("10", "10/0", False), (r"\frac{10}{0}", "10", False)],
+    "None equal to None": [("", "", False), (None, None, False), ("none here", None, False), (None, "5", False),
+                           ("The answer is", "", False), ("5", "", False), ("5", None, False), ("  ", "5", False)],
+    "5 found inside 15": [("5", "15", False), ("15", "5", False), ("1.5", "15", False), ("5", "5.5", False)],
+    "the last number of an unfinished text": [
+        ("She has 9 eggs and sells 5", "5", False), ("9 - 4 = 5", "5", False), (r"The answer is $\boxed{5", "5", False),
+        ("The answer is", "5", False), ("#### ", "5", False), ("", "5", False)],
+    "a reference that is a whole solution": [("The answer is 72", "48/2 = 24\n48+24 = 72\n#### 72", True),
+                                             ("24", "48/2 = 24\n48+24 = 72\n#### 72", False)],
+}
 
 
-def test_a_reference_solution_is_a_reference() -> None:
-    assert grade("The answer is 72", "48/2 = 24\n48+24 = 72\n#### 72")
+@pytest.mark.parametrize("kind", ["math", "numeric", "exact"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_of_other_graders(fault: str, kind: str) -> None:
+    """`exact` asks for one spelling besides, so it is held to what is wrong."""
+    for prediction, gold, right in FAULTS[fault]:
+        if kind != "exact" or not right:
+            assert grade(prediction, gold, kind) is right, (prediction, gold)
 
 
 @pytest.mark.parametrize(("kind", "prediction", "gold", "right"), [
@@ -55,46 +67,6 @@ def test_other_graders(kind: str, prediction: str, gold: str, right: bool) -> No
 def test_unknown_graders_are_refused(kind: str) -> None:
     with pytest.raises(InputError, match="grader"):
         grade("1", "1", kind)
-
-
-def test_gsm8k_references_are_right(data) -> None:
-    """All 8,792 solutions, split into steps and put together again, against their own answers."""
-    problems = [problem for name in ("train", "test") for problem in load_problems(f"gsm8k:{data}/gsm8k/{name}.jsonl")]
-    assert len(problems) == 8792
-    with GraderPool(workers=1) as pool:
-        verdicts = pool.verdicts((join_steps(split_steps(problem.solution or "")), problem) for problem in problems)
-    assert [problem.id for problem, verdict in zip(problems, verdicts, strict=True) if not verdict.right] == []
-
-
-def test_gsm8k_intermediate_steps_are_not_answers(data) -> None:
-    """Without its last line a solution is unfinished, whatever number it ends with."""
-    problems = load_problems(f"gsm8k:{data}/gsm8k/test.jsonl")
-    with GraderPool(workers=1) as pool:
-        right = pool.grade_many([("\n".join(split_steps(p.solution or "")[:-1]), p) for p in problems])
-    assert sum(right) == 0
-
-
-def test_math_references_are_right(data) -> None:
-    """All 500 solutions against their own answers; no exceptions."""
-    problems = load_problems(f"math:{data}/math500/test.jsonl")
-    assert len(problems) == 500
-    with GraderPool(workers=1) as pool:
-        verdicts = pool.verdicts([(problem.solution or "", problem) for problem in problems])
-    wrong = [(problem.id, problem.answer, verdict) for problem, verdict in zip(problems, verdicts, strict=True)
-             if not verdict.right]
-    assert wrong == []
-
-
-def test_math_answers_of_other_problems_are_wrong(data) -> None:
-    """Each answer against the next problem's: only pairs that are equal may be right."""
-    problems = load_problems(f"math:{data}/math500/test.jsonl")[:200]
-    shifted = problems[1:] + problems[:1]
-    with GraderPool(workers=1) as pool:
-        right = pool.grade_many([(f"\\boxed{{{other.answer}}}", problem)
-                                 for problem, other in zip(problems, shifted, strict=True)])
-    pairs = {(other.answer, problem.answer)
-             for problem, other, ok in zip(problems, shifted, right, strict=True) if ok}
-    assert pairs <= {("7", "7"), ("3", "3"), ("x=5", "5")}
 
 
 def test_a_puzzle_has_many_right_answers() -> None:
