@@ -51,14 +51,19 @@ class Clock:
         return result
 
 
-def intern(ledger: Any, first: int, work: list[list[list[str]]]) -> None:
-    """Add the problems of `work`, the first of them with number `first`."""
-    roots, texts, outcomes = [], [], []
-    for problem, found in enumerate(work, start=first):
-        roots += [ledger.add_problem(f"problem/{problem}")] * len(found)
-        texts += found
-        outcomes += [s & 1 for s in range(len(found))]
-    ledger.add_solutions(roots, texts, outcomes, True)
+def prepared(first: int, last: int, as_lists: bool) -> tuple[list[str], Any, list[list[str]], Any]:
+    """Problems first .. last - 1, as rows are read: (keys, which of them each solution is to, solutions, outcomes)."""
+    count = last - first
+    owners, outcomes = np.repeat(np.arange(count), SOLUTIONS), np.tile(np.arange(SOLUTIONS, dtype=np.int32) & 1, count)
+    return ([f"problem/{problem}" for problem in range(first, last)], owners.tolist() if as_lists else owners,
+            [steps for problem in range(first, last) for steps in solutions(problem)],
+            outcomes.tolist() if as_lists else outcomes)
+
+
+def intern(ledger: Any, keys: list[str], owners: Any, found: list[list[str]], outcomes: Any) -> None:
+    roots = ledger.add_problems(keys)
+    of = [roots[owner] for owner in owners] if isinstance(roots, list) else roots[owners]
+    ledger.add_solutions(of, found, outcomes, True)
 
 
 def answered(batches: Iterator[tuple[Any, Any, Any]], seed: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -79,8 +84,8 @@ def run(ledger: Any, completions: int, as_lists: bool) -> tuple[dict[str, float]
     """Book that many completions, rounded up to whole problems: (seconds by phase, what must agree between ledgers)."""
     clock, problems = Clock(), -(-completions // PER_PROBLEM)
     for first in range(0, problems, 256):
-        work = [solutions(problem) for problem in range(first, min(problems, first + 256))]
-        clock.time("intern", lambda first=first, work=work: intern(ledger, first, work))
+        work = prepared(first, min(problems, first + 256), as_lists)
+        clock.time("intern", lambda work=work: intern(ledger, *work))
     clock.time("next", lambda: ledger.want_all(SAMPLES))
 
     def batches() -> Iterator[tuple[Any, Any, Any]]:

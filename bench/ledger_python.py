@@ -48,6 +48,9 @@ class PythonLedger:
             root = self._roots[key] = self._insert(-1)
         return root
 
+    def add_problems(self, keys: Sequence[str]) -> list[int]:
+        return [self.add_problem(key) for key in keys]
+
     def add_solution(self, root: int, steps: Sequence[str], outcome: int, finished: bool) -> list[int]:
         if outcome not in (-1, 0, 1):
             raise ValueError(f"outcome: expected 0, 1 or -1, found {outcome}")

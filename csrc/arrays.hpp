@@ -20,6 +20,31 @@ namespace py = pybind11;
 
 inline std::string type_name(const py::handle& value) { return py::str(py::type::of(value).attr("__name__")); }
 
+// A value as T; refused, under the argument's name, when it does not fit.
+template <class T>
+T fitting(std::int64_t value, const char* name) {
+    if (!std::in_range<T>(value)) {
+        throw py::value_error(std::string(name) + ": expected " + std::to_string(std::numeric_limits<T>::min()) + " to " +
+                              std::to_string(std::numeric_limits<T>::max()) + ", found " + std::to_string(value));
+    }
+    return static_cast<T>(value);
+}
+
+// One whole number.
+template <class T>
+T whole_number(const py::handle& value, const char* name) {
+    const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
+    if (!index) {
+        throw py::error_already_set();
+    }
+    int overflow = 0;
+    const long long found = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
+    if (overflow != 0) {
+        throw py::value_error(std::string(name) + ": expected a number of 64 bits, found " + std::string(py::str(index)));
+    }
+    return fitting<T>(found, name);
+}
+
 // A one-dimensional argument as contiguous values of T: the caller's own memory when it already is, else a copy.
 template <class T>
 class Values {
@@ -59,12 +84,7 @@ private:
         const auto wide = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>::ensure(given);
         array_ = py::array_t<T, py::array::c_style | py::array::forcecast>(wide.size());
         for (py::ssize_t i = 0; i < wide.size(); ++i) {
-            const std::int64_t value = wide.data()[i];
-            if (!std::in_range<T>(value)) {
-                throw py::value_error(std::string(name) + ": expected " + std::to_string(std::numeric_limits<T>::min()) + " to " +
-                                      std::to_string(std::numeric_limits<T>::max()) + ", found " + std::to_string(value));
-            }
-            array_.mutable_data()[i] = static_cast<T>(value);
+            array_.mutable_data()[i] = fitting<T>(wide.data()[i], name);
         }
     }
 
@@ -92,7 +112,7 @@ py::array to_array(typename Column<T>::Snapshot&& snapshot) {
     const py::capsule owner(held.get(), [](void* pointer) { delete static_cast<Snapshot*>(pointer); });
     held.release();
     py::array_t<T> array(size, data, owner);
-    array.attr("setflags")(py::arg("write") = false);
+    py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
     return array;
 }
 

@@ -8,14 +8,15 @@
 #include <cstddef>
 #include <memory>
 #include <utility>
-#include <vector>
+
+#include "growth.hpp"
 
 namespace erprm {
 
 template <class T>
 class Column {
     struct Buffer {
-        std::vector<T> values;
+        Array<T> values;
         std::atomic<int> readers{0};
     };
 
@@ -45,17 +46,16 @@ public:
     Snapshot snapshot() const { return Snapshot(buffer_); }
 
     // The values, to be written: call once per operation and keep the reference only while the owner's lock is held.
-    std::vector<T>& writable() {
+    Array<T>& writable() {
         if (buffer_->readers.load(std::memory_order_acquire) != 0) {
             auto copy = std::make_shared<Buffer>();
-            copy->values.reserve(buffer_->values.capacity());
-            copy->values.assign(buffer_->values.begin(), buffer_->values.end());
+            copy->values.assign(buffer_->values);
             buffer_ = std::move(copy);
         }
         return buffer_->values;
     }
 
-    const std::vector<T>& values() const { return buffer_->values; }
+    const Array<T>& values() const { return buffer_->values; }
 
 private:
     std::shared_ptr<Buffer> buffer_ = std::make_shared<Buffer>();

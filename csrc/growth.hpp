@@ -1,20 +1,89 @@
-// Growing vectors whose next push_back cannot fail, and how much they hold.
+// A growing array of plain values.
+//
+// It differs from std::vector in that appending never allocates, so that it cannot fail half-way through a change of
+// several arrays (`reserve` first), and in that it grows by realloc, which moves large blocks without copying them.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <new>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace erprm {
 
-// Makes room for one more value.
 template <class T>
-void grow(std::vector<T>& values) {
-    if (values.capacity() == values.size()) {
-        values.reserve(std::max<std::size_t>(64, values.size() + values.size() / 2));
+class Array {
+    static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
+
+public:
+    Array() = default;
+    explicit Array(std::size_t zeros)  // so many values whose bytes are all 0
+        : values_(static_cast<T*>(std::calloc(zeros, sizeof(T)))), size_(zeros), capacity_(zeros) {
+        if (values_ == nullptr) {
+            throw std::bad_alloc();
+        }
     }
-}
+    Array(const Array&) = delete;
+    Array& operator=(const Array&) = delete;
+    ~Array() { std::free(values_); }
+
+    // Room for `size` values in all. What is not used yet costs address space and no memory, once it is many pages.
+    void reserve(std::size_t size) {
+        if (size <= capacity_) {
+            return;
+        }
+        void* const larger = std::realloc(values_, size * sizeof(T));
+        if (larger == nullptr) {
+            throw std::bad_alloc();
+        }
+        values_ = static_cast<T*>(larger);
+        capacity_ = size;
+    }
+
+    // Room for so many values more; at least doubles what there is when that does not suffice.
+    void make_room(std::size_t more) {
+        if (size_ + more > capacity_) {
+            reserve(std::max({std::size_t{64}, 2 * capacity_, size_ + more}));
+        }
+    }
+
+    void append(T value) { values_[size_++] = value; }
+
+    // Values from here to `size` are new ones, T().
+    void extend(std::size_t size) {
+        for (; size_ < size; ++size_) {
+            values_[size_] = T();
+        }
+    }
+
+    void swap(Array& other) {
+        std::swap(values_, other.values_);
+        std::swap(size_, other.size_);
+        std::swap(capacity_, other.capacity_);
+    }
+
+    void assign(const Array& other) {
+        reserve(other.capacity_);
+        std::copy_n(other.values_, other.size_, values_);
+        size_ = other.size_;
+    }
+
+    T& operator[](std::size_t at) { return values_[at]; }
+    const T& operator[](std::size_t at) const { return values_[at]; }
+    T* data() { return values_; }
+    const T* data() const { return values_; }
+    std::size_t size() const { return size_; }
+    std::int64_t bytes() const { return static_cast<std::int64_t>(size_ * sizeof(T)); }
+
+private:
+    T* values_ = nullptr;
+    std::size_t size_ = 0;
+    std::size_t capacity_ = 0;
+};
 
 template <class T>
 std::int64_t bytes_of(const std::vector<T>& values) {

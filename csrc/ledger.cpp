@@ -4,7 +4,6 @@
 #include <string>
 
 #include "errors.hpp"
-#include "growth.hpp"
 
 namespace erprm {
 namespace {
@@ -43,27 +42,41 @@ auto first_outside(std::span<const T> values, std::make_unsigned_t<T> below) {
 
 // ---- which prefixes there are
 
-std::uint32_t Ledger::intern(const Digest& address, std::uint32_t parent) {
-    const std::uint32_t known = prefixes_.find(address);
-    if (known != Prefixes::none) {
-        return known;
+// Allocates all that so many more nodes may need, so that adding them cannot fail and the parts stay in step.
+void Ledger::make_room(std::size_t nodes) {
+    if (prefixes_.size() + nodes <= room_) {
+        return;
     }
-    samples_.make_room();  // first all that may fail, so that the parts stay in step
-    schedule_.make_room();
-    grow(successes_.writable());
-    grow(trials_.writable());
-    const std::uint32_t node = prefixes_.insert(address, parent);
-    samples_.add();
-    schedule_.add();
-    successes_.writable().push_back(0);
-    trials_.writable().push_back(0);
-    return node;
+    while (prefixes_.size() + nodes > prefixes_.room()) {
+        prefixes_.widen();
+    }
+    samples_.reserve(prefixes_.room());
+    schedule_.reserve(prefixes_.room());
+    successes_.writable().reserve(prefixes_.room());
+    trials_.writable().reserve(prefixes_.room());
+    room_ = prefixes_.room();
 }
 
-std::int64_t Ledger::add_problem(std::string_view key) {
-    const Digest address = Prefixes::problem_address(key);
+// Gives the other parts the nodes that the trie has.
+void Ledger::extend() {
+    const std::size_t nodes = prefixes_.size();
+    if (samples_.size() != nodes) {
+        samples_.extend(nodes);
+        schedule_.extend();
+        successes_.writable().extend(nodes);
+        trials_.writable().extend(nodes);
+    }
+}
+
+std::vector<std::int64_t> Ledger::add_problems(std::span<const Digest> keys) {
+    std::vector<std::int64_t> roots(keys.size());
     const std::scoped_lock lock(mutex_);
-    return intern(address, Prefixes::none);
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+        make_room(1);
+        roots[i] = prefixes_.root(keys[i]);
+        extend();
+    }
+    return roots;
 }
 
 void Ledger::check_root(const char* name, std::int64_t root) const {
@@ -75,6 +88,7 @@ void Ledger::check_root(const char* name, std::int64_t root) const {
 
 void Ledger::add_path(std::uint32_t root, std::span<const Digest> addresses, int outcome, bool finished, bool count_outcome,
                       std::span<std::int64_t> path) {
+    make_room(addresses.size());
     if (finished && outcome != unknown) {  // refused before anything is added
         const std::uint32_t end = prefixes_.find(addresses.back());
         if (end != Prefixes::none) {
@@ -83,9 +97,10 @@ void Ledger::add_path(std::uint32_t root, std::span<const Digest> addresses, int
     }
     std::uint32_t node = root;
     for (std::size_t j = 0; j < addresses.size(); ++j) {
-        node = intern(addresses[j], node);
+        node = prefixes_.child(addresses[j], node, static_cast<std::int32_t>(j + 1));
         path[j] = node;
     }
+    extend();
     if (finished) {
         close_locked(node, outcome);
     }
@@ -99,53 +114,48 @@ void Ledger::add_path(std::uint32_t root, std::span<const Digest> addresses, int
     }
 }
 
-std::vector<std::int64_t> Ledger::add_solution(std::int64_t root, std::span<const std::string_view> steps, int outcome,
-                                               bool finished, bool count_outcome) {
+std::vector<std::int64_t> Ledger::add_solution(std::int64_t root, std::vector<Digest> steps, int outcome, bool finished,
+                                               bool count_outcome) {
     check_outcome("outcome", outcome);
     if (steps.empty()) {
         throw std::invalid_argument("steps: expected at least one step, found none");
     }
     std::vector<std::int64_t> path(steps.size());
-    std::vector<Digest> addresses(steps.size());
     const std::scoped_lock lock(mutex_);
     check_root("root", root);
-    prefixes_.addresses(static_cast<std::uint32_t>(root), steps, finished, addresses);
-    add_path(static_cast<std::uint32_t>(root), addresses, outcome, finished, count_outcome, path);
+    prefixes_.address(static_cast<std::uint32_t>(root), steps, finished);
+    add_path(static_cast<std::uint32_t>(root), steps, outcome, finished, count_outcome, path);
     return path;
 }
 
-std::vector<std::int64_t> Ledger::add_solutions(std::span<const std::int64_t> roots, std::span<const std::string_view> steps,
+std::vector<std::int64_t> Ledger::add_solutions(std::span<const std::int64_t> roots, std::vector<Digest> steps,
                                                 std::span<const std::int64_t> offsets, std::span<const std::int32_t> outcomes,
                                                 std::span<const std::uint8_t> finished, bool count_outcome) {
     const std::size_t solutions = roots.size();
     check_lengths("outcomes", "roots", solutions, outcomes.size());
     check_lengths("finished", "roots", solutions, finished.size());
     check_lengths("solutions", "roots", solutions, offsets.size() - 1);
+    std::ranges::for_each(outcomes, [](int outcome) { check_outcome("outcomes", outcome); });
     for (std::size_t s = 0; s < solutions; ++s) {
-        check_outcome("outcomes", outcomes[s]);
         if (offsets[s] == offsets[s + 1]) {
             throw std::invalid_argument("solutions: expected at least one step each, found none in solution " + std::to_string(s));
         }
     }
     std::vector<std::int64_t> paths(steps.size());
-    std::vector<Digest> addresses(steps.size());
     const std::scoped_lock lock(mutex_);
-    for (const std::int64_t root : roots) {
-        check_root("roots", root);
-    }
-    const auto span_of = [&](std::size_t s, auto values) {
+    std::ranges::for_each(roots, [this](std::int64_t root) { check_root("roots", root); });
+    const auto of = [&](std::size_t s, auto values) {
         return values.subspan(static_cast<std::size_t>(offsets[s]), static_cast<std::size_t>(offsets[s + 1] - offsets[s]));
     };
-    constexpr std::size_t ahead = 32;  // solutions whose addresses are known, and asked for, before they are looked up
+    constexpr std::size_t ahead = 16;  // solutions whose addresses are known, and asked for, before they are looked up
     for (std::size_t s = 0; s < solutions + ahead; ++s) {
         if (s < solutions) {
-            prefixes_.addresses(static_cast<std::uint32_t>(roots[s]), span_of(s, steps), finished[s] != 0,
-                                span_of(s, std::span(addresses)));
+            prefixes_.address(static_cast<std::uint32_t>(roots[s]), of(s, std::span(steps)), finished[s] != 0);
         }
         if (s >= ahead) {
             const std::size_t now = s - ahead;
-            add_path(static_cast<std::uint32_t>(roots[now]), span_of(now, std::span<const Digest>(addresses)), outcomes[now],
-                     finished[now] != 0, count_outcome, span_of(now, std::span(paths)));
+            add_path(static_cast<std::uint32_t>(roots[now]), of(now, std::span<const Digest>(steps)), outcomes[now],
+                     finished[now] != 0, count_outcome, of(now, std::span(paths)));
         }
     }
     return paths;

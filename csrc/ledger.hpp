@@ -11,7 +11,6 @@
 #include <cstdint>
 #include <mutex>
 #include <span>
-#include <string_view>
 #include <vector>
 
 #include "column.hpp"
@@ -47,11 +46,12 @@ public:
     static constexpr std::int32_t max_samples = 1 << 24;   // of one node
     static constexpr int unknown = -1;                     // an outcome that was not graded
 
-    std::int64_t add_problem(std::string_view key);
-    std::vector<std::int64_t> add_solution(std::int64_t root, std::span<const std::string_view> steps, int outcome,
-                                           bool finished, bool count_outcome);
+    // Problems and steps are known by the digests of their texts (digest.hpp).
+    std::vector<std::int64_t> add_problems(std::span<const Digest> keys);
+    std::vector<std::int64_t> add_solution(std::int64_t root, std::vector<Digest> steps, int outcome, bool finished,
+                                           bool count_outcome);
     // Many at once: solution s has the steps offsets[s] .. offsets[s + 1]. Those before one whose outcome contradicts stay.
-    std::vector<std::int64_t> add_solutions(std::span<const std::int64_t> roots, std::span<const std::string_view> steps,
+    std::vector<std::int64_t> add_solutions(std::span<const std::int64_t> roots, std::vector<Digest> steps,
                                             std::span<const std::int64_t> offsets, std::span<const std::int32_t> outcomes,
                                             std::span<const std::uint8_t> finished, bool count_outcome);
 
@@ -78,7 +78,8 @@ public:
     std::int64_t bytes() const;  // memory held, without live snapshots that were written over
 
 private:
-    std::uint32_t intern(const Digest& address, std::uint32_t parent);
+    void make_room(std::size_t nodes);
+    void extend();
     void check_root(const char* name, std::int64_t root) const;
     void add_path(std::uint32_t root, std::span<const Digest> addresses, int outcome, bool finished, bool count_outcome,
                   std::span<std::int64_t> path);
@@ -97,6 +98,7 @@ private:
     Column<std::int32_t> successes_;
     Column<std::int32_t> trials_;
     Totals totals_;
+    std::size_t room_ = 0;  // nodes that all parts can hold
 };
 
 }  // namespace erprm

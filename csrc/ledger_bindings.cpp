@@ -1,10 +1,10 @@
 // erprm._core.Ledger. Arguments are read with the GIL, the work is done without it; no lock is held while waiting for it.
 #include "bindings.hpp"
 
-#include <pybind11/stl.h>
-
 #include <optional>
-#include <string_view>
+#include <span>
+#include <string>
+#include <vector>
 
 #include "arrays.hpp"
 #include "ledger.hpp"
@@ -12,91 +12,132 @@
 namespace erprm {
 namespace {
 
-// The texts of a list, with references to them, so that they stay while the GIL is away.
-struct Texts {
-    std::vector<py::object> owners;
-    std::vector<std::string_view> views;
-
-    void add(const py::handle& text) {
-        Py_ssize_t size = 0;
-        if (!PyUnicode_Check(text.ptr())) {
-            throw py::type_error("steps: expected texts, found " + type_name(text));
-        }
-        const char* data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
-        if (data == nullptr) {
-            throw py::error_already_set();
-        }
-        owners.push_back(py::reinterpret_borrow<py::object>(text));
-        views.emplace_back(data, static_cast<std::size_t>(size));
+// A text's digest, read where Python keeps it: in one, two or four bytes a character, always the same for equal texts.
+Digest digest_of(const char* name, PyObject* text) {
+    if (!PyUnicode_Check(text)) {
+        throw py::type_error(std::string(name) + ": expected texts, found " + type_name(text));
     }
-
-    // A list or tuple, or what can be made one; a text is not meant as the sequence of its characters.
-    void add_all(const py::handle& texts) {
-        if (PyUnicode_Check(texts.ptr()) || !PySequence_Check(texts.ptr())) {
-            throw py::type_error("steps: expected a list of texts, found " + type_name(texts));
-        }
-        const auto items = py::reinterpret_steal<py::object>(PySequence_Fast(texts.ptr(), "steps: expected a list of texts"));
-        if (!items) {
-            throw py::error_already_set();
-        }
-        const Py_ssize_t count = PySequence_Fast_GET_SIZE(items.ptr());
-        for (Py_ssize_t i = 0; i < count; ++i) {
-            add(PySequence_Fast_GET_ITEM(items.ptr(), i));
-        }
+    if (PyUnicode_READY(text) != 0) {
+        throw py::error_already_set();
     }
-};
-
-bool is_number(const py::object& value) { return PyIndex_Check(value.ptr()) != 0 && !py::isinstance<py::array>(value); }
-
-// One number stands for the same number for each of `size` nodes.
-template <class T>
-std::vector<T> broadcast(const py::object& value, std::size_t size, const char* name) {
-    if (is_number(value)) {
-        py::list one;
-        one.append(value);
-        return std::vector<T>(size, Values<T>(one, name).span()[0]);
-    }
-    const Values<T> values(value, name);
-    return {values.span().begin(), values.span().end()};
+    const auto width = static_cast<unsigned>(PyUnicode_KIND(text));
+    return digest({static_cast<const char*>(PyUnicode_DATA(text)), width * static_cast<std::size_t>(PyUnicode_GET_LENGTH(text))}, width);
 }
 
-py::array_t<std::int64_t> add_solution(Ledger& ledger, std::int64_t root, const py::sequence& steps, int outcome, bool finished,
+// A list or tuple, or what can be made one; a text is not meant as the sequence of its characters.
+class Items {
+public:
+    Items(const char* name, const char* what, PyObject* given) {
+        if (PyUnicode_Check(given) || !PySequence_Check(given)) {
+            throw py::type_error(std::string(name) + ": expected a list of " + what + ", found " + type_name(given));
+        }
+        list_ = py::reinterpret_steal<py::object>(PySequence_Fast(given, name));
+        if (!list_) {
+            throw py::error_already_set();
+        }
+    }
+
+    std::span<PyObject* const> span() const {  // valid while the GIL is held and no Python code runs
+        return {PySequence_Fast_ITEMS(list_.ptr()), static_cast<std::size_t>(PySequence_Fast_GET_SIZE(list_.ptr()))};
+    }
+
+private:
+    py::object list_;
+};
+
+void add_digests(const char* name, PyObject* texts, std::vector<Digest>& digests) {
+    const Items items(name, "texts", texts);
+    const std::span<PyObject* const> list = items.span();
+    const std::size_t before = digests.size();
+    digests.resize(before + list.size());
+    for (PyObject* const text : list) {  // all are asked for before the first is read
+        for (std::size_t line = 0; line < 3; ++line) {
+            __builtin_prefetch(reinterpret_cast<const char*>(text) + 64 * line);
+        }
+    }
+    for (std::size_t i = 0; i < list.size(); ++i) {
+        digests[before + i] = digest_of(name, list[i]);
+    }
+}
+
+// An array, or one number that stands for the same number `size` times.
+template <class T>
+class Broadcast {
+public:
+    Broadcast(const py::object& value, std::size_t size, const char* name) {
+        if (PyIndex_Check(value.ptr()) != 0 && !py::isinstance<py::array>(value)) {
+            copies_.assign(size, whole_number<T>(value, name));
+        } else {
+            values_.emplace(value, name);
+        }
+    }
+
+    std::span<const T> span() const { return values_ ? values_->span() : std::span<const T>(copies_); }
+
+private:
+    std::optional<Values<T>> values_;
+    std::vector<T> copies_;
+};
+
+std::int64_t add_problem(Ledger& ledger, const py::object& key) {
+    const Digest digest = digest_of("key", key.ptr());
+    const py::gil_scoped_release release;
+    return ledger.add_problems({&digest, 1})[0];
+}
+
+py::array_t<std::int64_t> add_problems(Ledger& ledger, const py::object& keys) {
+    std::vector<Digest> digests;
+    add_digests("keys", keys.ptr(), digests);
+    std::vector<std::int64_t> roots;
+    {
+        const py::gil_scoped_release release;
+        roots = ledger.add_problems(digests);
+    }
+    return to_array(std::move(roots));
+}
+
+py::array_t<std::int64_t> add_solution(Ledger& ledger, std::int64_t root, const py::object& steps, int outcome, bool finished,
                                        bool count_outcome) {
-    Texts texts;
-    texts.add_all(steps);
+    std::vector<Digest> digests;
+    add_digests("steps", steps.ptr(), digests);
     std::vector<std::int64_t> path;
     {
         const py::gil_scoped_release release;
-        path = ledger.add_solution(root, texts.views, outcome, finished, count_outcome);
+        path = ledger.add_solution(root, std::move(digests), outcome, finished, count_outcome);
     }
     return to_array(std::move(path));
 }
 
-py::tuple add_solutions(Ledger& ledger, const py::object& roots, const py::sequence& solutions, const py::object& outcomes,
+py::tuple add_solutions(Ledger& ledger, const py::object& roots, const py::object& solutions, const py::object& outcomes,
                         const py::object& finished, bool count_outcome) {
     const Values<std::int64_t> problems(roots, "roots");
-    const std::vector<std::int32_t> results = broadcast<std::int32_t>(outcomes, problems.size(), "outcomes");
-    const std::vector<std::uint8_t> ended = broadcast<std::uint8_t>(finished, problems.size(), "finished");
-    Texts texts;
-    auto [array, offsets] = new_array<std::int64_t>(solutions.size() + 1);
+    const Broadcast<std::int32_t> results(outcomes, problems.size(), "outcomes");
+    const Broadcast<std::uint8_t> ended(finished, problems.size(), "finished");
+    const Items items("solutions", "lists of texts", solutions.ptr());
+    auto [array, offsets] = new_array<std::int64_t>(items.span().size() + 1);
+    std::vector<Digest> digests;
+    digests.reserve(8 * offsets.size());
     offsets[0] = 0;
     for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
-        texts.add_all(py::object(solutions[s]));
-        offsets[s + 1] = static_cast<std::int64_t>(texts.views.size());
+        if (s >= items.span().size()) {
+            throw py::value_error("solutions: they changed while they were read");
+        }
+        add_digests("steps", items.span()[s], digests);
+        offsets[s + 1] = static_cast<std::int64_t>(digests.size());
     }
     std::vector<std::int64_t> paths;
     {
         const py::gil_scoped_release release;
-        paths = ledger.add_solutions(problems.span(), texts.views, offsets, results, ended, count_outcome);
+        paths = ledger.add_solutions(problems.span(), std::move(digests), offsets, results.span(), ended.span(), count_outcome);
     }
     return py::make_tuple(to_array(std::move(paths)), array);
 }
 
 void want(Ledger& ledger, const py::object& nodes, const py::object& n) {
-    const std::vector<std::int64_t> which = broadcast<std::int64_t>(nodes, 1, "nodes");
-    const std::vector<std::int32_t> counts = broadcast<std::int32_t>(n, which.size(), "n");
+    const Broadcast<std::int64_t> which(nodes, 1, "nodes");
+    const Broadcast<std::int32_t> counts(n, which.span().size(), "n");
     const py::gil_scoped_release release;
-    ledger.want(which, counts);
+    ledger.want(which.span(), counts.span());
 }
 
 py::tuple next(Ledger& ledger, std::int64_t max_completions) {
@@ -153,7 +194,8 @@ void bind_ledger(py::module_& m) {
     using Guard = py::call_guard<py::gil_scoped_release>;
     py::class_<Ledger>(m, "Ledger")
         .def(py::init<>())
-        .def("add_problem", &Ledger::add_problem, py::arg("key"), Guard())
+        .def("add_problem", &add_problem, py::arg("key"))
+        .def("add_problems", &add_problems, py::arg("keys"))
         .def("add_solution", &add_solution, py::arg("root"), py::arg("steps"), py::arg("outcome"), py::arg("finished"),
              py::arg("count_outcome") = false)
         .def("add_solutions", &add_solutions, py::arg("roots"), py::arg("solutions"), py::arg("outcomes"), py::arg("finished"),

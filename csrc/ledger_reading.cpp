@@ -1,7 +1,6 @@
 // What the ledger tells: snapshots, sums and totals.
 #include <mutex>
 
-#include "growth.hpp"
 #include "ledger.hpp"
 
 namespace erprm {
@@ -23,7 +22,7 @@ Column<std::int32_t>::Snapshot Ledger::depths() const {
 
 std::vector<std::int64_t> Ledger::offsets() const {
     const std::scoped_lock lock(mutex_);
-    const std::vector<std::int32_t>& trials = trials_.values();
+    const Array<std::int32_t>& trials = trials_.values();
     std::vector<std::int64_t> sums(trials.size() + 1, 0);
     for (std::size_t node = 0; node < trials.size(); ++node) {
         sums[node + 1] = sums[node] + trials[node];
@@ -56,7 +55,7 @@ Totals Ledger::totals() const {
 
 std::int64_t Ledger::bytes() const {
     const std::scoped_lock lock(mutex_);
-    return prefixes_.bytes() + samples_.bytes() + schedule_.bytes() + bytes_of(successes_.values()) + bytes_of(trials_.values());
+    return prefixes_.bytes() + samples_.bytes() + schedule_.bytes() + successes_.values().bytes() + trials_.values().bytes();
 }
 
 }  // namespace erprm

@@ -27,7 +27,7 @@ std::vector<std::int64_t> answer_codes(std::span<const std::string_view> answers
     std::unordered_map<Digest, std::int64_t, DigestHash> known;
     for (std::size_t i = 0; i < answers.size(); ++i) {
         if (answers[i].data() != nullptr) {
-            codes[i] = known.try_emplace(digest({}, answers[i]), static_cast<std::int64_t>(i)).first->second;
+            codes[i] = known.try_emplace(digest(answers[i]), static_cast<std::int64_t>(i)).first->second;
         }
     }
     return codes;

@@ -1,37 +1,40 @@
 // The trie of prefixes: which nodes there are and how they hang together. Without counts and without a lock.
 //
-// A node is interned by the digest of its step under its parent's digest, so the same prefix reached by many solutions is
-// one node, and no text is kept. A solution that *ends* after a step has a node of its own there.
+// A node is interned by the digest of the path that leads to it, so the same prefix reached by many solutions is one node,
+// and no text is kept. A solution that *ends* after a step has a node of its own there.
 #pragma once
 
 #include <cstdint>
 #include <span>
-#include <string_view>
 #include <vector>
 
 #include "column.hpp"
 #include "digest.hpp"
+#include "growth.hpp"
 
 namespace erprm {
 
 class Prefixes {
 public:
     static constexpr std::uint32_t none = UINT32_MAX;
-    static constexpr std::int64_t max_nodes = INT32_MAX;
+    static constexpr std::int64_t max_nodes = std::int64_t{1} << 31;
 
-    Prefixes();
+    Prefixes() { reserve(room()); }
 
-    static Digest problem_address(std::string_view key);
-    // The addresses of a solution's prefixes below a node; the table is asked for them meanwhile, so that `find` does not wait.
-    void addresses(std::uint32_t root, std::span<const std::string_view> steps, bool finished, std::span<Digest> found) const;
+    // Turns the digests of a solution's steps into those of its prefixes, and asks memory for where these belong.
+    void address(std::uint32_t root, std::span<Digest> steps, bool finished) const;
 
-    std::uint32_t find(const Digest& address) const;                           // none when it is not there
-    std::uint32_t insert(const Digest& address, std::uint32_t parent = none);  // without a parent: a problem's root
+    // How many nodes there may be; within the room, adding a child cannot fail.
+    std::size_t room() const { return table_.size() / 4 * 3; }
+    void widen();  // twice the room
+    std::uint32_t find(const Digest& address) const { return table_[place(address)].number - 1; }  // none: it is not there
+    std::uint32_t root(const Digest& address);  // new or known; so is a child
+    std::uint32_t child(const Digest& address, std::uint32_t parent, std::int32_t depth);
 
     std::size_t size() const { return links_.size(); }
     std::size_t problems() const { return roots_.size(); }
-    std::uint32_t root(std::uint32_t problem) const { return roots_[problem]; }
-    std::uint32_t problem(std::uint32_t node) const { return links_[node].problem; }
+    std::uint32_t root_of(std::uint32_t problem) const { return roots_[problem].node; }
+    std::uint32_t problem(std::uint32_t root) const { return links_[root].next_sibling; }
     std::uint32_t parent(std::uint32_t node) const { return static_cast<std::uint32_t>(parents_.values()[node]); }  // none: a root
     std::uint32_t first_child(std::uint32_t node) const { return links_[node].first_child; }
     std::uint32_t next_sibling(std::uint32_t node) const { return links_[node].next_sibling; }
@@ -41,20 +44,35 @@ public:
 
 private:
     struct Link {
-        Digest address;
-        std::uint32_t first_child, last_child, next_sibling, problem;
+        std::uint32_t first_child, last_child;
+        std::uint32_t next_sibling;  // of a root: the number of its problem
     };
-    struct Entry {
-        std::uint32_t tag;  // of the address, so that most unequal ones are told apart without reading the link
+    struct Root {
+        Digest address;
         std::uint32_t node;
     };
+    struct Entry {  // 96 bits of the address
+        std::uint64_t low;
+        std::uint32_t high;
+        std::uint32_t number;  // 1 + node, 0 for none
+    };
 
-    void make_room();
-    void place(const Digest& address, std::uint32_t node);
+    // The entry of an address, or the empty one where it belongs.
+    std::size_t place(const Digest& address) const {
+        const std::size_t mask = table_.size() - 1;
+        const auto high = static_cast<std::uint32_t>(address.high);
+        std::size_t at = address.low & mask;
+        while (table_[at].number != 0 && (table_[at].low != address.low || table_[at].high != high)) {
+            at = (at + 1) & mask;
+        }
+        return at;
+    }
+    void reserve(std::size_t nodes);
+    std::uint32_t append(std::size_t entry, const Digest& address, std::uint32_t parent, std::int32_t depth);
 
-    std::vector<Link> links_;
-    std::vector<Entry> table_;  // open addressing, at most half full
-    std::vector<std::uint32_t> roots_;
+    Array<Link> links_;
+    Array<Entry> table_{128};  // open addressing, at most three quarters full
+    Array<Root> roots_;
     Column<std::int64_t> parents_;  // -1 for roots
     Column<std::int32_t> depths_;
 };

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "growth.hpp"
-
 namespace erprm {
 namespace {
 
@@ -19,8 +17,6 @@ Piece piece(std::int64_t sample, std::int64_t end) {
 }
 
 }  // namespace
-
-void Samples::make_room() { grow(slots_); }
 
 // The words of samples 64 * word and on, word > 0; made when they do not exist yet.
 Samples::Words& Samples::more_words(Slot& slot, std::size_t word) {
@@ -131,7 +127,7 @@ std::vector<std::int32_t> Samples::done(std::uint32_t node) const {
 }
 
 std::int64_t Samples::bytes() const {
-    std::int64_t bytes = bytes_of(slots_) + bytes_of(more_);
+    std::int64_t bytes = slots_.bytes() + bytes_of(more_);
     for (const More& more : more_) {
         bytes += bytes_of(more.words);
     }

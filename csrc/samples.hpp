@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "growth.hpp"
+
 namespace erprm {
 
 struct Run {  // samples first .. first + count - 1
@@ -16,8 +18,8 @@ class Samples {
 public:
     enum class Result { ignored, in_flight, unasked };  // what a result was to the node
 
-    void make_room();
-    void add() { slots_.emplace_back(); }
+    void reserve(std::size_t nodes) { slots_.reserve(nodes); }
+    void extend(std::size_t nodes) { slots_.extend(nodes); }  // within what was reserved
     std::size_t size() const { return slots_.size(); }
 
     void set_want(std::uint32_t node, std::int32_t count) { slots_[node].want = count; }
@@ -83,7 +85,7 @@ private:
     Words words_or_none(const Slot& slot, std::size_t word) const;
     std::size_t word_count(const Slot& slot) const { return slot.more == 0 ? 1 : 1 + more_[slot.more - 1].words.size(); }
 
-    std::vector<Slot> slots_;
+    Array<Slot> slots_;
     std::vector<More> more_;
 };
 

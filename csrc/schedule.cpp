@@ -1,10 +1,26 @@
 #include "schedule.hpp"
 
-#include "growth.hpp"
+#include <algorithm>
+#include <bit>
 
 namespace erprm {
 
-void Schedule::make_room() { grow(work_); }
+void Schedule::reserve(std::size_t nodes) {
+    work_.reserve(nodes);
+    ready_.reserve(nodes / 64 + 1);
+}
+
+void Schedule::extend() {
+    work_.extend(prefixes_.size());
+    ready_.extend((prefixes_.problems() + 63) / 64);
+}
+
+void Schedule::set_ready(std::uint32_t problem, bool ready) {
+    const std::size_t word = problem / 64;
+    ready_[word] ^= std::uint64_t{1} << (problem % 64);
+    ready_problems_ += ready ? 1 : -1;
+    none_ready_below_ = std::min(none_ready_below_, word);
+}
 
 void Schedule::set(std::uint32_t node, bool missing) {
     bool before = work_[node].any();
@@ -12,12 +28,7 @@ void Schedule::set(std::uint32_t node, bool missing) {
     while (work_[node].any() != before) {
         const std::uint32_t parent = prefixes_.parent(node);
         if (parent == Prefixes::none) {
-            const std::uint32_t problem = prefixes_.problem(node);
-            if (before) {
-                ready_.erase(problem);
-            } else {
-                ready_.insert(problem);
-            }
+            set_ready(prefixes_.problem(node), !before);
             return;
         }
         const bool had_work = before;
@@ -28,8 +39,13 @@ void Schedule::set(std::uint32_t node, bool missing) {
 }
 
 std::uint32_t Schedule::current() {
-    if (cursor_ == Prefixes::none || !work_[prefixes_.root(prefixes_.problem(cursor_))].any()) {
-        cursor_ = prefixes_.root(*ready_.begin());
+    if (cursor_ == Prefixes::none || !work_[cursor_root_].any()) {
+        while (ready_[none_ready_below_] == 0) {
+            ++none_ready_below_;
+        }
+        const auto problem = static_cast<std::uint32_t>(64 * none_ready_below_) +
+                             static_cast<std::uint32_t>(std::countr_zero(ready_[none_ready_below_]));
+        cursor_ = cursor_root_ = prefixes_.root_of(problem);
     }
     return cursor_;
 }
@@ -47,7 +63,8 @@ void Schedule::advance() {
         cursor_ = first_with_work(prefixes_.first_child(node));
         return;
     }
-    for (std::uint32_t parent = prefixes_.parent(node); parent != Prefixes::none; parent = prefixes_.parent(node)) {
+    while (node != cursor_root_) {
+        const std::uint32_t parent = prefixes_.parent(node);
         if (work_[parent].children > (work_[node].any() ? 1U : 0U)) {
             const std::uint32_t sibling = first_with_work(prefixes_.next_sibling(node));
             if (sibling != Prefixes::none) {
@@ -60,6 +77,6 @@ void Schedule::advance() {
     cursor_ = node;  // the root again
 }
 
-std::int64_t Schedule::bytes() const { return bytes_of(work_) + static_cast<std::int64_t>(ready_.size() * 5 * sizeof(void*)); }
+std::int64_t Schedule::bytes() const { return work_.bytes() + ready_.bytes(); }
 
 }  // namespace erprm

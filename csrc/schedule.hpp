@@ -5,9 +5,8 @@
 #pragma once
 
 #include <cstdint>
-#include <set>
-#include <vector>
 
+#include "growth.hpp"
 #include "prefixes.hpp"
 
 namespace erprm {
@@ -16,11 +15,11 @@ class Schedule {
 public:
     explicit Schedule(const Prefixes& prefixes) : prefixes_(prefixes) {}
 
-    void make_room();
-    void add() { work_.emplace_back(); }
+    void reserve(std::size_t nodes);
+    void extend();                               // to the nodes and problems there are, within what was reserved
     void set(std::uint32_t node, bool missing);  // a change only
 
-    bool empty() const { return ready_.empty(); }
+    bool empty() const { return ready_problems_ == 0; }
     std::uint32_t current();  // where to go on; only when not empty
     void advance();           // to the next node, round and round within the problem while it has work
     std::int64_t bytes() const;
@@ -32,12 +31,16 @@ private:
         bool any() const { return here != 0 || children != 0; }
     };
 
+    void set_ready(std::uint32_t problem, bool ready);
     std::uint32_t first_with_work(std::uint32_t node) const;  // among the node and its later siblings, or none
 
     const Prefixes& prefixes_;
-    std::vector<Work> work_;
-    std::set<std::uint32_t> ready_;  // problems with work
+    Array<Work> work_;
+    Array<std::uint64_t> ready_;     // a bit per problem: whether it has work
+    std::size_t none_ready_below_ = 0;  // no bit is set in the words before this one
+    std::int64_t ready_problems_ = 0;
     std::uint32_t cursor_ = Prefixes::none;
+    std::uint32_t cursor_root_ = Prefixes::none;
 };
 
 }  // namespace erprm

@@ -41,6 +41,9 @@ class Ledger:
     def add_problem(self, key: str) -> int:
         """The root of the problem with this key, new or known."""
 
+    def add_problems(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
+        """`add_problem` for many: int64 [keys]."""
+
     def add_solution(
         self, root: int, steps: Sequence[str], outcome: int, finished: bool, count_outcome: bool = False
     ) -> npt.NDArray[np.int64]:

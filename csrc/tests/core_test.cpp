@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <unordered_set>
 #include <vector>
 
 #include "../digest.hpp"
@@ -41,25 +42,55 @@ using Small = std::vector<std::int32_t>;
 using Bytes = std::vector<std::uint8_t>;
 using Texts = std::vector<std::string_view>;
 
-// The published vector of SipHash-1-3-128 for the key 00 01 .. 0f and the empty message.
-void digest_is_siphash() {
-    const Digest key{0x0706050403020100ULL, 0x0f0e0d0c0b0a0908ULL};
-    CHECK((digest(key, "") == Digest{0xbea58827b2bc7ee7ULL, 0x013030dd6adb62fdULL}));
-    CHECK(digest(key, "12345678") != digest(key, "123456789"));
+std::vector<Digest> digests(const Texts& texts) {
+    std::vector<Digest> found;
+    for (const std::string_view text : texts) {
+        found.push_back(digest(text));
+    }
+    return found;
+}
+
+std::int64_t problem(Ledger& ledger, std::string_view key) { return ledger.add_problems({{digest(key)}})[0]; }
+
+Ints add(Ledger& ledger, std::int64_t root, const Texts& steps, int outcome, bool finished, bool count_outcome) {
+    return ledger.add_solution(root, digests(steps), outcome, finished, count_outcome);
+}
+
+// Every length up to two blocks and a half, each with any one of its bytes changed.
+void digests_differ_wherever_texts_do() {
+    std::unordered_set<std::uint64_t> low;
+    std::size_t texts = 0;
+    for (std::size_t size = 0; size < 320; ++size) {
+        std::string text(size, 'a');
+        const Digest whole = digest(text);
+        CHECK(whole == digest(std::string(text)));
+        low.insert(whole.low);
+        for (char& byte : text) {
+            byte = 'b';
+            low.insert(digest(text).low);
+            byte = 'a';
+        }
+        texts += 1 + size;
+    }
+    CHECK(low.size() == texts);
+    CHECK(digest("ab", 1) != digest("ab", 2));
+    const Digest a = digest("a"), b = digest("b");
+    CHECK(extended(a, b, false) != extended(a, b, true) && extended(a, b, false) != extended(b, a, false));
+    CHECK(extended(a, b, false) == extended(a, b, false) && extended(a, b, false) != digest("ab"));
 }
 
 void equal_prefixes_are_one_node_but_an_end_is_its_own() {
     Ledger ledger;
-    const std::int64_t root = ledger.add_problem("p");
-    CHECK(ledger.add_problem("p") == root && ledger.add_problem("q") != root);
-    const Ints a = ledger.add_solution(root, Texts{"x", "y", "z"}, 1, true, false);
-    const Ints b = ledger.add_solution(root, Texts{"x", "y"}, 0, true, false);
-    const Ints c = ledger.add_solution(root, Texts{"x", "yz"}, -1, false, true);
+    const std::int64_t root = problem(ledger, "p");
+    CHECK(problem(ledger, "p") == root && problem(ledger, "q") != root);
+    const Ints a = add(ledger, root, Texts{"x", "y", "z"}, 1, true, false);
+    const Ints b = add(ledger, root, Texts{"x", "y"}, 0, true, false);
+    const Ints c = add(ledger, root, Texts{"x", "yz"}, -1, false, true);
     CHECK(a[0] == b[0] && a[0] == c[0] && a[1] != b[1] && c[1] != a[1]);
     CHECK((ledger.closed() == Bytes{0, 0, 0, 0, 1, 1, 0}));
-    CHECK(refused([&] { ledger.add_solution(root, Texts{"x", "y"}, 1, true, false); }));
-    CHECK(refused([&] { ledger.add_solution(a[0], Texts{"x"}, 1, true, false); }));
-    CHECK(refused([&] { ledger.add_solution(root, Texts{}, 1, true, false); }));
+    CHECK(refused([&] { add(ledger, root, Texts{"x", "y"}, 1, true, false); }));
+    CHECK(refused([&] { add(ledger, a[0], Texts{"x"}, 1, true, false); }));
+    CHECK(refused([&] { add(ledger, root, Texts{}, 1, true, false); }));
 }
 
 void many_solutions_are_as_one_after_the_other() {
@@ -69,9 +100,9 @@ void many_solutions_are_as_one_after_the_other() {
         kept.push_back(std::to_string(i % 7 == 0 ? i : i % 5));
     }
     const Texts texts(kept.begin(), kept.end());
-    const std::int64_t roots[]{one.add_problem("p"), one.add_problem("q")};
-    all.add_problem("p");
-    all.add_problem("q");
+    const std::int64_t roots[]{problem(one, "p"), problem(one, "q")};
+    problem(all, "p");
+    problem(all, "q");
     Ints of, offsets{0}, expected;
     Small outcomes;
     Bytes finished;
@@ -80,22 +111,22 @@ void many_solutions_are_as_one_after_the_other() {
         outcomes.push_back(s % 3 == 0 ? -1 : 1);
         finished.push_back(s % 4 == 0);
         offsets.push_back(offsets.back() + 3);
-        const Ints path = one.add_solution(of[s], std::span(texts).subspan(3 * s, 3), outcomes[s], finished[s] != 0, true);
+        const Ints path = add(one, of[s], {texts.begin() + 3 * s, texts.begin() + 3 * s + 3}, outcomes[s], finished[s] != 0, true);
         expected.insert(expected.end(), path.begin(), path.end());
     }
-    CHECK(all.add_solutions(of, texts, offsets, outcomes, finished, true) == expected);
+    CHECK(all.add_solutions(of, digests(texts), offsets, outcomes, finished, true) == expected);
     CHECK(one.closed() == all.closed() && one.offsets() == all.offsets() && one.totals().steps == all.totals().steps);
     const auto before = all.totals().nodes;
-    CHECK(refused([&] { all.add_solutions(Ints{0, 99}, Texts{"new", "y"}, Ints{0, 1, 2}, Small{1, 1}, Bytes{0, 0}, false); }));
-    CHECK(refused([&] { all.add_solutions(Ints{0, 0}, Texts{"new"}, Ints{0, 1, 1}, Small{1, 1}, Bytes{0, 0}, false); }));
-    CHECK(refused([&] { all.add_solutions(Ints{0}, Texts{"new"}, Ints{0, 1}, Small{2}, Bytes{0}, false); }));
-    CHECK(refused([&] { all.add_solutions(Ints{0}, Texts{"new"}, Ints{0, 1}, Small{1, 1}, Bytes{0}, false); }));
+    CHECK(refused([&] { all.add_solutions(Ints{0, 99}, digests(Texts{"new", "y"}), Ints{0, 1, 2}, Small{1, 1}, Bytes{0, 0}, false); }));
+    CHECK(refused([&] { all.add_solutions(Ints{0, 0}, digests(Texts{"new"}), Ints{0, 1, 1}, Small{1, 1}, Bytes{0, 0}, false); }));
+    CHECK(refused([&] { all.add_solutions(Ints{0}, digests(Texts{"new"}), Ints{0, 1}, Small{2}, Bytes{0}, false); }));
+    CHECK(refused([&] { all.add_solutions(Ints{0}, digests(Texts{"new"}), Ints{0, 1}, Small{1, 1}, Bytes{0}, false); }));
     CHECK(all.totals().nodes == before);
 }
 
 void runs_beyond_one_word_holes_and_release() {
     Ledger ledger;
-    const std::int64_t node = ledger.add_solution(ledger.add_problem("p"), Texts{"x"}, -1, false, false)[0];
+    const std::int64_t node = add(ledger, problem(ledger, "p"), Texts{"x"}, -1, false, false)[0];
     ledger.want(Ints{node}, Small{1000});
     CHECK(ledger.record(Ints{node, node, node, node}, Bytes{1, 0, 1, 1}, Small{0, 64, 130, 130}) == 3);
     const Batch batch = ledger.next(5000);
@@ -113,12 +144,12 @@ void runs_beyond_one_word_holes_and_release() {
 
 void snapshots_stay_as_they_were() {
     Ledger ledger;
-    const std::int64_t root = ledger.add_problem("p");
+    const std::int64_t root = problem(ledger, "p");
     const auto [k, n] = ledger.counts();
     const auto parents = ledger.parents();
     for (int i = 0; i < 1000; ++i) {
         const std::string step = std::to_string(i);
-        ledger.add_solution(root, Texts{step}, 1, false, true);
+        add(ledger, root, Texts{step}, 1, false, true);
     }
     CHECK(n.size() == 1 && n.data()[0] == 0 && k.data()[0] == 0 && parents.size() == 1);
     const auto later = ledger.counts();
@@ -129,10 +160,10 @@ void snapshots_stay_as_they_were() {
 void many_threads() {
     Ledger ledger;
     for (int p = 0; p < 8; ++p) {
-        const std::int64_t root = ledger.add_problem(std::to_string(p));
+        const std::int64_t root = problem(ledger, std::to_string(p));
         for (int s = 0; s < 10; ++s) {
             const std::string first = std::to_string(s % 3), second = std::to_string(s);
-            ledger.add_solution(root, Texts{first, second, "end"}, s % 2, true, false);
+            add(ledger, root, Texts{first, second, "end"}, s % 2, true, false);
         }
     }
     ledger.want_all(70, true);
@@ -163,7 +194,7 @@ void many_threads() {
                     counted += ledger.record(nodes, outcomes, samples);
                     successes += static_cast<std::int64_t>(count) * (batch.nodes[i] % 2);
                 }
-                ledger.add_problem(std::to_string(random() % 100));
+                problem(ledger, std::to_string(random() % 100));
             }
         });
     }
@@ -215,7 +246,7 @@ void tree() {
 }
 
 int main() {
-    digest_is_siphash();
+    digests_differ_wherever_texts_do();
     equal_prefixes_are_one_node_but_an_end_is_its_own();
     many_solutions_are_as_one_after_the_other();
     runs_beyond_one_word_holes_and_release();
