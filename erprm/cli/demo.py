@@ -7,8 +7,9 @@ and 16 completions from every prefix of theirs; the counts of right ones become 
 entropy-regularised), a process reward model is trained on each, and best-of-N on held-out problems compares them. One
 round of RAFT improves the policy. The report is runs/demo/report.html, its numbers are in results.json beside it.
 
-Interrupted, the same command goes on where it stopped. --full runs five seeds, seven values of eta and a second,
-non-mathematical task, and takes hours.
+Interrupted, the same command goes on where it stopped. One seed is one draw: --seeds 3 runs three, in folders of their
+own, and summarises them. --full runs five seeds, seven values of eta and a second, non-mathematical task, and takes
+hours.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Config:
 
     out: str = option("runs/demo", help="folder of the run")
     seed: int = option(_DEFAULTS.seed, help="seed of problems, models and samples")
+    seeds: int = option(1, help="how many runs, with this seed and the ones after it")
     task: str = option(_DEFAULTS.task, help="countdown or graph_color", choices=FULL_TASKS)
     full: bool = option(False, help="five seeds, seven etas, two tasks")
     teach_problems: int = option(_DEFAULTS.teach_problems, help="problems that demonstrations are shown of")
@@ -53,20 +55,22 @@ def run(config: Config) -> None:
     names = {field.name for field in dataclasses.fields(DemoSettings)}
     chosen = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
     settings = DemoSettings(**chosen)
-    runs = {Path(config.out): settings}
+    out, seeds = Path(config.out), range(config.seed, config.seed + (FULL_SEEDS if config.full else config.seeds))
+    runs = {out: settings}
     if config.full:
-        runs = {Path(config.out) / task / f"seed-{config.seed + index}":
-                dataclasses.replace(settings, task=task, seed=config.seed + index, etas=FULL_ETAS)
-                for task in FULL_TASKS for index in range(FULL_SEEDS)}
+        runs = {out / task / f"seed-{seed}": dataclasses.replace(settings, task=task, seed=seed, etas=FULL_ETAS)
+                for task in FULL_TASKS for seed in seeds}
+    elif config.seeds > 1:
+        runs = {out / f"seed-{seed}": dataclasses.replace(settings, seed=seed) for seed in seeds}
     if config.dry_run:
         for folder, each in runs.items():
             print(_plan(folder, each))
         return
     reports = [Demo(folder, each).run() for folder, each in runs.items()]
-    if config.full:
+    if len(runs) > 1:
         from erprm.demo.summary import write_summary
 
-        reports.append(write_summary(Path(config.out), list(runs)))
+        reports.append(write_summary(out, list(runs)))
     print(f"report: {reports[-1]}")
 
 

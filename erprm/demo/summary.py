@@ -21,12 +21,16 @@ def write_summary(folder: Path, runs: Sequence[Path]) -> Path:
     for run in runs:
         results = json.loads((run / "results.json").read_text(encoding="utf-8"))
         by_task.setdefault(results["task"], []).append(results)
-    summary = {task: _spread([results["best_of_n"] for results in found]) for task, found in by_task.items()}
+    summary = {task: {"seeds": [results["seed"] for results in found],
+                      "best_of_n": _spread([results["best_of_n"] for results in found]),
+                      "raft": {name: [results["raft"][name] for results in found] for name in ("before", "after")}}
+               for task, found in by_task.items()}
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     lines = []
-    for task, table in summary.items():
-        save_best_of_n(folder / f"best_of_n-{task}.png", table, f"{task}, {len(by_task[task])} seeds")
-        lines += [f"## {task}, {len(by_task[task])} seeds, N = {table['n'][-1]}", "",
+    for task, found in by_task.items():
+        table = _spread([results["best_of_n"] for results in found])
+        save_best_of_n(folder / f"best_of_n-{task}.png", table, f"{task}, {len(found)} seeds")
+        lines += [f"## {task}, {len(found)} seeds, N = {table['n'][-1]}", "",
                   "| selector | mean | lowest seed | highest seed |", "|---|---|---|---|"]
         lines += [f"| {name} | {values['accuracy'][-1]:.3f} | {values['low'][-1]:.3f} | {values['high'][-1]:.3f} |"
                   for name, values in table.items() if name != "n"]

@@ -77,8 +77,15 @@ def test_other_settings_are_refused_in_the_same_folder(run: Path) -> None:
 
 @pytest.mark.slow
 def test_summary_averages_seeds(run: Path, tmp_path: Path) -> None:
-    text = write_summary(tmp_path, [run, run]).read_text()
+    results = json.loads((run / "results.json").read_text())
+    accuracy = results["best_of_n"]["orm"]["accuracy"][-1]
+    results["seed"], results["best_of_n"]["orm"]["accuracy"][-1] = 1, accuracy + 0.5
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "results.json").write_text(json.dumps(results))
+    text = write_summary(tmp_path, [run, tmp_path / "other"]).read_text()
     assert "countdown, 2 seeds, N = 4" in text
+    assert f"| orm | {accuracy + 0.25:.3f} | {accuracy:.3f} | {accuracy + 0.5:.3f} |" in text
+    assert json.loads((tmp_path / "summary.json").read_text())["countdown"]["seeds"] == [0, 1]
 
 
 @pytest.mark.parametrize("name", TASKS)
