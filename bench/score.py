@@ -1,18 +1,25 @@
-"""Time of scoring a pool: one row at a time, padded batches, and `PRMScorer`, on the same model and rows.
+"""Time of scoring a pool: one row at a time, padded batches, vLLM's step pooling, and `PRMScorer`; same model and rows.
 
     python bench/score.py                          # this machine's shapes, into bench/results/
     python bench/score.py --vllm                   # vLLM's step pooling besides, where it is installed
 
-Random weights, rows of random digits with lengths drawn as below. "score" are 64 solutions a problem that share their
-question and, often, their first steps, as when a pool is scored for best-of-N; "score_unrelated" are rows that share
-nothing. One row at a time is the stock token classification model called with each row; "padded" is the same in batches
-of similar length. Providers are interleaved and the median of their runs is reported; before anything is timed, all
-must give the same scores.
+Random weights, rows of random digits. "score" are 64 solutions a problem that share their question and, often, their
+first step, as when a pool is scored for best-of-N; "score_unrelated" are rows that share nothing. On a CPU their
+numbers of tokens and steps have the means and spreads of GSM8K's questions and reference solutions (7,473 of them; a
+token is a word, number or sign). One row at a time is the stock token classification model called with each row;
+"padded" is the same in batches of similar length; vLLM scores the exported model in a process of its own, with as many
+threads, kept from spinning. Providers are interleaved and the median of their runs is reported; before anything is
+timed, all must give the same scores.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +42,7 @@ TOLERANCE = {"float32": 1e-5, "bfloat16": 0.05}  # largest difference of a score
 
 @dataclass(frozen=True)
 class Shape:
-    """A model and lengths in tokens (characters: the tokenizer is byte-level)."""
+    """A model, and means of tokens and steps (a token is a character: the tokenizer is byte-level)."""
 
     name: str
     hidden: int
@@ -46,13 +53,13 @@ class Shape:
     vocabulary: int
     question: int
     step: int
-    steps: int
+    steps: float
     rows: int
     dtype: str
     batch_tokens: int
 
 
-CPU = (Shape("1M", 128, 384, 5, 4, 4, 512, 20, 10, 3, 256, "float32", 2048),)
+CPU = (Shape("1M", 128, 384, 5, 4, 4, 512, 53, 14, 4.6, 256, "float32", 2048),)
 GPU = (Shape("Llama-3.2-1B", 2048, 8192, 16, 32, 8, 128256, 80, 30, 5, 1024, "bfloat16", 32768),
        Shape("Llama-3.1-8B", 4096, 14336, 32, 32, 8, 128256, 80, 30, 5, 512, "bfloat16", 32768))
 
@@ -66,7 +73,11 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--shape", choices=[shape.name for shape in CPU + GPU], help="one shape; the device's if unset")
     parser.add_argument("--rows", type=int, help="rows of a pool, in whole problems of 64; the shape's if unset")
+    parser.add_argument("--serve", nargs=2, metavar=("FOLDER", "DTYPE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.serve:
+        serve(Path(given.serve[0]), given.serve[1])
+        return
     shapes = GPU if given.device == "cuda" else CPU
     if given.shape is not None:
         shapes = tuple(shape for shape in CPU + GPU if shape.name == given.shape)
@@ -75,6 +86,10 @@ def main() -> None:
     records = [record for shape in shapes for pool in ("score", "score_unrelated")
                for record in measure(shape, pool, given.device, given.runs, given.vllm)]
     print(common.table(records))
+    for pool in ("score", "score_unrelated"):
+        found = {record.provider: record.p50 for record in records if record.bench == pool and record.p50}
+        print(f"{pool}: erprm is " + ", ".join(f"{time / found['erprm']:.2f} x {name}" for name, time in found.items()
+                                               if name != "erprm"))
     print(common.write(records, given.out))
 
 
@@ -89,16 +104,64 @@ def measure(shape: Shape, pool: str, device: str, runs: int, vllm: bool) -> list
             "one at a time": lambda some: padded(stock, scorer, some, 1),
             "padded": lambda some: padded(stock, scorer, some, shape.batch_tokens),
             "erprm": scorer.score}
-        if vllm:
-            export(Path(folder) / "prm", Path(folder) / "causal", "causal-lm")
-            engine = PRMScorer(Path(folder) / "causal", "vllm", dtype=shape.dtype,
-                               vllm_options={"max_model_len": 1024})
-            providers["vLLM"] = engine.score
-        agree({name: np.concatenate(score(rows)) for name, score in providers.items()}, shape.dtype)
-        runners = {name: (lambda score=score: score(rows)) for name, score in providers.items()}
-        tokens = sum(len(row.ids) for row in scorer.checkpoint.convention.encode(rows))
-        return common.measure(pool, runners, device=device, dtype=shape.dtype, mode="forward", seconds=0.0, least=runs,
-                              shape={"rows": len(rows), "tokens": tokens, "D": shape.hidden, "layers": shape.layers})
+        scores = {name: np.concatenate(score(rows)) for name, score in providers.items()}
+        runners: dict[str, Callable[[], object]] = {
+            name: (lambda score=score: score(rows)) for name, score in providers.items()}
+        with contextlib.ExitStack() as opened:
+            if vllm:
+                export(Path(folder) / "prm", Path(folder) / "causal", "causal-lm")
+                other = opened.enter_context(OtherProcess(Path(folder), rows, shape.dtype))
+                scores["vLLM"], runners["vLLM"] = other.scores, other.run
+            agree(scores, shape.dtype)
+            tokens = sum(len(row.ids) for row in scorer.checkpoint.convention.encode(rows))
+            return common.measure(pool, runners, device=device, dtype=shape.dtype, mode="whole", seconds=0.0,
+                                  least=runs, shape={"rows": len(rows), "tokens": tokens, "D": shape.hidden,
+                                                     "layers": shape.layers})
+
+
+class OtherProcess:
+    """vLLM in a process of its own, which scores the rows once for each line that it reads."""
+
+    def __init__(self, folder: Path, rows: Sequence[Row], dtype: str) -> None:
+        (folder / "rows.json").write_text(json.dumps(rows))
+        threads = str(torch.get_num_threads())
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--serve", str(folder), dtype], text=True, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE"})
+        self.run()
+        self.scores: np.ndarray = np.load(folder / "scores.npy")
+
+    def __enter__(self) -> OtherProcess:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def run(self) -> None:
+        """Score all rows once."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("again\n")
+        self._process.stdin.flush()
+        if self._process.stdout.readline() != "done\n":
+            raise RuntimeError("vLLM's process ended; its messages are above")
+
+
+def serve(folder: Path, dtype: str) -> None:
+    """The other side of `OtherProcess`."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # vLLM's own words
+    rows = [(prompt, steps) for prompt, steps in json.loads((folder / "rows.json").read_text())]
+    engine = PRMScorer(folder / "causal", "vllm", dtype=dtype, vllm_options={
+        "max_model_len": 1024, "max_num_seqs": 512, "max_num_batched_tokens": 32768,
+        "threads": int(os.environ["OMP_NUM_THREADS"])})
+    np.save(folder / "scores.npy", np.concatenate(engine.score(rows)))
+    for _ in sys.stdin:
+        engine.score(rows)
+        answers.write("done\n")
+        answers.flush()
 
 
 def agree(scores: dict[str, np.ndarray], dtype: str) -> None:
@@ -135,18 +198,19 @@ def padded(model: torch.nn.Module, scorer: PRMScorer, rows: Sequence[Row], batch
 
 
 def make_rows(shape: Shape, pool: str, seed: int = 0) -> list[Row]:
-    """Rows of random digits; each candidate's step is one of a few of its problem's with falling probability."""
+    """Rows of random digits; each candidate's first step is one of eight of its problem's with falling probability."""
     rng = np.random.default_rng(seed)
     each = 64 if pool == "score" else 1
 
-    def text(length: int) -> str:
-        return "".join(rng.choice(list("0123456789+-*/="), max(1, int(rng.normal(length, length / 4)))))
+    def text(mean: float, spread: float) -> str:  # GSM8K's spreads over its means: questions 0.38, steps 0.64
+        length = max(1, round(rng.gamma(spread ** -2, mean * spread ** 2)))
+        return "".join(rng.choice(list("0123456789+-*/="), length))
 
     rows: list[Row] = []
     for _ in range(shape.rows // each):
-        question, known = text(shape.question), [text(shape.step) for _ in range(8)]
+        question, known = text(shape.question, 0.38), [text(shape.step, 0.64) for _ in range(8)]
         for _ in range(each):
-            own = [text(shape.step) for _ in range(int(rng.poisson(shape.steps - 1)))]
+            own = [text(shape.step, 0.64) for _ in range(max(1, round(rng.normal(shape.steps - 1, 1.4))))]
             rows.append((question, [known[min(int(rng.geometric(0.3)) - 1, 7)], *own]))
     return rows
 

@@ -207,6 +207,10 @@ class Forward:
             self.base.set_attn_implementation(PATHS)
         self.pad_id = checkpoint.tokenizer.pad_token_id or 0
         self.cost = forward_cost(base, self.device.type)
+        if self.device.type == "cpu":
+            # glibc gives free memory back, and gets it again page by page, beyond twice the largest chunk that was ever
+            # freed; after one of 30 MiB hidden states stay in the heap, which saves a third of the time on one core.
+            torch.empty(30 << 20, dtype=torch.uint8)
 
     @torch.inference_mode()
     def __call__(self, rows: list[EncodedRow], advance: Callable[[int], object] | None) -> tuple[Scores, int]:
@@ -226,10 +230,9 @@ class Forward:
 
     def plan(self, rows: list[EncodedRow]) -> Plan:
         """The cheapest batches for these rows."""
-        share = self.share
         window = attention.sliding_window(self.base)
-        if window is not None and max((len(row.ids) for row in rows), default=0) > window:
-            share = False  # paths don't know of the window
+        too_long = window is not None and max((len(row.ids) for row in rows), default=0) > window
+        share = False if too_long else self.share  # paths don't know of the window
         return plan_batches(rows, self.cost, batch_tokens=self.batch_tokens, share=share, pad_id=self.pad_id)
 
     def _run(self, batch: ScoreBatch) -> Tensor:

@@ -1,5 +1,7 @@
 """However rows are laid out, losses, gradients and scores are those of separate rows."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tiny
@@ -12,11 +14,12 @@ from torch.nn.attention.flex_attention import create_mask
 from erprm.errors import InputError
 from erprm.prm import attention
 from erprm.prm.collate import Collator
-from erprm.prm.data import TargetSpec, encode_dataset
+from erprm.prm.data import encode_dataset
 from erprm.prm.layout import choose_layout, sharing
 from erprm.prm.model import PRM
 from erprm.prm.sampler import RowSampler
 from erprm.prm.spec import PRMSpec
+from erprm.prm.targets import TargetSpec
 from erprm.prm.tokens import StepTokens
 
 TOKENIZER = tiny.tokenizer()
@@ -140,11 +143,16 @@ def test_steps_hold_rows_of_like_length_or_of_one_problem() -> None:
 
 def test_auto_shares_where_it_pays() -> None:
     config = tiny.llama().config
-    assert choose_layout("auto", "cuda", DATASET, config, step_rows=64) == "shared"
-    assert choose_layout("auto", "cuda", DATASET, config, step_rows=4) == "packed"  # a step would be one problem
-    assert choose_layout("auto", "cpu", DATASET, config, step_rows=64) == "padded"  # so small a model is all attention
+    assert choose_layout("auto", "cuda", DATASET, config, step_rows=64, batch_rows=64) == "shared"
+    assert choose_layout("auto", "cuda", DATASET, config, step_rows=4, batch_rows=4) == "packed"  # one problem a step
+    # Thirty short rows a problem: on a CPU the pairs of a tree's dense square cost more than the tokens that it saves.
+    dataset, _ = encode_dataset(rows(solutions=30), TOKENIZER, TOKENS)
+    assert choose_layout("auto", "cuda", dataset, config, step_rows=128, batch_rows=128) == "shared"
+    assert choose_layout("auto", "cpu", dataset, config, step_rows=128, batch_rows=128) == "padded"
     wide = type(config)(hidden_size=4096, intermediate_size=14336)
-    assert choose_layout("auto", "cpu", DATASET, wide, step_rows=64) == "shared"
+    alike = [dataclasses.replace(row, prompt=f"{row.prompt} {'to be read once ' * 4}") for row in DATA]
+    dataset, _ = encode_dataset(alike, TOKENIZER, TOKENS)
+    assert choose_layout("auto", "cpu", dataset, wide, step_rows=64, batch_rows=64) == "shared"
 
 
 def test_varlen_wants_half_precision() -> None:
