@@ -8,23 +8,31 @@ beam keeps the --width best partial solutions and samples --expand next steps fr
 trees that keep one path each; guided samples --trees solutions from the policy tilted by exp(eta V), drawing each step
 among --expand candidates. The result has one row per solution, the best first, graded, with its step scores in
 `extra.scores`: `erprm evaluate --scored` reads it.
+
+A candidate that the model cannot read (a step that holds the step tag, a text beyond the model's length) is lost, and
+counted. Interrupted, the same command goes on behind the last finished part of --part-problems problems.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from erprm.cli.config import option
 from erprm.cli.engine_options import EngineConfig, engine_of, sampling_of, template_of
+from erprm.engines import Engine
 from erprm.errors import InputError
 from erprm.problems import Problem, load_problems
 from erprm.progress import progress
 from erprm.rows import StepRow, write_rows
 from erprm.selection.aggregate import AGGREGATIONS
 from erprm.selection.guided import SCORES_ARE
-from erprm.selection.search import Path, SearchSettings
+from erprm.selection.search import Branch, Path, Scorer, SearchSettings
 from erprm.steps import join_steps
+
+if TYPE_CHECKING:
+    from erprm.grading import GraderPool
 
 
 @dataclass(frozen=True)
@@ -44,17 +52,21 @@ class Config(EngineConfig):
     scores_are: str = option("value", help="guided: what the model's scores estimate, V_eta or the success rate",
                              choices=SCORES_ARE)
     limit: int | None = option(None, help="only the first so many problems")
+    part_problems: int = option(256, help="problems searched together, and committed to disk, at a time")
 
 
 def run(config: Config) -> int | None:
     """Search, grade and write."""
+    from erprm.engines.identity import model_identity
     from erprm.grading import GraderPool
     from erprm.prm.scorer import PRMScorer
-    from erprm.selection.beam import beam_search
-    from erprm.selection.guided import guided_decode
+    from erprm.rollouts.settings import store_settings
+    from erprm.selection.files import remove_parts, search_in_parts
 
     if not config.out.endswith((".parquet", ".jsonl")):
         raise InputError(f"out: expected a .parquet or .jsonl file, found {config.out!r}")
+    if config.part_problems < 1:
+        raise InputError(f"part_problems: expected at least 1, found {config.part_problems}")
     settings = SearchSettings(width=config.width if config.method == "beam" else 1, expand=config.expand,
                               trees=1 if config.method == "beam" else config.trees, max_steps=config.max_steps,
                               how=config.aggregate, splitter=config.splitter, sampling=sampling_of(config),
@@ -68,25 +80,61 @@ def run(config: Config) -> int | None:
         return None
     scorer = PRMScorer(config.prm, device=config.device)
     engine = engine_of(config)
-    questions = [problem.question for problem in problems]
-    with progress(config.method, total=len(problems), unit="problems") as bar:
-        if config.method == "guided":
-            found = guided_decode(questions, engine, scorer.score, settings, config.eta, config.scores_are, bar.advance)
-        else:
-            found = beam_search(questions, engine, scorer.score, settings, bar.advance)
+    identity = store_settings("guide", engine.fingerprint(), settings.sampling, problems, config.seed, config.splitter)
+    identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (
+        "method", "width", "expand", "trees", "max_steps", "aggregate", "eta", "scores_are")}
+    lost: list[str] = []
+    with progress(config.method, total=len(problems), unit="problems") as bar, \
+            GraderPool(config.workers, config.grade_timeout) as grader:
+        search = Search(config, settings, engine, scorer.score, grader, bar.advance, lost)
+        rows = search_in_parts(problems, search, f"{config.out}.parts", identity, config.part_problems, bar.advance)
     engine.close()
-    rows = list(_rows(problems, found))
-    with GraderPool(config.workers, config.grade_timeout) as grader:
-        by_id = {problem.id: problem for problem in problems}
-        verdicts = grader.verdicts((join_steps(row.steps, settings.splitter), by_id[row.problem_id]) for row in rows)
-    graded = [replace(row, outcome=float(verdict.right), answer=verdict.answer)
-              for row, verdict in zip(rows, verdicts, strict=True)]
-    first = {row.problem_id: row.outcome for row in reversed(graded)}
-    written = write_rows(config.out, graded)
+    if lost and not rows:
+        raise InputError(f"{config.prm}: it can read none of the {len(lost):,} candidates; the first: {lost[0]}")
+    written = write_rows(config.out, rows)
+    remove_parts(f"{config.out}.parts")
+    first = {row.problem_id: row.outcome for row in reversed(rows)}
     share = sum(outcome or 0.0 for outcome in first.values()) / max(len(problems), 1)
     print(f"{written:,} solutions to {len(problems):,} problems; the first of each is right for {100 * share:.1f} %")
+    if lost:
+        print(f"{len(lost):,} candidates that the model cannot read were lost in this run; the first: {lost[0]}")
+    if len(first) < len(problems):
+        print(f"{len(problems) - len(first):,} problems have no solution; they count as wrong")
     print(f"solutions: {config.out}")
     return None
+
+
+@dataclass(frozen=True)
+class Search:
+    """Problems to graded rows, the best first: what one part of the result holds. `lost` collects reasons."""
+
+    config: Config
+    settings: SearchSettings
+    engine: Engine
+    score: Scorer
+    grader: GraderPool
+    advance: Callable[[int], object]
+    lost: list[str]
+
+    def __call__(self, problems: Sequence[Problem]) -> list[StepRow]:
+        from erprm.selection.beam import beam_search
+        from erprm.selection.guided import guided_decode
+
+        def refused(branch: Branch, error: InputError) -> None:
+            self.lost.append(f"{branch.question[:60]!r}: {error}")
+
+        questions = [problem.question for problem in problems]
+        if self.config.method == "guided":
+            found = guided_decode(questions, self.engine, self.score, self.settings, self.config.eta,
+                                  self.config.scores_are, self.advance, refused)
+        else:
+            found = beam_search(questions, self.engine, self.score, self.settings, self.advance, refused)
+        rows = list(_rows(problems, found))
+        by_id = {problem.id: problem for problem in problems}
+        verdicts = self.grader.verdicts((join_steps(row.steps, self.settings.splitter), by_id[row.problem_id])
+                                        for row in rows)
+        return [replace(row, outcome=float(verdict.right), answer=verdict.answer)
+                for row, verdict in zip(rows, verdicts, strict=True)]
 
 
 def _rows(problems: Sequence[Problem], found: Sequence[Sequence[Path]]) -> Iterator[StepRow]:

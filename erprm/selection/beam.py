@@ -14,17 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from erprm.engines.base import Engine
-from erprm.selection.search import Branch, Path, Scorer, SearchSettings, extend
+from erprm.selection.search import Branch, Path, Refused, Scorer, SearchSettings, extend
 
 
 def beam_search(questions: Sequence[str], engine: Engine, score: Scorer, settings: SearchSettings,
-                advance: Callable[[int], object] | None = None) -> list[list[Path]]:
+                advance: Callable[[int], object] | None = None, refused: Refused | None = None) -> list[list[Path]]:
     """Search solutions to every question.
 
     Args:
         questions: as the policy reads them.
         score: (question, steps) pairs to step scores.
         advance: called with the number of questions that have just ended.
+        refused: called for every candidate that the scorer cannot read, which is then lost (see `search.extend`).
 
     Returns:
         For each question the kept paths of all its trees, the best score first; finished ones before unfinished ones.
@@ -42,7 +43,7 @@ def beam_search(questions: Sequence[str], engine: Engine, score: Scorer, setting
             break
         branches = [Branch(questions[index], tree, path) for (index, tree), path in places]
         children = {key: [path for path in paths if not path.open] for key, paths in kept.items()}
-        for (key, _), extended in zip(places, extend(engine, score, branches, settings), strict=True):
+        for (key, _), extended in zip(places, extend(engine, score, branches, settings, refused), strict=True):
             children[key] += extended
         kept = {key: _best(paths, settings) for key, paths in children.items()}
     return [_ranked([path for tree in range(settings.trees) for path in kept[index, tree]], settings.how)

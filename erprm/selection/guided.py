@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from erprm.engines.base import Engine, prefix_seed
 from erprm.errors import InputError
-from erprm.selection.search import Branch, Path, Scorer, SearchSettings, extend
+from erprm.selection.search import Branch, Path, Refused, Scorer, SearchSettings, extend
 from erprm.values import Array, soft_of_mean
 
 SCORES_ARE = ("value", "mean")
@@ -40,7 +40,8 @@ def guided_log_probs(log_probs: npt.ArrayLike, values: npt.ArrayLike, eta: float
 
 
 def guided_decode(questions: Sequence[str], engine: Engine, score: Scorer, settings: SearchSettings, eta: float,
-                  scores_are: str = "value", advance: Callable[[int], object] | None = None) -> list[list[Path]]:
+                  scores_are: str = "value", advance: Callable[[int], object] | None = None,
+                  refused: Refused | None = None) -> list[list[Path]]:
     """Draw `settings.trees` guided solutions to every question.
 
     Args:
@@ -49,6 +50,7 @@ def guided_decode(questions: Sequence[str], engine: Engine, score: Scorer, setti
         scores_are: what the last step's score estimates: "value", V_eta (a PRM trained on it), or "mean", the success
             rate p, which becomes ln(1 - p + p e^eta) / eta.
         advance: called with the number of questions that have just ended.
+        refused: called for every candidate that the scorer cannot read, which is then lost (see `search.extend`).
 
     Returns:
         For each question its solutions, in the order of the trees.
@@ -68,7 +70,8 @@ def guided_decode(questions: Sequence[str], engine: Engine, score: Scorer, setti
         if not going:
             break
         branches = [Branch(questions[index], tree, paths[index, tree]) for index, tree in going]
-        for key, branch, candidates in zip(going, branches, extend(engine, score, branches, settings), strict=True):
+        extended = extend(engine, score, branches, settings, refused)
+        for key, branch, candidates in zip(going, branches, extended, strict=True):
             last = np.array([path.scores[-1] if path.scores else 0.0 for path in candidates])
             values = soft_of_mean(last, eta) if scores_are == "mean" else last
             chances = np.exp(guided_log_probs(np.zeros_like(values), values, eta))

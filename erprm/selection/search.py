@@ -17,7 +17,8 @@ from erprm.errors import InputError
 from erprm.selection.aggregate import aggregate
 from erprm.steps import prefix_text, separator
 
-Scorer = Callable[[Sequence[tuple[str, Sequence[str]]]], Sequence[npt.NDArray[np.floating]]]
+Text = tuple[str, Sequence[str]]
+Scorer = Callable[[Sequence[Text]], Sequence[npt.NDArray[np.floating]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,20 @@ class Branch:
     path: Path
 
 
-def extend(engine: Engine, score: Scorer, branches: Sequence[Branch], settings: SearchSettings) -> list[list[Path]]:
+Refused = Callable[[Branch, InputError], object]
+
+
+def extend(engine: Engine, score: Scorer, branches: Sequence[Branch], settings: SearchSettings,
+           refused: Refused | None = None) -> list[list[Path]]:
     """Sample and score one-step extensions of every branch, in one batch for the engine and one for the scorer.
+
+    Args:
+        refused: called for every extension that the scorer cannot read (a step that holds the step tag, a text beyond
+            the model's length), which is then lost; without it the scorer's error is raised.
 
     Returns:
         For each branch its extensions with their scores, in the order of their seeds, repetitions included. An empty
-        extension closes the path as it stands.
+        extension closes the path as it stands; so does a branch of which every extension was lost.
     """
     gap = separator(settings.splitter)
     prefixes = [prefix_text(b.path.steps, len(b.path.steps), settings.splitter) for b in branches]
@@ -100,9 +109,30 @@ def extend(engine: Engine, score: Scorer, branches: Sequence[Branch], settings: 
                 for branch, completions in zip(branches, written, strict=True)]
     texts = sorted({(branch.question, path.steps) for branch, paths in zip(branches, extended, strict=True)
                     for path in paths if path.steps})
-    scores = dict(zip(texts, score(texts), strict=True)) if texts else {}
-    return [[_scored(path, scores[branch.question, path.steps]) if path.steps else path for path in paths]
-            for branch, paths in zip(branches, extended, strict=True)]
+    scores = dict(zip(texts, score(texts) if refused is None else _score_each(score, texts), strict=True))
+    result = []
+    for branch, paths in zip(branches, extended, strict=True):
+        kept = []
+        for path in paths:
+            found = scores[branch.question, path.steps] if path.steps else None
+            if isinstance(found, InputError):
+                assert refused is not None
+                refused(branch, found)
+            else:
+                kept.append(path if found is None else _scored(path, found))
+        result.append(kept or [replace(branch.path, open=False)])
+    return result
+
+
+def _score_each(score: Scorer, texts: Sequence[Text]) -> list[npt.NDArray[np.floating] | InputError]:
+    """The scores of each text, or why it has none: halves are tried apart until the text is found."""
+    try:
+        return list(score(texts)) if texts else []
+    except InputError as error:
+        if len(texts) == 1:
+            return [error]
+    halves = [_score_each(score, half) for half in (texts[: len(texts) // 2], texts[len(texts) // 2:])]
+    return halves[0] + halves[1]
 
 
 def _scored(path: Path, scores: npt.NDArray[np.floating]) -> Path:
