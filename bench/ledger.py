@@ -1,15 +1,16 @@
 """Completions booked per second on one core: intern, schedule, record, count, segment offsets; C++ and plain Python.
 
     python bench/ledger.py                      # 10^4 .. 10^8 completions in C++, to 10^7 in Python
-    pytest bench/ledger.py                      # the same calls under pytest-benchmark, smaller
+    pytest bench/test_ledger.py                 # the same calls under pytest-benchmark, smaller
 
 The work is a labelling run: problems of 15 solutions of six steps, of whose prefixes 44 are distinct and open, 16
 completions each. An engine's stand-in answers every batch in a shuffled order; its time and the making of the texts do
 not count. Every 50th result comes twice. Both sides get what suits them, arrays or lists, ready-made, and must end with
 the same numbers. Times are of the processor, of the one thread at work, so that neighbours on the machine do not count.
 
-Records (bench "ledger"): mode "whole" and its parts "intern", "next", "record", "export"; peak_memory of the C++ ledger
-is what it holds at the end (`Ledger.bytes`).
+Records (bench "ledger"): mode "whole" and its parts "intern", "next", "record", "export". Of the C++ ledger, bytes is
+what it holds at the end (`Ledger.bytes`) and peak_memory what the process took at most on top of what it had before:
+with the texts and batches that are in work (a few MB), and with what growing takes for a moment.
 """
 
 from __future__ import annotations
@@ -105,47 +106,51 @@ def run(ledger: Any, completions: int, as_lists: bool) -> tuple[dict[str, float]
 
 def compare(size: int, python_to: int, repeats: int) -> tuple[list[Any], str]:
     """Records of both sides at one size, measured in turn, and a line about them."""
-    from common import Record
+    from common import Record, peak_memory
     from ledger_python import PythonLedger
 
     sides: dict[str, tuple[Callable[[], Any], bool]] = {"erprm": (Ledger, False)}
     if size <= python_to:
         sides["plain Python"] = (PythonLedger, True)
     times: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-    held, completions = 0, 0
+    ends: dict[str, dict[str, Any]] = {}
+    held = 0
+
+    def once(side: str) -> None:
+        nonlocal held
+        make, as_lists = sides[side]
+        ledger = make()
+        spent, ends[side] = run(ledger, size, as_lists)
+        times[side].append({**spent, "whole": sum(spent.values())})
+        if side == "erprm":
+            held = ledger.bytes()
+
+    peak = 0
     for _ in range(repeats):
-        ends = []
-        for side, (make, as_lists) in sides.items():
-            ledger = make()
+        peak = max(peak, peak_memory(lambda: once("erprm"), "cpu") or 0)
+        if "plain Python" in sides:
             gc.collect()
-            spent, agreed = run(ledger, size, as_lists)
-            times[side].append({**spent, "whole": sum(spent.values())})
-            ends.append(agreed)
-            completions = agreed["completions"]
-            if side == "erprm":
-                held = ledger.bytes()
-            del ledger
-        assert all(end == ends[0] for end in ends), ends
+            once("plain Python")
+        assert all(end == ends["erprm"] for end in ends.values()), ends
+    completions, prefixes = ends["erprm"]["completions"], ends["erprm"]["prefixes"]
     records = []
     for side, runs in times.items():
         for mode in ("whole", *PHASES):
             low, middle, high = np.quantile([spent[mode] for spent in runs], [0.2, 0.5, 0.8]).tolist()
             records.append(Record("ledger", side, mode, {"completions": completions, "n": SAMPLES}, "", "cpu",
                                   p20=low, p50=middle, p80=high, runs=len(runs),
-                                  peak_memory=held if (side, mode) == ("erprm", "whole") else None))
+                                  bytes=held if (side, mode) == ("erprm", "whole") else None,
+                                  peak_memory=peak if (side, mode) == ("erprm", "whole") else None))
     median = {side: {mode: statistics.median(spent[mode] for spent in runs) for mode in ("whole", *PHASES)}
               for side, runs in times.items()}
-    line = (f"{completions:>11,} completions: {completions / median['erprm']['whole'] / 1e6:6.1f} M/s, "
-            f"{held / completions:.1f} B each")
+    line = (f"{completions:>11,} completions: {completions / median['erprm']['whole'] / 1e6:6.1f} M/s; bytes per completion "
+            f"(per prefix) held {held / completions:.1f} ({held / prefixes:.0f}), at most in the process "
+            f"{peak / completions:.1f} ({peak / prefixes:.0f})")
     if "plain Python" in median:
         line += f"; Python {completions / median['plain Python']['whole'] / 1e6:.2f} M/s; ratio " + ", ".join(
             f"{mode} {median['plain Python'][mode] / median['erprm'][mode]:.1f}" for mode in ("whole", *PHASES[:3]))
     line += "; ns: " + ", ".join(f"{mode} {median['erprm'][mode] / completions * 1e9:.1f}" for mode in PHASES)
     return records, line
-
-
-def test_ledger(benchmark: Any) -> None:
-    benchmark.pedantic(lambda: run(Ledger(), 100_000, as_lists=False), rounds=5, warmup_rounds=1)
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
 """Which prefix needs how many more completions: solutions interned in the ledger, with ids, prompts and seeds.
 
     plan = Plan(settings, splitter="newline", seed=0)
-    for number, row in enumerate(rows, start=1):
-        plan.add_solution(problems[row.problem_id], row, f"solutions.jsonl:{number}")
+    plan.add_solutions([problems[row.problem_id] for row in rows], rows, places)     # places name rows in errors
     plan.ready()
     plan.ledger.want_all(16)
     batch = plan.next_batch(2048)          # prefixes in depth-first order, as requests to an engine
@@ -74,23 +73,38 @@ class Plan:
             self._steps.append(((), 0))
         return self._roots[problem.id]
 
-    def add_solution(self, problem: Problem, row: StepRow, where: str, count_own_outcome: bool = False,
-                     ) -> npt.NDArray[np.int64]:
-        """The nodes [L] of a solution's prefixes. Raises InputError naming `where`."""
-        outcome = -1 if row.outcome is None else row.outcome
-        if outcome not in (-1, 0, 1):
-            raise InputError(f"{where}: outcome: expected 0 or 1 to count successes, found {row.outcome}")
-        root = self.add_problem(problem)
+    def add_solutions(self, problems: Sequence[Problem], rows: Sequence[StepRow], places: Sequence[str],
+                      count_own_outcome: bool = False) -> list[npt.NDArray[np.int64]]:
+        """The nodes [L] of the prefixes of each row, a solution to the problem beside it.
+
+        Raises:
+            InputError: naming the row's place.
+        """
+        outcomes = np.array([_outcome(row, where) for row, where in zip(rows, places, strict=True)], np.int32)
+        finished = np.array([row.finished for row in rows], bool)
+        roots = np.array([self.add_problem(problem) for problem in problems], np.int64)
         try:
-            nodes = self.ledger.add_solution(root, row.steps, int(outcome), row.finished, count_own_outcome)
-        except ValueError as error:
-            raise InputError(f"{where}: {error}") from error
-        self.unfinished += not row.finished
-        for length, node in enumerate(nodes.tolist(), start=1):
-            if node == len(self._steps):
-                self._problems.append(problem)
-                self._steps.append((row.steps, length))
-        return nodes
+            nodes, offsets = self.ledger.add_solutions(roots, [row.steps for row in rows], outcomes, finished,
+                                                       count_own_outcome)
+        except ValueError:
+            self._refuse(roots, rows, places)
+            raise
+        self.unfinished += int((~finished).sum())
+        highest = np.maximum.accumulate(np.concatenate([[len(self._steps) - 1], nodes]))
+        fresh = np.flatnonzero(np.diff(highest))  # where a node is seen first: nodes are numbered in this order
+        owners = np.searchsorted(offsets, fresh, side="right") - 1
+        for owner, length in zip(owners.tolist(), (fresh - offsets[owners] + 1).tolist(), strict=True):
+            self._problems.append(problems[owner])
+            self._steps.append((rows[owner].steps, length))
+        return [nodes[begin:end] for begin, end in itertools.pairwise(offsets.tolist())]
+
+    def _refuse(self, roots: npt.NDArray[np.int64], rows: Sequence[StepRow], places: Sequence[str]) -> None:
+        """Raise the InputError of the first row that the ledger refuses."""
+        for root, row, where in zip(roots.tolist(), rows, places, strict=True):
+            try:
+                self.ledger.add_solution(root, row.steps, _outcome(row, where), row.finished)
+            except ValueError as error:
+                raise InputError(f"{where}: {error}") from error
 
     def ready(self, roots: bool = False) -> None:
         """Give ids to the prefixes that may be sampled: those that no solution ended at; bare questions if asked."""
@@ -142,6 +156,13 @@ class Plan:
     def id_of(self, node: int) -> str:
         """The content-addressed id of a node that may be sampled."""
         return self._ids[node]
+
+
+def _outcome(row: StepRow, where: str) -> int:
+    """A row's outcome as the ledger takes it: 0, 1, or -1 when it is not known."""
+    if row.outcome not in (None, -1, 0, 1):
+        raise InputError(f"{where}: outcome: expected 0 or 1 to count successes, found {row.outcome}")
+    return -1 if row.outcome is None else int(row.outcome)
 
 
 def find_problem(row: StepRow, by_id: Mapping[str, Problem], by_question: Mapping[str, Problem], where: str) -> Problem:

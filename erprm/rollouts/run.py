@@ -134,8 +134,7 @@ def plan_labels(problems: Sequence[Problem], rows: Sequence[StepRow], settings: 
         for index, verdict in zip(ungraded, right, strict=True):
             rows[index] = dataclasses.replace(rows[index], outcome=float(verdict))
     plan = Plan(settings, options.splitter, options.seed)
-    nodes = [plan.add_solution(problem, row, where, options.count_own_outcome)
-             for problem, row, where in zip(owners, rows, places, strict=True)]
+    nodes = plan.add_solutions(owners, rows, places, options.count_own_outcome)
     plan.ready()
     return rows, plan, nodes
 
