@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -48,16 +49,22 @@ def template_of(config: EngineConfig) -> PromptTemplate:
     return PromptTemplate(cast(Literal["plain", "chat"], config.prompt), config.prompt_text, config.system)
 
 
-def engine_of(config: EngineConfig) -> Engine:
-    """The engine, loaded. Raises InputError or MissingExtraError."""
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """{"tensor_parallel_size": 4} of ["tensor-parallel-size=4"]; values are read as YAML. Raises InputError."""
     import yaml
 
     options: dict[str, Any] = {}
-    for text in config.engine_options:
+    for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"engine_options: expected name=value, found {text!r}")
         options[name.replace("-", "_")] = yaml.safe_load(value)
+    return options
+
+
+def engine_of(config: EngineConfig) -> Engine:
+    """The engine, loaded. Raises InputError or MissingExtraError."""
+    options = parse_options(config.engine_options)
     if config.engine.endswith("transformers") and config.device is not None:
         options["device"] = config.device
     try:

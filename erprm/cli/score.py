@@ -9,6 +9,9 @@ The model may be one trained here or any published form (Math-Shepherd, RLHFlow,
 where its files don't say which, name it with --form. Solutions of one problem share their question and common steps,
 and those are computed once when that is cheaper: keep them next to each other in the file.
 
+--engine vllm takes causal language models read at a tag (`erprm export`), and vLLM's own options with --engine-options;
+--device, --batch-tokens and --share are the transformers engine's.
+
 Interrupted, the same command goes on where it stopped. A row longer than the model's limit is an error that names it;
 with --too-long cut it is scored up to the last step that fits, and counted.
 """
@@ -30,22 +33,27 @@ class Config:
     rows: str = option(help="solutions in steps: .jsonl or .parquet")
     out: str = option(help="where to write the scored rows: .jsonl or .parquet")
     engine: str = option("transformers", help="what runs the model", choices=("transformers", "vllm"))
+    engine_options: tuple[str, ...] = option((), help="options of vLLM as name=value, for instance "
+                                                      "max_model_len=4096 or tensor_parallel_size=4")
     form: str = option("auto", help="the checkpoint's form; auto tells it from its files",
                        choices=("auto", "classification", "causal-lm", "math-shepherd", "rlhflow", "trl",
                                 "qwen2.5-math-prm", "skywork-o1"))
-    device: str | None = option(None, help="cpu, cuda, cuda:1, ...; a GPU where there is one by default")
+    device: str | None = option(None, help="cpu, cuda, cuda:1 (transformers engine; default: cuda where there is one)")
     dtype: str = option("auto", help="of the weights in memory; auto: as on disk",
                         choices=("auto", "float32", "bfloat16", "float16"))
-    batch_tokens: int | None = option(None, help="most tokens of one forward; by default what suits the device")
+    batch_tokens: int | None = option(None, help="most tokens of one forward (transformers engine; default: what "
+                                                 "suits the device)")
     max_length: int | None = option(None, help="most tokens of a row; by default the model's own limit")
     too_long: str = option("error", help="what becomes of a longer row", choices=("error", "cut"))
-    share: bool | None = option(None, help="compute shared prefixes once; by default where that is cheaper")
+    share: bool | None = option(None, help="compute shared prefixes once (transformers engine; default: where that is "
+                                           "cheaper)")
     separator: str = option("\n", help="what the trl form has between steps")
     part_rows: int = option(16384, help="rows scored, and committed to disk, at a time")
 
 
 def run(config: Config) -> int:
     """Score, say how much, say where."""
+    from erprm.cli.engine_options import parse_options
     from erprm.errors import InputError
     from erprm.prm.score_files import count_rows, score_file
     from erprm.prm.scorer import PRMScorer
@@ -55,8 +63,10 @@ def run(config: Config) -> int:
     count_rows(config.rows)  # a missing file is said before a model is loaded
     scorer = PRMScorer(config.model, config.engine, form=config.form, device=config.device, dtype=config.dtype,
                        batch_tokens=config.batch_tokens, max_length=config.max_length, too_long=config.too_long,
-                       share=config.share, separator=config.separator)
+                       share=config.share, separator=config.separator,
+                       vllm_options=parse_options(config.engine_options))
     score_file(scorer, config.rows, config.out, identity=_identity(config, scorer), part_rows=config.part_rows)
+    scorer.close()
     print(f"scored now: {scorer.report}", file=sys.stderr)
     print(config.out)
     return 0
@@ -70,4 +80,5 @@ def _identity(config: Config, scorer: Any) -> dict[str, Any]:
                for file in WeightFiles(scorer.checkpoint.folder).files()]
     return {"model": config.model, "weights": weights,
             "form": scorer.checkpoint.form, "dtype": config.dtype, "engine": config.engine,
-            "max_length": config.max_length, "too_long": config.too_long, "separator": config.separator}
+            "engine_options": list(config.engine_options), "max_length": config.max_length, "too_long": config.too_long,
+            "separator": config.separator}

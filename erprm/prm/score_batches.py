@@ -21,25 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from erprm.prm.paths import PathGroup
+from erprm.prm.score_cost import Cost
 from erprm.prm.tokens import EncodedRow
 
 Ints = npt.NDArray[np.int64]
 _KEYS = 4  # gathered keys of one attention call, at most so many times the tokens of a batch
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a forward costs, in FLOPs of a matrix product that would take as long.
-
-    Attributes:
-        token: per token; pair: per query and key that attention computes.
-        key: per key that is gathered for a path; call: per attention call on top of its pairs.
-    """
-
-    token: float
-    pair: float
-    key: float = 0.0
-    call: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

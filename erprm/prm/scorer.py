@@ -29,7 +29,8 @@ from erprm.errors import InputError
 from erprm.prm import attention, last_block
 from erprm.prm.checkpoints import Checkpoint, load_base, open_checkpoint
 from erprm.prm.paths import PATHS, PathTensors
-from erprm.prm.score_batches import Cost, Plan, ScoreBatch, plan_batches
+from erprm.prm.score_batches import Plan, ScoreBatch, plan_batches
+from erprm.prm.score_cost import forward_cost
 from erprm.prm.spec import PRMSpec
 from erprm.prm.tokens import EncodedRow
 from erprm.rows import StepRow
@@ -42,20 +43,6 @@ TOO_LONG = ("error", "cut")
 WINDOW_ROWS = 16384  # rows that are planned together when a stream is scored
 _BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
 _VLLM_ROWS = 1024  # rows handed to vLLM at a time
-
-
-@dataclass(frozen=True, slots=True)
-class _Relative:
-    """What attention costs, in FLOPs of a large matrix product: per FLOP of a pair, per number of a gathered key (with
-    its value), per call in one layer."""
-
-    pair: float
-    key: float
-    call: float
-
-
-# CPU: bench/attention_costs.py, a call with its gathers. CUDA: of an H200's rates (790 TFLOP/s, 4.3 TB/s), unmeasured.
-_RELATIVE = {"cpu": _Relative(2.5, 25.0, 4e6), "cuda": _Relative(2.0, 1500.0, 4e10)}
 
 
 @dataclass
@@ -81,7 +68,8 @@ class PRMScorer:
         path: a folder, or a model's name on the hub.
         engine: "transformers", or "vllm" for causal language models that are read at a tag (see `erprm export`).
         form: of the checkpoint; "auto" tells it from the files.
-        device: "cpu", "cuda", "cuda:1", ...; CUDA where there is one when None.
+        device: "cpu", "cuda", "cuda:1", ...; CUDA where there is one when None. Like `batch_tokens` and `share` it is
+            the transformers engine's; with vLLM it has to be None.
         dtype: "auto" (as on disk), "float32", "bfloat16", "float16".
         batch_tokens: most tokens of one forward, padding included.
         max_length: most tokens of a row; what the model's positions allow when None.
@@ -103,6 +91,13 @@ class PRMScorer:
             raise InputError(f"engine: expected one of {', '.join(ENGINES)}, found {engine!r}")
         if too_long not in TOO_LONG:
             raise InputError(f"too_long: expected one of {', '.join(TOO_LONG)}, found {too_long!r}")
+        if engine == "vllm":
+            for name, given in (("device", device), ("batch_tokens", batch_tokens), ("share", share)):
+                if given is not None:
+                    raise InputError(f"{name}: vLLM decides that itself, expected none, found {given!r}; its own "
+                                     "options (max_num_batched_tokens, ...) are vllm_options, or --engine-options")
+        elif vllm_options:
+            raise InputError(f"vllm_options: expected none with the engine {engine}, found {', '.join(vllm_options)}")
         if batch_tokens is not None and batch_tokens < 1:
             raise InputError(f"batch_tokens: expected a positive number, found {batch_tokens}")
         self.checkpoint = open_checkpoint(path, form, separator=separator, spec=spec)
@@ -276,18 +271,6 @@ class VLLMForward:
     def close(self) -> None:
         """See `VLLMScorer.close`."""
         self._engine.close()
-
-
-def forward_cost(base: PreTrainedModel, device: str) -> Cost:
-    """What the transformer costs per token, attended pair, gathered key and attention call."""
-    config, relative = base.config, _RELATIVE.get(device, _RELATIVE["cuda"])
-    embedding = base.get_input_embeddings().weight.numel()
-    parameters = sum(weight.numel() for weight in base.parameters()) - embedding
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    heads, layers = config.num_attention_heads, config.num_hidden_layers
-    keys = size * (getattr(config, "num_key_value_heads", None) or heads)
-    return Cost(2.0 * parameters, 4.0 * relative.pair * heads * size * layers, relative.key * keys * layers,
-                relative.call * layers)
 
 
 def _collect(scores: Scores, batch: ScoreBatch, values: Tensor) -> None:

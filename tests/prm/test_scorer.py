@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +20,8 @@ from erprm.cli import main
 from erprm.errors import InputError
 from erprm.prm.model import PRM
 from erprm.prm.paths import PathGroup
-from erprm.prm.score_batches import Cost, ScoreBatch, plan_batches
+from erprm.prm.score_batches import ScoreBatch, plan_batches
+from erprm.prm.score_cost import Cost
 from erprm.prm.score_files import row_scores, score_file
 from erprm.prm.scorer import PRMScorer
 from erprm.prm.tokens import EncodedRow
@@ -153,6 +157,10 @@ def test_a_score_that_is_nan_is_an_error_naming_the_row(prm: Path) -> None:
     ({"batch_tokens": 0}, "batch_tokens: expected a positive"),
     ({"max_length": 9999}, "at most the model's 1024 positions"),
     ({"engine": "vllm"}, "erprm export --to causal-lm"),
+    ({"engine": "vllm", "device": "cpu"}, "device: vLLM decides that itself"),
+    ({"engine": "vllm", "batch_tokens": 99}, r"batch_tokens: vLLM .*max_num_batched_tokens"),
+    ({"engine": "vllm", "share": False}, "share: vLLM"),
+    ({"vllm_options": {"max_model_len": 9}}, "expected none with the engine transformers, found max_model_len"),
 ])
 def test_bad_arguments(prm: Path, change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -218,31 +226,31 @@ def test_score_command_keeps_rows_and_order(prm: Path, tmp_path: Path, suffix: s
     assert not (tmp_path / f"scored{suffix}.parts").exists()
 
 
-def test_interrupted_scoring_goes_on_where_it_stopped(prm: Path, tmp_path: Path) -> None:
-    write_rows(tmp_path / "rows.jsonl", [StepRow(prompt, tuple(steps)) for prompt, steps in candidates()])
-    scorer = PRMScorer(prm, device="cpu")
-    score_file(scorer, tmp_path / "rows.jsonl", tmp_path / "whole.jsonl", identity={"model": "a"}, part_rows=10)
-
-    class StopError(Exception):
-        pass
-
-    real, calls = scorer.score, []
-
-    def score(rows, advance=None):
-        calls.append(len(rows))
-        if len(calls) == 3:
-            raise StopError
-        return real(rows, advance)
-
-    scorer.score = score
-    out = tmp_path / "scored.jsonl"
-    with pytest.raises(StopError):
-        score_file(scorer, tmp_path / "rows.jsonl", out, identity={"model": "a"}, part_rows=10)
+def test_killed_scoring_goes_on_where_it_stopped(prm: Path, tmp_path: Path) -> None:
+    """`kill -9` of a real process at the moment when its third part would get its name."""
+    rows = [StepRow(prompt, tuple(steps)) for prompt, steps in candidates()]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    out, parts = tmp_path / "scored.jsonl", tmp_path / "scored.jsonl.parts"
+    code = ("import os, signal, sys\n"
+            "from erprm.prm.scorer import PRMScorer\n"
+            "from erprm.prm.score_files import score_file\n"
+            "def watch(event, given):\n"
+            "    if event == 'os.rename' and str(given[1]).endswith('part-000002.jsonl'):\n"
+            "        os.kill(os.getpid(), signal.SIGKILL)\n"
+            "sys.addaudithook(watch)\n"
+            "score_file(PRMScorer(sys.argv[1], device='cpu'), sys.argv[2], sys.argv[3], identity={'model': 'a'},\n"
+            "           part_rows=10)\n")
+    killed = subprocess.run([sys.executable, "-c", code, str(prm), str(tmp_path / "rows.jsonl"), str(out)],
+                            check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert sorted(path.name for path in parts.glob("part-*.jsonl")) == ["part-000000.jsonl", "part-000001.jsonl"]
     assert not out.exists()
+    scorer = PRMScorer(prm, device="cpu")
     with pytest.raises(InputError, match="another run: model was 'a', is 'b'"):
         score_file(scorer, tmp_path / "rows.jsonl", out, identity={"model": "b"}, part_rows=10)
     assert score_file(scorer, tmp_path / "rows.jsonl", out, identity={"model": "a"}, part_rows=10) == 16
-    assert out.read_text() == (tmp_path / "whole.jsonl").read_text()
+    for row, scores in zip(read_rows(out), scorer.score(rows), strict=True):
+        np.testing.assert_allclose(row_scores(row), scores, atol=1e-5)
 
 
 @pytest.mark.parametrize(("line", "message"), [
@@ -267,7 +275,9 @@ def test_vllm_scores_as_transformers_does(prm: Path, tmp_path: Path) -> None:
 
     export(prm, tmp_path / "causal", "causal-lm")
     rows = candidates(2, 5)
-    scorer = PRMScorer(tmp_path / "causal", engine="vllm", dtype="float32", vllm_options={"max_model_len": 256})
-    for found, wanted in zip(scorer.score(rows), PRMScorer(prm, device="cpu").score(rows), strict=True):
-        np.testing.assert_allclose(found, wanted, atol=1e-5)
-    scorer.close()
+    write_rows(tmp_path / "rows.jsonl", [StepRow(prompt, tuple(steps)) for prompt, steps in rows])
+    assert main(["score", "--model", str(tmp_path / "causal"), "--rows", str(tmp_path / "rows.jsonl"), "--out",
+                 str(tmp_path / "scored.jsonl"), "--engine", "vllm", "--engine-options", "max-model-len=256"]) == 0
+    wanted = PRMScorer(prm, device="cpu").score(rows)
+    for row, scores in zip(read_rows(tmp_path / "scored.jsonl"), wanted, strict=True):
+        np.testing.assert_allclose(row_scores(row), scores, atol=1e-5)
