@@ -4,10 +4,13 @@
 Forward: a fixed number of programs walks over blocks of tags. Each gathers its hidden rows whole (BLOCK_M x BLOCK_D,
 with BLOCK_D >= D), takes the dot with w+ - w-, works out the targets, losses, scores and dz, and adds dz h to its own
 share of the head's gradient while the rows are still in registers: hidden rows are read once. A second kernel adds the
-shares in a fixed order, so there are no atomics and every run gives the same bits.
+shares in a fixed order, so there are no atomics and every run gives the same bits. With targets given, the loop is
+pipelined: positions and rows of the next blocks are on their way to shared memory while one is worked on. (From
+outcomes or counts, the loop holds another one, and Triton pipelines only innermost loops.)
 
 Backward: the hidden gradient is written in one pass, zeros and tagged rows alike: a program finds the tags of its rows
-by binary search in the sorted positions. Nothing else of size N or M D is read or written.
+by binary search in the sorted positions, or knows that every row has one. Nothing else of size N or M D is read or
+written.
 """
 
 import torch
@@ -20,6 +23,9 @@ from erprm.kernels.device.maths import log1p_near, segment_value
 
 MAX_WIDTH = 16_384
 TARGETS, OUTCOMES, COUNTS = 0, 1, 2
+STAGES = 4  # of the forward loop: positions, then rows, are fetched that many blocks ahead, less one for each
+MAX_REGISTERS = 128  # of the forward kernel: two programs of 8 warps, or one of 16, fill a multiprocessor's registers
+FINISH_ROWS, FINISH_WIDTH = 64, 32  # 16 loads in flight a thread, and a program for every 32 columns
 
 
 @triton.jit
@@ -78,7 +84,7 @@ def step_loss_kernel(
     # shapes and strides
     N, M, D, hidden_row, hidden_column, head_row, head_column, scalar,  # scalar: eta, or the concentration
     BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_R: tl.constexpr, MODE: tl.constexpr, BINARY: tl.constexpr,
-    PAIR: tl.constexpr, NEED_HEAD: tl.constexpr,
+    PAIR: tl.constexpr, NEED_HEAD: tl.constexpr, STAGES: tl.constexpr,
 ):
     program = tl.program_id(0)
     column = tl.arange(0, BLOCK_D)
@@ -92,7 +98,7 @@ def step_loss_kernel(
     total_loss = tl.zeros((BLOCK_M,), dtype=tl.float32)
     total_weight = tl.zeros((BLOCK_M,), dtype=tl.float32)
     total_dw = tl.zeros((BLOCK_D,), dtype=tl.float32)
-    for block in range(program, tl.cdiv(M, BLOCK_M), tl.num_programs(0)):
+    for block in tl.range(program, tl.cdiv(M, BLOCK_M), tl.num_programs(0), num_stages=STAGES):
         tag = block * BLOCK_M + tl.arange(0, BLOCK_M)
         valid = tag < M
         position = tl.load(positions + tag, mask=valid, other=0)
@@ -137,7 +143,7 @@ def finish_kernel(
     partial_loss, partial_weight, partial_dw, normalizer,  # [P], [P], [P, D], 0-d or None
     loss, inverse, dw,  # 0-d, 0-d, [D]
     P, D, value,  # value: the normaliser as a number; negative: the sum of the weights
-    BLOCK_P: tl.constexpr, BLOCK_D: tl.constexpr, NEED_HEAD: tl.constexpr,
+    BLOCK_P: tl.constexpr, BLOCK_D: tl.constexpr, ROWS: tl.constexpr, NEED_HEAD: tl.constexpr,
 ):
     program = tl.arange(0, BLOCK_P)
     if tl.program_id(0) == 0:
@@ -152,36 +158,49 @@ def finish_kernel(
         tl.store(loss, scale * tl.sum(tl.load(partial_loss + program, mask=program < P, other=0.0), axis=0))
     if NEED_HEAD:
         column = tl.program_id(0) * BLOCK_D + tl.arange(0, BLOCK_D)
-        total_dw = tl.zeros((BLOCK_D,), dtype=tl.float32)
-        for row in range(P):
-            total_dw += tl.load(partial_dw + row * D + column, mask=column < D, other=0.0)
-        tl.store(dw + column, total_dw, mask=column < D)
+        total_dw = tl.zeros((ROWS, BLOCK_D), dtype=tl.float32)
+        for begin in range(0, P, ROWS):
+            row = begin + tl.arange(0, ROWS)
+            place = partial_dw + row[:, None] * D + column[None, :]
+            total_dw += tl.load(place, mask=(row < P)[:, None] & (column < D)[None, :], other=0.0)
+        tl.store(dw + column, tl.sum(total_dw, axis=0), mask=column < D)
 
 
 @triton.jit
 def hidden_gradient_kernel(
     grad, inverse, dz, head, positions, result,  # 0-d, 0-d, [M], [2 | 1, D], [M] int64, [N, D]
     N, M, D, head_row, head_column, search_steps,
-    BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PAIR: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, PAIR: tl.constexpr, EVERY: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
-    low = tl.zeros((BLOCK_N,), dtype=tl.int32)
-    high = low + M
-    for _ in range(search_steps):
-        middle = (low + high) // 2
-        active = low < high
-        before = tl.load(positions + middle, mask=active, other=0) < row
-        low = tl.where(active & before, middle + 1, low)
-        high = tl.where(active & ~before, middle, high)
-    tagged = (low < M) & (tl.load(positions + low, mask=low < M, other=-1) == row)
-    scale = tl.load(grad).to(tl.float32) * tl.load(inverse)
-    coefficient = scale * tl.load(dz + low, mask=tagged, other=0.0)
-    for begin in range(0, D, BLOCK_D):
-        column = begin + tl.arange(0, BLOCK_D)
-        vector = direction(head, head_row, head_column, column, column < D, PAIR)
-        gradient = tl.where(tagged[:, None], coefficient[:, None] * vector[None, :], 0.0)
-        place = result + row[:, None] * D + column[None, :]
-        tl.store(place, gradient.to(result.dtype.element_ty), mask=(row < N)[:, None] & (column < D)[None, :])
+    if EVERY:  # M = N, so the increasing positions are 0, 1, 2, ...
+        low = row
+        tagged = row < N
+    else:
+        low = tl.zeros((BLOCK_N,), dtype=tl.int32)
+        high = low + M
+        for _ in range(search_steps):
+            middle = (low + high) // 2
+            active = low < high
+            before = tl.load(positions + middle, mask=active, other=0) < row
+            low = tl.where(active & before, middle + 1, low)
+            high = tl.where(active & ~before, middle, high)
+        tagged = (low < M) & (tl.load(positions + low, mask=low < M, other=-1) == row)
+    if tl.max(tagged.to(tl.int32), axis=0) > 0:
+        scale = tl.load(grad).to(tl.float32) * tl.load(inverse)
+        coefficient = scale * tl.load(dz + low, mask=tagged, other=0.0)
+        for begin in range(0, D, BLOCK_D):
+            column = begin + tl.arange(0, BLOCK_D)
+            vector = direction(head, head_row, head_column, column, column < D, PAIR)
+            gradient = tl.where(tagged[:, None], coefficient[:, None] * vector[None, :], 0.0)
+            place = result + row[:, None] * D + column[None, :]
+            tl.store(place, gradient.to(result.dtype.element_ty), mask=(row < N)[:, None] & (column < D)[None, :])
+    else:  # most blocks of a long batch: nothing to read
+        zeros = tl.zeros((BLOCK_N, BLOCK_D), dtype=result.dtype.element_ty)
+        for begin in range(0, D, BLOCK_D):
+            column = begin + tl.arange(0, BLOCK_D)
+            place = result + row[:, None] * D + column[None, :]
+            tl.store(place, zeros, mask=(row < N)[:, None] & (column < D)[None, :])
 
 
 @triton.jit
@@ -218,7 +237,7 @@ def blocks(width: int) -> tuple[int, int, int]:
     if width > MAX_WIDTH:
         raise InputError(f"hidden: expected at most {MAX_WIDTH} hidden units on a GPU, found {width}")
     block = max(64, triton.next_power_of_2(width))
-    return max(1, min(16, 8192 // block)), block, 4 if block <= 2048 else 8 if block <= 8192 else 16
+    return max(1, min(16, 8192 // block)), block, 8 if block <= 8192 else 16
 
 
 def programs(tensor: Tensor) -> int:
@@ -261,11 +280,12 @@ def step_loss(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tens
         None if second is None else second.contiguous(), None if weights is None else weights.contiguous(), scores, dz,
         partial_loss, partial_weight, partial_dw, rows, steps, width, hidden.stride(0), hidden.stride(1),
         head.stride(0), head.stride(1), concentration if mode == COUNTS else eta, BLOCK_M=block_m, BLOCK_D=block_d,
-        BLOCK_R=lanes, MODE=mode, BINARY=binary, PAIR=pair, NEED_HEAD=need_head, num_warps=warps)
-    finish_kernel[(triton.cdiv(width, 128) if need_head else 1,)](
+        BLOCK_R=lanes, MODE=mode, BINARY=binary, PAIR=pair, NEED_HEAD=need_head, STAGES=STAGES, num_warps=warps,
+        maxnreg=MAX_REGISTERS)
+    finish_kernel[(triton.cdiv(width, FINISH_WIDTH) if need_head else 1,)](
         partial_loss, partial_weight, partial_dw, normalizer, loss, inverse, dw, count, width,
-        -1.0 if normalizer_value is None else normalizer_value, BLOCK_P=triton.next_power_of_2(count), BLOCK_D=128,
-        NEED_HEAD=need_head)
+        -1.0 if normalizer_value is None else normalizer_value, BLOCK_P=triton.next_power_of_2(count),
+        BLOCK_D=FINISH_WIDTH, ROWS=FINISH_ROWS, NEED_HEAD=need_head)
     return loss, scores, dz, dw, inverse
 
 
@@ -278,7 +298,7 @@ def step_loss_backward(grad: Tensor, inverse: Tensor, dz: Tensor, dw: Tensor, he
     if need_hidden and rows:
         hidden_gradient_kernel[(triton.cdiv(rows, 16),)](
             grad, inverse, dz, head, positions.contiguous(), dhidden, rows, steps, width, head.stride(0),
-            head.stride(1), steps.bit_length(), BLOCK_N=16, BLOCK_D=256, PAIR=pair, num_warps=8)
+            head.stride(1), steps.bit_length(), BLOCK_N=16, BLOCK_D=256, PAIR=pair, EVERY=steps == rows, num_warps=8)
     dhead = torch.empty(head.shape if need_head else (0,), dtype=head.dtype, device=head.device)
     dbias = head.new_empty(0) if bias is None or not need_bias else bias.new_empty(bias.shape)
     if need_head or dbias.numel():

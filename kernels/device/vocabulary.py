@@ -1,9 +1,10 @@
 # mypy: disable-error-code="no-untyped-def"
 """The step loss over the whole vocabulary on the GPU: matrix products by cuBLAS, everything else in one Triton kernel.
 
-Logits exist for a block of rows only (BLOCK_BYTES of float32). The kernel reads a row of logits twice: once for the
-maximum and the sum (online), once to write its gradient in the matrix dtype. The head's gradient is added up in float32
-over the blocks. 2 M V D FLOPs without gradients, 6 M V D with both.
+Logits exist for a block of rows only: BLOCK_ELEMENTS in float32, and their gradient in the matrix dtype. The kernel reads
+a row of logits twice: once for the maximum and the sum (online), once to write its gradient. The head's gradient is
+added up in float32 over the blocks, and each block reads and writes all of it, so the blocks are large. 2 M V D FLOPs
+without gradients, 6 M V D with both.
 """
 
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor
 
 from erprm.kernels.reference.losses import inverse_normalizer
 
-BLOCK_ELEMENTS = 1 << 27
+BLOCK_ELEMENTS = 1 << 28
+ROWS = 128  # blocks are multiples of a matrix tile
 
 
 @triton.jit
@@ -89,6 +91,7 @@ def vocab_step_loss(hidden: Tensor, lm_head: Tensor, positions: Tensor, targets:
         drows = new((steps, width) if need_hidden else 0, dtype=torch.float32)
         dhead = hidden.new_zeros((vocabulary, width) if need_head else 0, dtype=torch.float32)
         block = max(1, min(steps, block_elements // vocabulary))
+        block -= block % ROWS if block > ROWS else 0
         for begin in range(0, steps, block):
             part = slice(begin, min(begin + block, steps))
             logits = product(rows[part], head.T)
