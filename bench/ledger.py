@@ -144,8 +144,8 @@ def compare(size: int, python_to: int, repeats: int) -> tuple[list[Any], str]:
     median = {side: {mode: statistics.median(spent[mode] for spent in runs) for mode in ("whole", *PHASES)}
               for side, runs in times.items()}
     line = (f"{completions:>11,} completions: {completions / median['erprm']['whole'] / 1e6:6.1f} M/s; "
-            f"bytes per completion (per prefix): held {held / completions:.1f} ({held / prefixes:.0f}), at most in the process "
-            f"{peak / completions:.1f} ({peak / prefixes:.0f})")
+            f"bytes per completion (per prefix): held {held / completions:.1f} ({held / prefixes:.0f}), "
+            f"at most in the process {peak / completions:.1f} ({peak / prefixes:.0f})")
     if "plain Python" in median:
         line += f"; Python {completions / median['plain Python']['whole'] / 1e6:.2f} M/s; ratio " + ", ".join(
             f"{mode} {median['plain Python'][mode] / median['erprm'][mode]:.1f}" for mode in ("whole", *PHASES[:3]))

@@ -1,6 +1,7 @@
 """The ledger and the same in plain Python under pytest-benchmark: `pytest bench --benchmark-only`.
 
-Small and quick, for a developer's before and after; `bench/ledger.py` writes the result file.
+Small and quick, for a developer's before and after; the making of the texts counts here, on both sides.
+`bench/ledger.py` leaves it out and writes the result file.
 """
 
 from pathlib import Path

@@ -47,8 +47,8 @@ void Ledger::make_room(std::size_t nodes) {
     if (prefixes_.size() + nodes <= room_) {
         return;
     }
-    while (prefixes_.size() + nodes > prefixes_.room()) {
-        prefixes_.widen();
+    if (prefixes_.size() + nodes > prefixes_.room()) {
+        prefixes_.widen(prefixes_.size() + nodes);
     }
     samples_.reserve(prefixes_.room());
     schedule_.reserve(prefixes_.room());
@@ -114,7 +114,7 @@ void Ledger::add_path(std::uint32_t root, std::span<const Digest> addresses, int
     }
 }
 
-std::vector<std::int64_t> Ledger::add_solution(std::int64_t root, std::vector<Digest> steps, int outcome, bool finished,
+std::vector<std::int64_t> Ledger::add_solution(std::int64_t root, std::span<Digest> steps, int outcome, bool finished,
                                                bool count_outcome) {
     check_outcome("outcome", outcome);
     if (steps.empty()) {
@@ -128,7 +128,7 @@ std::vector<std::int64_t> Ledger::add_solution(std::int64_t root, std::vector<Di
     return path;
 }
 
-std::vector<std::int64_t> Ledger::add_solutions(std::span<const std::int64_t> roots, std::vector<Digest> steps,
+std::vector<std::int64_t> Ledger::add_solutions(std::span<const std::int64_t> roots, std::span<Digest> steps,
                                                 std::span<const std::int64_t> offsets, std::span<const std::int32_t> outcomes,
                                                 std::span<const std::uint8_t> finished, bool count_outcome) {
     const std::size_t solutions = roots.size();
@@ -147,10 +147,11 @@ std::vector<std::int64_t> Ledger::add_solutions(std::span<const std::int64_t> ro
     const auto of = [&](std::size_t s, auto values) {
         return values.subspan(static_cast<std::size_t>(offsets[s]), static_cast<std::size_t>(offsets[s + 1] - offsets[s]));
     };
+    make_room(steps.size() / 2);  // at once instead of by doubling; more only as it is needed, for prefixes are shared
     constexpr std::size_t ahead = 16;  // solutions whose addresses are known, and asked for, before they are looked up
     for (std::size_t s = 0; s < solutions + ahead; ++s) {
         if (s < solutions) {
-            prefixes_.address(static_cast<std::uint32_t>(roots[s]), of(s, std::span(steps)), finished[s] != 0);
+            prefixes_.address(static_cast<std::uint32_t>(roots[s]), of(s, steps), finished[s] != 0);
         }
         if (s >= ahead) {
             const std::size_t now = s - ahead;

@@ -46,12 +46,12 @@ public:
     static constexpr std::int32_t max_samples = 1 << 24;   // of one node
     static constexpr int unknown = -1;                     // an outcome that was not graded
 
-    // Problems and steps are known by the digests of their texts (digest.hpp).
+    // Problems and steps are known by the digests of their texts (digest.hpp); those of steps are overwritten.
     std::vector<std::int64_t> add_problems(std::span<const Digest> keys);
-    std::vector<std::int64_t> add_solution(std::int64_t root, std::vector<Digest> steps, int outcome, bool finished,
+    std::vector<std::int64_t> add_solution(std::int64_t root, std::span<Digest> steps, int outcome, bool finished,
                                            bool count_outcome);
     // Many at once: solution s has the steps offsets[s] .. offsets[s + 1]. Those before one whose outcome contradicts stay.
-    std::vector<std::int64_t> add_solutions(std::span<const std::int64_t> roots, std::vector<Digest> steps,
+    std::vector<std::int64_t> add_solutions(std::span<const std::int64_t> roots, std::span<Digest> steps,
                                             std::span<const std::int64_t> offsets, std::span<const std::int32_t> outcomes,
                                             std::span<const std::uint8_t> finished, bool count_outcome);
 

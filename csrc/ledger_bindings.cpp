@@ -45,6 +45,13 @@ private:
     py::object list_;
 };
 
+// An empty vector that keeps what it once took: fresh memory for every call would cost more than the digests.
+std::vector<Digest>& scratch() {
+    static thread_local std::vector<Digest> digests;
+    digests.clear();
+    return digests;
+}
+
 void add_digests(const char* name, PyObject* texts, std::vector<Digest>& digests) {
     const Items items(name, "texts", texts);
     const std::span<PyObject* const> list = items.span();
@@ -86,7 +93,7 @@ std::int64_t add_problem(Ledger& ledger, const py::object& key) {
 }
 
 py::array_t<std::int64_t> add_problems(Ledger& ledger, const py::object& keys) {
-    std::vector<Digest> digests;
+    std::vector<Digest>& digests = scratch();
     add_digests("keys", keys.ptr(), digests);
     std::vector<std::int64_t> roots;
     {
@@ -98,12 +105,12 @@ py::array_t<std::int64_t> add_problems(Ledger& ledger, const py::object& keys) {
 
 py::array_t<std::int64_t> add_solution(Ledger& ledger, std::int64_t root, const py::object& steps, int outcome, bool finished,
                                        bool count_outcome) {
-    std::vector<Digest> digests;
+    std::vector<Digest>& digests = scratch();
     add_digests("steps", steps.ptr(), digests);
     std::vector<std::int64_t> path;
     {
         const py::gil_scoped_release release;
-        path = ledger.add_solution(root, std::move(digests), outcome, finished, count_outcome);
+        path = ledger.add_solution(root, digests, outcome, finished, count_outcome);
     }
     return to_array(std::move(path));
 }
@@ -115,8 +122,7 @@ py::tuple add_solutions(Ledger& ledger, const py::object& roots, const py::objec
     const Broadcast<std::uint8_t> ended(finished, problems.size(), "finished");
     const Items items("solutions", "lists of texts", solutions.ptr());
     auto [array, offsets] = new_array<std::int64_t>(items.span().size() + 1);
-    std::vector<Digest> digests;
-    digests.reserve(8 * offsets.size());
+    std::vector<Digest>& digests = scratch();
     offsets[0] = 0;
     for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
         if (s >= items.span().size()) {
@@ -128,7 +134,7 @@ py::tuple add_solutions(Ledger& ledger, const py::object& roots, const py::objec
     std::vector<std::int64_t> paths;
     {
         const py::gil_scoped_release release;
-        paths = ledger.add_solutions(problems.span(), std::move(digests), offsets, results.span(), ended.span(), count_outcome);
+        paths = ledger.add_solutions(problems.span(), digests, offsets, results.span(), ended.span(), count_outcome);
     }
     return py::make_tuple(to_array(std::move(paths)), array);
 }

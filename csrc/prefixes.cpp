@@ -19,12 +19,16 @@ void Prefixes::reserve(std::size_t nodes) {
     depths_.writable().reserve(nodes);
 }
 
-void Prefixes::widen() {
-    if (2 * room() > static_cast<std::size_t>(max_nodes)) {
+void Prefixes::widen(std::size_t nodes) {
+    if (nodes > static_cast<std::size_t>(max_nodes)) {
         throw std::invalid_argument("ledger: it holds at most " + std::to_string(max_nodes) + " prefixes");
     }
-    reserve(2 * room());
-    Array<Entry> table(2 * table_.size());
+    std::size_t size = 2 * table_.size();
+    while (size / 4 * 3 < nodes) {
+        size *= 2;
+    }
+    reserve(size / 4 * 3);
+    Array<Entry> table(size);
     table.swap(table_);
     for (std::size_t i = 0; i < table.size(); ++i) {
         if (table[i].number != 0) {

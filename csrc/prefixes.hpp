@@ -26,7 +26,7 @@ public:
 
     // How many nodes there may be; within the room, adding a child cannot fail.
     std::size_t room() const { return table_.size() / 4 * 3; }
-    void widen();  // twice the room
+    void widen(std::size_t nodes);  // to at least so many, and at least twice the room
     std::uint32_t find(const Digest& address) const { return table_[place(address)].number - 1; }  // none: it is not there
     std::uint32_t root(const Digest& address);  // new or known; so is a child
     std::uint32_t child(const Digest& address, std::uint32_t parent, std::int32_t depth);

@@ -53,7 +53,14 @@ std::vector<Digest> digests(const Texts& texts) {
 std::int64_t problem(Ledger& ledger, std::string_view key) { return ledger.add_problems({{digest(key)}})[0]; }
 
 Ints add(Ledger& ledger, std::int64_t root, const Texts& steps, int outcome, bool finished, bool count_outcome) {
-    return ledger.add_solution(root, digests(steps), outcome, finished, count_outcome);
+    std::vector<Digest> found = digests(steps);
+    return ledger.add_solution(root, found, outcome, finished, count_outcome);
+}
+
+Ints add_all(Ledger& ledger, const Ints& roots, const Texts& steps, const Ints& offsets, const Small& outcomes, const Bytes& finished,
+             bool count_outcome) {
+    std::vector<Digest> found = digests(steps);
+    return ledger.add_solutions(roots, found, offsets, outcomes, finished, count_outcome);
 }
 
 // Every length up to two blocks and a half, each with any one of its bytes changed.
@@ -114,13 +121,13 @@ void many_solutions_are_as_one_after_the_other() {
         const Ints path = add(one, of[s], {texts.begin() + 3 * s, texts.begin() + 3 * s + 3}, outcomes[s], finished[s] != 0, true);
         expected.insert(expected.end(), path.begin(), path.end());
     }
-    CHECK(all.add_solutions(of, digests(texts), offsets, outcomes, finished, true) == expected);
+    CHECK(add_all(all, of, texts, offsets, outcomes, finished, true) == expected);
     CHECK(one.closed() == all.closed() && one.offsets() == all.offsets() && one.totals().steps == all.totals().steps);
     const auto before = all.totals().nodes;
-    CHECK(refused([&] { all.add_solutions(Ints{0, 99}, digests(Texts{"new", "y"}), Ints{0, 1, 2}, Small{1, 1}, Bytes{0, 0}, false); }));
-    CHECK(refused([&] { all.add_solutions(Ints{0, 0}, digests(Texts{"new"}), Ints{0, 1, 1}, Small{1, 1}, Bytes{0, 0}, false); }));
-    CHECK(refused([&] { all.add_solutions(Ints{0}, digests(Texts{"new"}), Ints{0, 1}, Small{2}, Bytes{0}, false); }));
-    CHECK(refused([&] { all.add_solutions(Ints{0}, digests(Texts{"new"}), Ints{0, 1}, Small{1, 1}, Bytes{0}, false); }));
+    CHECK(refused([&] { add_all(all, Ints{0, 99}, Texts{"new", "y"}, Ints{0, 1, 2}, Small{1, 1}, Bytes{0, 0}, false); }));
+    CHECK(refused([&] { add_all(all, Ints{0, 0}, Texts{"new"}, Ints{0, 1, 1}, Small{1, 1}, Bytes{0, 0}, false); }));
+    CHECK(refused([&] { add_all(all, Ints{0}, Texts{"new"}, Ints{0, 1}, Small{2}, Bytes{0}, false); }));
+    CHECK(refused([&] { add_all(all, Ints{0}, Texts{"new"}, Ints{0, 1}, Small{1, 1}, Bytes{0}, false); }));
     CHECK(all.totals().nodes == before);
 }
 
