@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 
 class Bar:
@@ -25,7 +26,8 @@ class Bar:
         self.note = ""  # shown behind the rates
         self._start = self._last = time.monotonic()
         self._display, self._interval = display, interval
-        self._task: TaskID | None = display.add_task(label, total=total, detail="") if display else None
+        self._task: TaskID | None = (
+            display.add_task(label, total=total, detail="", unit=unit) if display else None)
 
     def advance(self, units: int = 1, **extras: int) -> None:
         """`units` more are done; keyword arguments add to the named quantities."""
@@ -59,6 +61,14 @@ class Bar:
         return f"{self.label}: {self.done:,}/{self.total:,} {self.unit}, {self.detail()}, {left:,.0f} s left"
 
 
+class _Display(Progress):
+    """The bar, and below it the rates and the note: beside it they would push it and the time left off the screen."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        yield from (Text(task.fields["detail"]) for task in self.tasks)
+
+
 @contextmanager
 def progress(label: str, total: int, unit: str = "items", interval: float = 10.0) -> Iterator[Bar]:
     """A progress bar on standard error; where that is no terminal, one line every `interval` seconds and at the end."""
@@ -68,7 +78,8 @@ def progress(label: str, total: int, unit: str = "items", interval: float = 10.0
         yield bar
         print(bar.line(), file=sys.stderr, flush=True)
         return
-    columns = (TextColumn("{task.description:<24}"), BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-               TextColumn("{task.fields[detail]}"), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as display:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f} "
+               "{task.fields[unit]}"), TimeElapsedColumn(), TextColumn("so far,"), TimeRemainingColumn(),
+               TextColumn("left"))
+    with _Display(*columns, console=console) as display:
         yield Bar(label, total, unit, display, interval)

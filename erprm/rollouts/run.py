@@ -126,7 +126,9 @@ def plan_labels(problems: Sequence[Problem], rows: Sequence[StepRow], settings: 
     by_question = {problem.question: problem for problem in problems}
     places = [f"{source}:{number}" for number in range(1, len(rows) + 1)]
     owners = [find_problem(row, by_id, by_question, where) for row, where in zip(rows, places, strict=True)]
-    rows = list(rows)
+    # Rows that were matched by their prompt get the problem's id, by which completions are found again.
+    rows = [row if row.problem_id == owner.id else dataclasses.replace(row, problem_id=owner.id)
+            for row, owner in zip(rows, owners, strict=True)]
     ungraded = [index for index, row in enumerate(rows) if row.outcome is None]
     if grader is not None and ungraded:
         right = grader.grade_many([(join_steps(rows[index].steps, options.splitter), owners[index])
@@ -178,6 +180,7 @@ class Run:
             rule = self._options.adaptive
             if rule is None or completer.out_of_budget or not self._raise_wants(rule):
                 bar.note = self._note()
+                bar.advance(0)  # the last batch was counted after it was shown
                 return completer
             bar.resize(completer.completions + self.total())
 

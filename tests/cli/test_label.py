@@ -1,0 +1,70 @@
+"""`erprm label` from files to files with a real policy: an accuracy to reach, completions as rows, and its progress."""
+
+import json
+import os
+import pty
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from erprm.cli import main
+from erprm.rows import read_rows
+
+
+@pytest.fixture
+def label(tmp_path: Path, model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command up to its options: three problems, right when the text has an even number of characters."""
+    (tmp_path / "parity.py").write_text("def even(text, problem):\n    return len(text) % 2 == 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    problems, rows = tmp_path / "problems.jsonl", tmp_path / "rows.jsonl"
+    problems.write_text("".join(json.dumps({"id": str(i), "question": f"{i}+3?", "answer": str(i),
+                                            "grader": "python:parity:even"}) + "\n" for i in range(3)))
+    rows.write_text("".join(json.dumps({"prompt": f"{i}+3?", "steps": ["a", "b", last], "outcome": 0.0}) + "\n"
+                            for i in range(3) for last in ("c", "d")))
+    return ["label", "--problems", str(problems), "--solutions", str(rows), "--policy", str(model_dir),
+            "--device", "cpu", "--max-tokens", "24", "--stop", *"aeiou", "--workers", "1",
+            "--part-completions", "16", "--out", str(tmp_path / "labels")]
+
+
+def test_an_accuracy_is_reached_and_completions_become_rows(label: Sequence[str], tmp_path: Path,
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--rmse", "0.12", "--n-min", "2", "--n-max", "64", "--n-step", "4", "--contrast", "1"]
+    assert main([*label, *options]) == 0
+    shown = capsys.readouterr().out
+    reached = re.search(r"error of V_eta, with the fitted Beta prior: (0\.\d+)", shown)
+    assert reached is not None
+    assert float(reached[1]) <= 0.12
+    trials = [n for row in read_rows(tmp_path / "labels" / "rows.parquet") for n in (row.trials or ())[:2]]
+    assert 2 < max(trials) <= 64
+    pairs = list(read_rows(tmp_path / "labels" / "contrast.parquet"))
+    assert f"completions as rows: {len(pairs)}, " in shown
+    assert sum(pair.outcome or 0 for pair in pairs) == len(pairs) / 2 > 0
+    assert main([*label, *options]) == 0
+    assert "0 completions sampled" in capsys.readouterr().out
+    assert main([*label, *options, "--width", "0.2"]) == 2
+
+
+def test_the_bar_on_a_terminal(label: Sequence[str]) -> None:
+    """Prefixes, completions/s, tokens/s, tokens saved and the time left, in 80 columns."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.environ |= {"COLUMNS": "80", "TERM": "xterm"}
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")  # the terminal, not what pytest put there
+        code = main([*label, "--n", "8"])
+        sys.stdout.flush()
+        os._exit(code)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(terminal, 1 << 16)
+        except OSError:  # Linux says so when the other side has closed
+            break
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    text = " ".join(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()).split())
+    assert re.search(r"labelling \S+ 48/48 completions \d:\d\d:\d\d so far, \d:\d\d:\d\d left", text)
+    assert re.search(r"[\d.,]+ completions/s, [\d,]+ tokens/s, \d+ of 6 prefixes full, saved tokens: [\d,]+ by dedupe, "
+                     r"[\d,]+ by finished", text)
