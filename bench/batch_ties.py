@@ -58,7 +58,7 @@ def vllm_sampler(policy: str, dtype: str, tokens: int) -> Sampler:
     """The vLLM engine, with the parameters that the engine itself gives a request."""
     from erprm.engines.vllm import _parameters
 
-    engine: Any = load_engine("vllm", policy, dtype=dtype, max_model_len=512)
+    engine: Any = load_engine("vllm", policy, dtype=dtype)
 
     def sample(requests: Sequence[Request]) -> Ids:
         prompts = [{"prompt_token_ids": engine._template.ids(engine._tokenizer, request.question, request.prefix)}
