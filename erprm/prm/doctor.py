@@ -15,7 +15,6 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from erprm.errors import InputError
+from erprm.prm.diagnosis import Diagnosis, Finding
 from erprm.prm.targets import TargetSpec
 from erprm.prm.tokens import EncodedRow, StepTokens, encode_row, encode_rows
 from erprm.rows import StepRow, read_rows
@@ -31,78 +31,6 @@ from erprm.steps import StepTags
 OTHER_TAGS = (" ки", "ки", "<extra_0>", "<|reserved_special_token_0|>", "\n\n", "\n", " +", " -", "+", "-", " yes",
               " no")
 _READ_AHEAD = 1024
-_EXAMPLES = 3  # rows that a finding names
-
-
-@dataclass
-class Finding:
-    """One thing that was looked for and found.
-
-    Attributes:
-        level: "error" or "warning".
-        what: in words, without the count.
-        advice: what to do.
-        count: how often.
-        rows: the first few row numbers, from 1.
-    """
-
-    level: str
-    what: str
-    advice: str
-    count: int = 0
-    rows: list[int] = field(default_factory=list)
-
-    def add(self, row: int) -> None:
-        """One more, in this row."""
-        self.count += 1
-        if len(self.rows) < _EXAMPLES:
-            self.rows.append(row)
-
-    def __str__(self) -> str:
-        count = f"{self.count:,} " if self.count else ""
-        where = f" (row{'s' if self.count > 1 else ''} {', '.join(map(str, self.rows))}" if self.rows else ""
-        more = ", ..." if self.count > len(self.rows) and self.rows else ""
-        return f"{self.level}: {count}{self.what}{where}{more}{')' if self.rows else ''}\n    -> {self.advice}"
-
-
-@dataclass
-class Diagnosis:
-    """What `diagnose` found.
-
-    Attributes:
-        tokens: the tag and label ids, None where they aren't single tokens.
-        rows, tags, labelled, length: rows read, tags and targets counted over the file, tokens of the longest row.
-        samples: rows as they will be trained: (row number, [(token, target or None), ...]).
-    """
-
-    findings: list[Finding] = field(default_factory=list)
-    tokens: StepTokens | None = None
-    rows: int = 0
-    tags: int = 0
-    labelled: int = 0
-    length: int = 0
-    samples: list[tuple[int, list[tuple[str, float | None]]]] = field(default_factory=list)
-
-    @property
-    def healthy(self) -> bool:
-        """Nothing would corrupt training."""
-        return all(finding.level != "error" for finding in self.findings)
-
-    def __str__(self) -> str:
-        lines = []
-        if self.tokens is not None:
-            tags = self.tokens.tags
-            lines.append(f"tokens: tag {tags.tag!r} = {self.tokens.tag_id}, {tags.plus!r} = {self.tokens.plus_id}, "
-                         f"{tags.minus!r} = {self.tokens.minus_id}, beginning of sequence = {self.tokens.bos_id}")
-        for number, tokens in self.samples:
-            lines += [f"row {number} as it is trained:", _shown(tokens)]
-        if self.rows:
-            lines.append(f"rows: {self.rows:,}; tags {self.tags:,}, of which {self.labelled:,} have a target; "
-                         f"longest row {self.length:,} tokens")
-        lines += [str(finding) for finding in sorted(self.findings, key=lambda finding: finding.level)]
-        lines.append("healthy: nothing here would corrupt training" if self.healthy else
-                     "not healthy: put the errors right before training")
-        return "\n".join(lines)
 
 
 def diagnose(model: str | Path, rows: str | Path, heldout: str | Path | None = None, *, tags: StepTags | None = None,
@@ -141,7 +69,7 @@ def diagnose(model: str | Path, rows: str | Path, heldout: str | Path | None = N
 
 
 class _Rows:
-    """Goes through the training rows once; keeps a digest of each, not the row."""
+    """Goes through the training rows once; keeps digests of each and of its prefixes, not the row."""
 
     def __init__(self, diagnosis: Diagnosis, tokenizer: PreTrainedTokenizerBase, max_length: int,
                  target: TargetSpec, samples: int) -> None:
@@ -149,12 +77,15 @@ class _Rows:
         self.target, self.samples = target, samples
         self.problems: set[bytes] = set()
         self.solutions: dict[bytes, bytes] = {}  # digest of prompt and steps -> digest of the targets
+        self.prefixes: dict[bytes, float] = {}  # digest of prompt and first steps -> the target first seen there
         self.values: Counter[float] = Counter()
         self.found = {
             "tag": Finding("error", "rows whose text holds the tag, so that tags and targets don't match",
                            "remove the tag from prompt and steps, or choose another --tag"),
             "contradictory": Finding("error", "rows equal to an earlier one but with other targets",
                                      "keep one of them, or pool their counts"),
+            "disagreeing": Finding("warning", "rows with a target other than an earlier row's for the same first steps",
+                                   "label them together (erprm label counts a prefix once), or accept the noise"),
             "repeated": Finding("warning", "rows equal to an earlier one, targets included",
                                 "remove them, or accept that they weigh more"),
             "dropped": Finding("error", f"rows of which not even the first step fits into {max_length} tokens",
@@ -211,9 +142,13 @@ class _Rows:
         if not all(step.strip() for step in row.steps):
             self.found["empty"].add(number)
         self.problems.add(problem_digest(row))
-        key, value = _digest(row.prompt, *row.steps), _digest(targets.tobytes().hex())
+        *prefixes, key = _prefix_digests(row)
+        value = _digest(targets.tobytes().hex())
         if key in self.solutions:
             self.found["repeated" if self.solutions[key] == value else "contradictory"].add(number)
+        elif self.target.kind != "outcome":  # which a prefix of right and of wrong solutions has both of
+            if self._disagrees([*prefixes, key], targets):
+                self.found["disagreeing"].add(number)
         self.solutions.setdefault(key, value)
         if encoded is None:
             if self.diagnosis.tokens is not None:
@@ -229,6 +164,12 @@ class _Rows:
             self.found["unknown"].add(number)
         if len(self.diagnosis.samples) < self.samples:
             self.diagnosis.samples.append((number, _sample(self.tokenizer, encoded, targets, self.max_length)))
+
+    def _disagrees(self, prefixes: list[bytes], targets: npt.NDArray[np.float64]) -> bool:
+        """Whether an earlier row has another target at one of these prefixes; keeps those that are new."""
+        differ = [abs(self.prefixes.setdefault(prefix, target) - target) > 1e-9
+                  for prefix, target in zip(prefixes, targets.tolist(), strict=True) if not np.isnan(target)]
+        return any(differ)
 
     def _targets(self, row: StepRow) -> npt.NDArray[np.float64]:
         try:
@@ -332,6 +273,17 @@ def _digest(*texts: str) -> bytes:
     return digest.digest()
 
 
+def _prefix_digests(row: StepRow) -> list[bytes]:
+    """`_digest` of the prompt with the first step, with the first two, ..., with all."""
+    digest = hashlib.blake2b(digest_size=16)
+    digests = []
+    for text in (row.prompt, *row.steps):
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+        digests.append(digest.digest())
+    return digests[1:]
+
+
 def _sample(tokenizer: PreTrainedTokenizerBase, row: EncodedRow, targets: npt.NDArray[np.float64],
             max_length: int) -> list[tuple[str, float | None]]:
     """Tokens of a row up to the last tag that fits, and the target at each tag (NaN: none)."""
@@ -339,14 +291,3 @@ def _sample(tokenizer: PreTrainedTokenizerBase, row: EncodedRow, targets: npt.ND
     at = dict(zip(row.tag_positions.tolist(), targets.tolist(), strict=True))
     ids = row.ids[: kept[-1] + 1] if len(kept) else row.ids[:max_length]
     return [(tokenizer.decode([token]), at.get(place)) for place, token in enumerate(ids.tolist())]
-
-
-def _shown(tokens: list[tuple[str, float | None]]) -> str:
-    """"|2|+|3|...| ки <- 0.81|", one line per step."""
-    lines, line = [], "  "
-    for text, target in tokens:
-        line += "|" + text.replace("\n", "\\n")
-        if target is not None:
-            lines.append(f"{line}|  <- {'no target' if np.isnan(target) else f'{target:.4g}'}")
-            line = "  "
-    return "\n".join(lines + ([line] if line.strip() else []))

@@ -8,7 +8,8 @@ import tiny
 
 from erprm.cli import main
 from erprm.errors import InputError
-from erprm.prm.doctor import Diagnosis, diagnose
+from erprm.prm.diagnosis import Diagnosis
+from erprm.prm.doctor import diagnose
 from erprm.prm.targets import TargetSpec
 from erprm.prm.tokens import StepTokens, encode_row
 from erprm.rows import StepRow, write_rows
@@ -50,6 +51,8 @@ def test_a_good_file_is_healthy_and_shown_as_it_is_trained(model_dir: Path, tmp_
     (StepRow("1?", (f"a{tiny.TAG} b",), successes=(1,), trials=(2,)), "error", "holds the tag"),
     (StepRow("1+1?", ("1+1=3",), successes=(4,), trials=(4,), outcome=1.0), "error", "with other targets"),
     (GOOD[0], "warning", "targets included"),
+    (StepRow("2+3*4?", ("3*4=12", "12-2=10"), successes=(1, 0), trials=(4, 4), outcome=0.0), "warning",
+     "other than an earlier row's for the same first steps"),
     (StepRow("1?", ("x" * 90, "y"), successes=(1, 1), trials=(2, 2)), "error", "not even the first step"),
     (StepRow("1?", ("x", "y" * 90), successes=(1, 1), trials=(2, 2)), "warning", "lose their last steps"),
     (StepRow("1?", ("x",)), "warning", "without any target"),
