@@ -146,9 +146,8 @@ class _Rows:
         value = _digest(targets.tobytes().hex())
         if key in self.solutions:
             self.found["repeated" if self.solutions[key] == value else "contradictory"].add(number)
-        elif self.target.kind != "outcome":  # which a prefix of right and of wrong solutions has both of
-            if self._disagrees([*prefixes, key], targets):
-                self.found["disagreeing"].add(number)
+        elif self.target.kind != "outcome" and self._disagrees([*prefixes, key], targets):
+            self.found["disagreeing"].add(number)  # outcomes differ by design: right and wrong solutions begin alike
         self.solutions.setdefault(key, value)
         if encoded is None:
             if self.diagnosis.tokens is not None:
