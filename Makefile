@@ -52,7 +52,6 @@ bench: $(VENV)/.test  ## benchmarks for this machine, into bench/results/
 
 # Uses the Python, torch and triton that are there; builds the extension in place and needs no network.
 gpu:  ## GPU tests and benchmarks in under ten minutes, into bench/results/
-	@$(PYTHON) setup.py --quiet build_ext --inplace
 	@$(PYTHON) bench/gpu.py
 
 clean:  ## remove the virtual environment and what was built

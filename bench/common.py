@@ -4,7 +4,12 @@
     write(results, "head")                    # bench/results/<machine>-<date>.json, merged with what is there
 
 A result file holds the environment and one record per bench, provider, shape and mode: p20, p50 and p80 in seconds,
-bytes and FLOPs counted, share of the bound, extra peak memory in bytes, L2 policy, and the error of what failed.
+bytes and FLOPs counted, share of the bound, extra peak memory in bytes, L2 policy, timer, and the error of what failed.
+
+On a GPU a provider may be a list of runs, one per input set: sets larger together than the L2 take turns, and what runs
+in under 100 µs is captured once per set into a CUDA graph whose replay is timed. One run on a single set is timed by
+events after its L2 was overwritten. Before its first run the allocator's memory is filled with NaN, and what the run
+returns must be finite.
 """
 
 from __future__ import annotations
@@ -12,18 +17,21 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import gc
+import itertools
 import json
+import math
 import platform
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+GRAPH_BELOW = 100e-6  # seconds
 FLUSH_BYTES = 256 << 20  # written between timings on a GPU, larger than any L2
 
 
@@ -46,6 +54,7 @@ class Record:
     bound_share: float | None = None
     peak_memory: int | None = None
     l2: str = "none"
+    timer: str = "wall"
     error: str | None = None
 
     def key(self) -> tuple[str, ...]:
@@ -68,37 +77,121 @@ class Work:
         return max(times, default=None)
 
 
-def measure(bench: str, providers: Mapping[str, Callable[[], object]], *, shape: dict[str, int], dtype: str,
+Run = Callable[[], object]
+
+
+class Budget:
+    """Seconds that a bench script may still spend; None: no limit."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.end = None if seconds is None else time.monotonic() + seconds
+
+    def spent(self) -> bool:
+        return self.end is not None and time.monotonic() >= self.end
+
+
+def measure(bench: str, providers: Mapping[str, Run | Sequence[Run]], *, shape: dict[str, int], dtype: str,
             mode: str = "both", device: str = "cpu", seconds: float = 2.0, least: int = 3, work: Work | None = None,
-            ) -> list[Record]:
+            budget: Budget | None = None) -> list[Record]:
     """Time the providers in turn until `seconds` each are spent and at least `least` runs are made, after one warm-up.
 
-    A provider that runs out of memory or that cannot express the shape is recorded with its error.
+    A provider that runs out of memory or that cannot express the shape is recorded with its error, and so is one that
+    the budget cut off before its first run.
     """
+    budget = budget or Budget(None)
     work = work or Work()
     records, alive, times = {}, {}, {}
-    for name, run in providers.items():
-        record = Record(bench, name, mode, shape, dtype, device, bytes=work.bytes, flops=work.flops,
-                        l2="flushed" if device == "cuda" else "none")
+    for name, given in providers.items():
+        runs = [given] if callable(given) else list(given)
+        record = Record(bench, name, mode, shape, dtype, device, bytes=work.bytes, flops=work.flops)
         records[name] = record
-        try:
-            record.peak_memory = peak_memory(run, device)  # also the warm-up
-        except (RuntimeError, ValueError, ImportError) as error:
-            record.error = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        if budget.spent():
+            record.error = "cut: the script's time was spent"
             continue
-        alive[name], times[name] = run, []
-    while any(len(times[name]) < least or sum(times[name]) < seconds for name in alive):
-        for name, run in alive.items():
-            if len(times[name]) < least or sum(times[name]) < seconds:
-                times[name].append(once(run, device))
-    for name, spent in times.items():
-        values = torch.tensor(spent, dtype=torch.float64).quantile(torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64))
+        try:
+            if device == "cuda":
+                poison(device)
+                refuse_nan(runs[0]())
+            record.peak_memory = peak_memory(runs[0], device)  # also the warm-up
+            alive[name], times[name] = timed(runs, device, record, rotates=not callable(given)), []
+        except (RuntimeError, ValueError, ImportError, TypeError) as error:
+            record.error = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    spent, waiting = dict.fromkeys(alive, 0.0), set(alive)
+    while waiting:
+        for name in [name for name in alive if name in waiting]:
+            began = time.perf_counter()
+            times[name].append(alive[name]())
+            spent[name] += time.perf_counter() - began
+            enough = len(times[name]) >= least and spent[name] >= seconds
+            if enough or (budget.spent() and len(times[name]) >= 3):
+                waiting.discard(name)
+    for name, found in times.items():
+        values = torch.tensor(found, dtype=torch.float64).quantile(torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64))
         record = records[name]
         record.p20, record.p50, record.p80 = values.tolist()
-        record.runs = len(spent)
+        record.runs = len(found)
         bound = work.bound()
         record.bound_share = None if bound is None else bound / values[1].item()
     return list(records.values())
+
+
+def timed(runs: Sequence[Run], device: str, record: Record, rotates: bool) -> Callable[[], float]:
+    """What gives the seconds of one run at each call, by the timer that suits; says in the record which it is."""
+    if device != "cuda":
+        return lambda: once(runs[0], device)
+    turns = itertools.cycle(runs)
+    for run in runs:
+        run()
+    record.timer, record.l2 = "events", "flushed"
+    if not rotates or once(next(turns), device) >= GRAPH_BELOW:
+        return lambda: once(next(turns), device)
+    try:
+        graph = capture(runs)
+    except RuntimeError as error:
+        torch.cuda.synchronize()
+        record.timer = f"events (not captured: {' '.join(str(error).split())[:120]})"
+        return lambda: once(next(turns), device)
+    record.timer, record.l2 = f"graph of {len(runs)} runs", f"{len(runs)} input sets in turn"
+    return lambda: once(graph.replay, device) / len(runs)
+
+
+def capture(runs: Sequence[Run]) -> torch.cuda.CUDAGraph:
+    """All runs, one after the other, as a CUDA graph. Raises RuntimeError where one cannot be captured."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for run in runs:
+            run()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for run in runs:
+            run()
+    graph.replay()
+    torch.cuda.synchronize()
+    return graph
+
+
+def input_sets(size: int, device: str) -> int:
+    """How many input sets of `size` bytes are at least twice the L2 of the device; 1 on the CPU, at most 64."""
+    if device != "cuda":
+        return 1
+    cache: int = torch.cuda.get_device_properties(0).L2_cache_size
+    return max(1, min(64, math.ceil(2 * cache / max(size, 1))))
+
+
+def poison(device: str) -> None:
+    """Fill memory that the allocator will hand out next with NaN, so that an element nobody wrote shows."""
+    blocks = [torch.full((count,), float("nan"), device=device) for count in (1 << 28, 1 << 22, 1 << 14, 1 << 6)]
+    del blocks
+
+
+def refuse_nan(result: object) -> None:
+    """Raises ValueError if a tensor among the results is not finite."""
+    results = result if isinstance(result, (tuple, list)) else (result,)
+    for tensor in results:
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ValueError("the result is not finite")
 
 
 _flush: dict[str, torch.Tensor] = {}

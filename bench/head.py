@@ -52,8 +52,9 @@ def providers(positions_count: int, width: int, vocabulary: int, tags: int, devi
     steps = {"erprm": step(lambda h, w: step_loss(h, w, positions, targets)[0], pair),
              "gathered rows, eager": step(gathered, pair)}
     if compiled:
-        steps["gathered rows, torch.compile"] = step(torch.compile(gathered), pair)
-        steps["erprm, torch.compile"] = step(torch.compile(lambda h, w: step_loss(h, w, positions, targets)[0]), pair)
+        steps["gathered rows, torch.compile"] = step(torch.compile(gathered, dynamic=False), pair)
+        steps["erprm, torch.compile"] = step(torch.compile(
+            lambda h, w: step_loss(h, w, positions, targets)[0], dynamic=False), pair)
     if paper:
         lm_head = (random(vocabulary, width) / width**0.5).requires_grad_()
 
@@ -73,25 +74,26 @@ def main() -> None:
     parser.add_argument("--sizes", choices=["all", "paper", "growth"], default="all",
                         help="with the whole vocabulary, without it, or both")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--budget", type=float, help="seconds; what does not fit is recorded as cut")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     dtype = torch.bfloat16 if given.device == "cuda" else torch.float32
     sizes = [(64, 32, 512, 4)] if given.smoke else [(4096, 2048, 128_256, 123)]
     growth = [] if given.smoke else [(n, d, 0, max(1, n * 3 // 100)) for n in (64, 1024, 16_384) for d in (64, 2048)]
-    records = []
+    budget, path = common.Budget(given.budget), None
     for step in providers(64, 32, 512, 4, given.device, dtype, paper=True, compiled=False).values():
         step()  # loads libraries, so that the first shape is not charged for it
     chosen = {"all": sizes + growth, "paper": sizes, "growth": growth}[given.sizes]
     for rows, width, vocabulary, tags in chosen:
         steps = providers(rows, width, vocabulary, tags, given.device, dtype, vocabulary > 0,
-                          given.compile and vocabulary > 0)
+                          given.compile)
         shape = {"N": rows, "M": tags, "D": width} | ({"V": vocabulary} if vocabulary else {})
         found = common.measure("head", steps, shape=shape, dtype=str(dtype).removeprefix("torch."),
                                device=given.device, seconds=0.0 if given.smoke else 0.5,
-                               least=2 if vocabulary else 20)
-        records += found
+                               least=2 if vocabulary else 20, budget=budget)
+        path = common.write(found, given.output)
         print(common.table(found), flush=True)
-    print(f"written to {common.write(records, given.output)}")
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

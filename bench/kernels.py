@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,67 +19,87 @@ import common
 
 from erprm.kernels import log_mean_exp, pool_best, step_loss, vocab_step_loss
 
-Bench = tuple[str, dict[str, int], str, dict[str, Callable[[], object]], int | None, int | None]
+Bench = tuple[str, dict[str, int], str, Mapping[str, common.Run | Sequence[common.Run]], int | None, int | None]
 
 
 def step_losses(device: str, smoke: bool) -> Iterator[Bench]:
-    """Forward, and both with the hidden gradient compact (N = M) or dense."""
+    """Forward, backward and both, with the hidden gradient compact (N = M) or dense; growth in M, N and D."""
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    sizes = [(8, 8, 64)] if smoke else [(m, n, 4096) for m, n in ((16, 512), (512, 16_384), (16_384, 16_384),
-                                                                  (16_384, 524_288))]
-    if device == "cpu" and not smoke:
-        sizes = [(16, 512, 1024), (512, 16_384, 1024), (2048, 2048, 1024)]
-    for tags, rows, width in sizes:
-        hidden = torch.randn(rows, width, device=device, dtype=dtype).requires_grad_()
-        head = torch.randn(2, width, device=device, dtype=dtype).requires_grad_()
-        at = torch.arange(tags, device=device) * (rows // tags)
-        targets = torch.rand(tags, device=device)
+    sizes = [(16, 512, 1024), (512, 512, 1024), (512, 16_384, 1024), (8192, 8192, 1024), (512, 512, 64),
+             (512, 512, 8192)]
+    if device == "cuda":
+        sizes = [(16, 512, 4096), (512, 16_384, 4096), (16_384, 16_384, 4096), (16_384, 524_288, 4096),
+                 (16_384, 16_384, 128), (16_384, 16_384, 1024)]
 
-        def ours(h: Tensor, w: Tensor, at: Tensor = at, targets: Tensor = targets) -> Tensor:
-            return step_loss(h, w, at, targets)[0]
+    def ours(h: Tensor, w: Tensor, at: Tensor, targets: Tensor) -> Tensor:
+        return step_loss(h, w, at, targets)[0]
 
-        def eager(h: Tensor, w: Tensor, at: Tensor = at, targets: Tensor = targets) -> Tensor:
-            log_p = torch.log_softmax((h.index_select(0, at) @ w.T).float(), dim=-1)
-            return -(targets * log_p[:, 0] + (1 - targets) * log_p[:, 1]).mean()
+    def eager(h: Tensor, w: Tensor, at: Tensor, targets: Tensor) -> Tensor:
+        log_p = torch.log_softmax((h.index_select(0, at) @ w.T).float(), dim=-1)
+        return -(targets * log_p[:, 0] + (1 - targets) * log_p[:, 1]).mean()
 
-        size = hidden.element_size()
+    forms = {"erprm": ours, "gathered rows, eager": eager}
+    if not smoke:
+        forms["gathered rows, torch.compile"] = torch.compile(eager, dynamic=False)
+    for tags, rows, width in [(8, 8, 64)] if smoke else sizes:
+        size = 4 if device == "cpu" else 2
+
+        def make(mode: str, tags: int = tags, rows: int = rows, width: int = width) -> dict[str, common.Run]:
+            hidden = torch.randn(rows, width, device=device, dtype=dtype).requires_grad_()
+            head = torch.randn(2, width, device=device, dtype=dtype).requires_grad_()
+            at, targets = torch.arange(tags, device=device) * (rows // tags), torch.rand(tags, device=device)
+            return {name: MODES[mode](form, hidden, head, at, targets) for name, form in forms.items()}
+
         shape = {"M": tags, "N": rows, "D": width}
-        yield "step_loss", shape, "forward", {name: forward(form, hidden.detach(), head.detach()) for name, form in (
-            ("erprm", ours), ("gathered rows, eager", eager))}, size * tags * width + 12 * tags, 2 * tags * width
-        yield "step_loss", shape, "both", {name: both(form, hidden, head) for name, form in (
-            ("erprm", ours), ("gathered rows, eager", eager), ("gathered rows, torch.compile", torch.compile(eager)),
-        ) if not (smoke and "compile" in name)}, size * (tags + rows) * width + 16 * tags, 4 * tags * width
+        row, dense = size * tags * width, size * rows * width
+        for mode, bytes_, flops in (("forward", row + 12 * tags, 2 * tags * width), ("backward", dense + 8 * tags,
+                                    2 * tags * width), ("both", row + dense + 16 * tags, 4 * tags * width)):
+            yield "step_loss", shape, mode, rotated(make, mode, row + dense, device), bytes_, flops
 
 
 def segments(device: str, smoke: bool) -> Iterator[Bench]:
     """Log-mean-exp over segments of about 16 outcomes."""
+    def scatter(values: Tensor, offsets: Tensor) -> Tensor:
+        lengths, values = offsets.diff(), values.float()
+        index = torch.repeat_interleave(torch.arange(lengths.numel(), device=values.device), lengths)
+        top = torch.full((lengths.numel(),), -torch.inf, device=values.device).scatter_reduce(0, index, values, "amax")
+        total = torch.zeros(lengths.numel(), device=values.device).index_add(0, index,
+                                                                             torch.exp(2 * (values - top[index])))
+        return top + torch.log(total / lengths) / 2
+
+    def reduce(values: Tensor, offsets: Tensor) -> Tensor:
+        lengths, values = offsets.diff(), values.float()
+        top = torch.segment_reduce(values, "max", offsets=offsets)
+        shifted = torch.exp(2 * (values - top.repeat_interleave(lengths)))
+        return top + torch.log(torch.segment_reduce(shifted, "mean", offsets=offsets)) / 2
+
+    forms = {"erprm": lambda values, offsets: log_mean_exp(values, offsets, 2.0), "eager, index_add": scatter,
+             "eager, segment_reduce": reduce}
     for power in ((10,) if smoke else (14, 18, 22) if device == "cpu" else (16, 20, 26)):
-        outcomes = torch.rand(1 << power, device=device)
         lengths = torch.randint(1, 32, ((1 << power) // 16,))
         offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
-        offsets = offsets[: int((offsets < outcomes.numel()).sum())].to(device)
-        used = int(offsets[-1])
-        count = offsets.numel() - 1
-        floats, bytes_ = outcomes[:used], (outcomes[:used] > 0.5).to(torch.uint8)
-        def eager(values: Tensor, count: int = count, offsets: Tensor = offsets) -> Tensor:
-            index = torch.repeat_interleave(torch.arange(count, device=values.device), offsets.diff())
-            top = torch.full((count,), float("-inf"), device=values.device).scatter_reduce(0, index, values, "amax")
-            total = torch.zeros(count, device=values.device).index_add(0, index, torch.exp(2 * (values - top[index])))
-            return top + torch.log(total / offsets.diff()) / 2
+        offsets = offsets[: int((offsets < 1 << power).sum())].to(device)
+        used, count = int(offsets[-1]), offsets.numel() - 1
+        for name, dtype in (("float32", torch.float32), ("uint8", torch.uint8)):
+            def make(mode: str, dtype: torch.dtype = dtype, used: int = used, offsets: Tensor = offsets,
+                     ) -> dict[str, common.Run]:
+                data = torch.rand(used, device=device)
+                leaf = data.requires_grad_() if dtype == torch.float32 else (data > 0.5).to(dtype)
+                return {name: MODES[mode](form, leaf, None, offsets) for name, form in forms.items()
+                        if mode == "forward" or "segment_reduce" not in name}
 
-        shape = {"R": used, "S": count}
-        for name, data in (("float32", floats), ("uint8", bytes_)):
-            yield f"log_mean_exp {name}", shape, "forward", {
-                "erprm": lambda data=data, offsets=offsets: log_mean_exp(data, offsets, 2.0),
-                "eager": lambda data=data, eager=eager: eager(data.float()),
-            }, used * data.element_size() + 8 * count + 4 * count, None
+            bytes_ = used * dtype.itemsize + 12 * count
+            for mode in ("forward", "both") if dtype == torch.float32 else ("forward",):
+                yield (f"log_mean_exp {name}", {"R": used, "S": count}, mode, rotated(make, mode, bytes_, device),
+                       bytes_ * (2 if mode == "both" else 1), None)
 
 
 def vocabularies(device: str, smoke: bool) -> Iterator[Bench]:
     """The loss over the whole vocabulary, on gathered rows."""
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    sizes = [(4, 512, 32)] if smoke else [(64, 32_768, 512)] if device == "cpu" else [
-        (1024, 128_256, 4096), (16_384, 128_256, 4096)]
+    sizes = [(4, 512, 32)] if smoke else [(64, 512, 256), (64, 4096, 256), (64, 32_768, 256), (1, 32_768, 256),
+                                          (512, 32_768, 256)] if device == "cpu" else [
+        (1024, 4096, 4096), (1024, 128_256, 4096), (16_384, 128_256, 4096)]
     for tags, vocabulary, width in sizes:
         hidden = torch.randn(tags, width, device=device, dtype=dtype).requires_grad_()
         head = (torch.randn(vocabulary, width, device=device, dtype=dtype) / width**0.5).requires_grad_()
@@ -109,40 +129,67 @@ def vocabularies(device: str, smoke: bool) -> Iterator[Bench]:
 
         shape = {"M": tags, "V": vocabulary, "D": width}
         rivals = {"erprm": ours, "eager": eager}
+        if not smoke:
+            rivals["eager, torch.compile"] = torch.compile(eager, dynamic=False)
         if device == "cuda":
-            rivals |= {"eager, torch.compile": torch.compile(eager), "Liger (hard labels)": liger,
+            rivals |= {"Liger (hard labels)": liger,
                        "cut-cross-entropy (hard labels)": cce}
         flops = 2 * tags * vocabulary * width
-        yield "vocab_step_loss", shape, "forward", {
-            name: forward(form, hidden.detach(), head.detach()) for name, form in rivals.items()}, None, flops
-        yield "vocab_step_loss", shape, "both", {
-            name: both(form, hidden, head) for name, form in rivals.items()}, None, 3 * flops
+        for mode, times in (("forward", 1), ("both", 3)):  # ours makes the gradients in the forward pass
+            yield "vocab_step_loss", shape, mode, {
+                name: MODES[mode](form, hidden, head) for name, form in rivals.items()}, None, times * flops
 
 
 def pools(device: str, smoke: bool) -> Iterator[Bench]:
     """Minimum over steps and best of N."""
     for problems, candidates in ((2, 4),) if smoke else ((500, 16), (500, 128), (500, 1024)):
-        offsets = torch.arange(problems * candidates + 1, device=device) * 6
-        scores = torch.rand(problems * candidates * 6, device=device)
-        yield "pool_best", {"P": problems, "N": candidates}, "forward", {
-            "erprm": lambda scores=scores, offsets=offsets, n=candidates: pool_best(scores, offsets, n),
-            "eager": lambda scores=scores, offsets=offsets, n=candidates: torch.segment_reduce(
-                scores, "min", offsets=offsets).reshape(-1, n).argmax(dim=1),
-        }, 4 * scores.numel() + 12 * offsets.numel(), None
+        def make(mode: str, problems: int = problems, n: int = candidates) -> dict[str, common.Run]:
+            offsets = torch.arange(problems * n + 1, device=device) * 6
+            scores = torch.rand(problems * n * 6, device=device)
+            return {"erprm": lambda: pool_best(scores, offsets, n), "eager": lambda: torch.segment_reduce(
+                scores, "min", offsets=offsets).reshape(-1, n).argmax(dim=1)}
+
+        bytes_ = (4 * 6 + 12) * problems * candidates
+        yield ("pool_best", {"P": problems, "N": candidates}, "forward", rotated(make, "forward", bytes_, device),
+               bytes_, None)
 
 
 OPS = {"step_loss": step_losses, "log_mean_exp": segments, "vocab_step_loss": vocabularies, "pool_best": pools}
 
 
-def forward(form: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, head: Tensor) -> Callable[[], object]:
-    return lambda: form(hidden, head)
+def forward(form: Callable[..., Tensor], hidden: Tensor, head: Tensor | None, *rest: Tensor) -> common.Run:
+    inputs = [tensor.detach() for tensor in (hidden, head) if tensor is not None]
+    return lambda: form(*inputs, *rest)
 
 
-def both(form: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, head: Tensor) -> Callable[[], object]:
-    def run() -> None:
-        form(hidden, head).backward()
-        hidden.grad = head.grad = None
+def backward(form: Callable[..., Tensor], hidden: Tensor, head: Tensor | None, *rest: Tensor) -> common.Run:
+    leaves = [tensor for tensor in (hidden, head) if tensor is not None]
+    made: list[Tensor] = []  # the graph, made at the first run and kept
+
+    def run() -> object:
+        if not made:
+            made.append(form(*leaves, *rest).sum())
+        return torch.autograd.grad(made[0], leaves, retain_graph=True)
     return run
+
+
+def both(form: Callable[..., Tensor], hidden: Tensor, head: Tensor | None, *rest: Tensor) -> common.Run:
+    leaves = [tensor for tensor in (hidden, head) if tensor is not None]
+
+    def run() -> object:
+        loss = form(*leaves, *rest).sum()
+        return loss.detach(), *torch.autograd.grad(loss, leaves)
+    return run
+
+
+MODES = {"forward": forward, "backward": backward, "both": both}
+
+
+def rotated(make: Callable[[str], dict[str, common.Run]], mode: str, size: int, device: str,
+            ) -> dict[str, list[common.Run]]:
+    """The providers of a mode on as many input sets of `size` bytes as the L2 asks for."""
+    made = [make(mode) for _ in range(common.input_sets(size, device))]
+    return {name: [one[name] for one in made] for name in made[0]}
 
 
 def ceilings(device: str, smoke: bool) -> tuple[float, float]:
@@ -164,21 +211,24 @@ def main() -> None:
     parser.add_argument("--op", choices=[*OPS, "all"], default="all")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--budget", type=float, help="seconds; what does not fit is recorded as cut")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     torch.manual_seed(0)
     bandwidth, rate = ceilings(given.device, given.smoke)
     print(f"ceilings: copy {bandwidth / 1e9:,.0f} GB/s, matrix product {rate / 1e12:,.2f} TFLOP/s")
     path = None
+    budget, path = common.Budget(given.budget), None
     for name in OPS if given.op == "all" else [given.op]:
         for _, _, _, rivals, _, _ in OPS[name](given.device, True):
-            for run in (rivals["erprm"], rivals.get("eager", rivals["erprm"])):
-                run()  # loads libraries and compiles, so that the first shape is not charged for it
+            for run in rivals.values():
+                (run if callable(run) else run[0])()  # loads libraries, so that the first shape is not charged for it
+                break
         for bench, shape, mode, rivals, bytes_, flops in OPS[name](given.device, given.smoke):
             dtype = "bfloat16" if given.device == "cuda" and flops is not None else "float32"
             work = common.Work(bytes_, flops, bandwidth, rate)
             found = common.measure(bench, rivals, shape=shape, dtype=dtype, mode=mode, device=given.device, work=work,
-                                   seconds=0.0 if given.smoke else 0.3, least=2 if given.smoke else 10)
+                                   seconds=0.0 if given.smoke else 0.2, least=2 if given.smoke else 10, budget=budget)
             print(common.table(found), flush=True)
             path = common.write(found, given.output)  # after each, so that a later failure loses nothing
     print(f"written to {path}")

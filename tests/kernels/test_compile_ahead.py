@@ -2,9 +2,9 @@
 """Every kernel compiled for Ampere, Hopper and Blackwell without a GPU: registers, spills and shared memory.
 
 No kernel may spill, and each has a budget of registers and of shared memory, static and dynamic. The step loss has 128
-registers a thread, so that two of its programs share a multiprocessor's 65,536, and up to 100 kB of the 228 that a Hopper
-multiprocessor has (164 on Ampere) for rows on their way. The others have 64 or 128: room for 4 to 8 programs of 128
-threads.
+registers a thread, so that two of its programs share a multiprocessor's 65,536, and up to 100 kB of the 228 that a
+Hopper multiprocessor has (164 on Ampere) for rows on their way. The others have 64 or 128: room for 4 to 8 programs of
+128 threads.
 """
 
 import os
