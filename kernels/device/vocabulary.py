@@ -2,7 +2,7 @@
 """The step loss over the whole vocabulary on the GPU: matrix products by cuBLAS, everything else in one Triton kernel.
 
 Logits exist for a block of rows only: BLOCK_ELEMENTS in float32, and their gradient in the matrix dtype. The kernel
-reads a row of logits twice: once for the maximum and the sum (online), once to write its gradient. The head's gradient
+reads a row of logits twice: once for the maximum and the sum (online), once for its gradient. The head's gradient
 is added up in float32 over the blocks, and each block reads and writes all of it, so the blocks are large. 2 M V D FLOPs
 without gradients, 6 M V D with both.
 """
