@@ -14,7 +14,9 @@ Glossary: B batch rows, T tokens of a batch row, N = B T, M labelled steps, U ta
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +30,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.integrations import deepspeed
 from transformers.utils import ModelOutput
 
 from erprm.errors import InputError
@@ -225,11 +228,22 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         if not is_main_process:
             return
         auto = AutoModelForCausalLM if self.spec.loss == "vocab" else AutoModelForTokenClassification
-        with torch.device("meta"):
+        with torch.device("meta"), _unsharded():
             shell = auto.from_config(self.config, dtype=self.dtype)
         shell.save_pretrained(str(save_directory), state_dict=self.state_dict() if state_dict is None else state_dict,
                               **options)
         self.spec.save(save_directory)
+
+
+@contextlib.contextmanager
+def _unsharded() -> Iterator[None]:
+    """No sharding of models that are made inside: under DeepSpeed ZeRO-3 transformers shards every one."""
+    reference = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = reference
 
 
 def _initial_rows(output: nn.Linear, tokens: StepTokens, spec: PRMSpec, seed: int) -> tuple[Tensor, Tensor | None]:

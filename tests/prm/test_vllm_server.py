@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from prm.rows_of_steps import rows as step_rows
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from erprm.errors import InputError
-from erprm.prm.tokens import StepTokens, encode_rows
+from erprm.prm.config import PRMConfig
+from erprm.prm.export import export
+from erprm.prm.scorer import PRMScorer
+from erprm.prm.tokens import EncodedRow, StepTokens, encode_rows
+from erprm.prm.trainer import PRMTrainer
 from erprm.prm.vllm_scorer import VLLMServer, serve_command
 from erprm.steps import StepTags
 
@@ -28,11 +34,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a PRM that was trained here, "prm", and its causal-LM form, "causal"."""
+    folder = tmp_path_factory.mktemp("trained")
+    args = PRMConfig(str(folder / "run"), per_device_train_batch_size=4, learning_rate=1e-2, max_steps=3,
+                     report_to="none", disable_tqdm=True, save_strategy="no", use_cpu=True)
+    run = PRMTrainer(tiny.llama(), args, step_rows(4, 3), processing_class=tiny.tokenizer())
+    run.train()
+    run.save_model(str(folder / "prm"))
+    export(folder / "prm", folder / "causal", "causal-lm")
+    return folder
+
+
 @pytest.fixture
-def server(model_dir: Path) -> Iterator[str]:
+def server(trained: Path) -> Iterator[str]:
     """The address of a server that has started; it is stopped at the end."""
     port = free_port()
-    command = serve_command(str(model_dir), TOKENS.tag_id, ("Ġ+", "Ġ-"), port=port,
+    command = serve_command(str(trained / "causal"), TOKENS.tag_id, ("Ġ+", "Ġ-"), port=port,
                             extra=["--enforce-eager", "--max-model-len", "512",
                                    "--kv-cache-memory-bytes", str(1 << 28)])
     environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "INFO", "HF_HUB_OFFLINE": "1",
@@ -55,19 +74,30 @@ def server(model_dir: Path) -> Iterator[str]:
         process.communicate(timeout=60)
 
 
-def test_scores_through_the_server_equal_transformers(server: str) -> None:
+def test_a_trained_model_scores_the_same_in_transformers_and_in_vllm_offline_and_served(server: str, trained: Path,
+                                                                                        ) -> None:
     texts = [(f"{index}+3?", [f"{index}+3={index + 3}", "done"][: 1 + index % 2]) for index in range(5)]
     rows = encode_rows(tiny.tokenizer(), TOKENS, texts)
     client = VLLMServer(server, tag_id=TOKENS.tag_id, batch_rows=2)
-    found = client.score([row.ids for row in rows])
-    model = tiny.llama()
-    for row, scores in zip(rows, found, strict=True):
-        with torch.no_grad():
-            logits = model(torch.from_numpy(row.ids)[None]).logits[0, row.tag_positions]
-        expected = logits[:, [TOKENS.plus_id, TOKENS.minus_id]].softmax(-1)[:, 0].numpy()
-        np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
+    served = client.score([row.ids for row in rows])
+    scorer = PRMScorer(trained / "causal", "vllm", dtype="float32", vllm_options={"max_model_len": 256})
+    offline = scorer.score(texts)
+    scorer.close()
+    model, start = AutoModelForCausalLM.from_pretrained(trained / "causal"), tiny.llama()
+    for row, *found in zip(rows, PRMScorer(trained / "prm", device="cpu").score(texts), offline, served, strict=True):
+        expected, untrained = (scores_of(network, row) for network in (model, start))
+        assert np.abs(expected - untrained).max() > 1e-3
+        for scores in found:
+            np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
     with pytest.raises(InputError, match="400"):
         client.score([[1] * 600 + [TOKENS.tag_id]])
+
+
+def scores_of(model: PreTrainedModel, row: EncodedRow) -> np.ndarray:
+    """The softmax of the two label tokens' logits at the tags, by stock transformers."""
+    with torch.no_grad():
+        logits = model(torch.from_numpy(row.ids)[None]).logits[0, row.tag_positions]
+    return logits[:, [TOKENS.plus_id, TOKENS.minus_id]].softmax(-1)[:, 0].numpy()
 
 
 def test_no_server_is_one_line() -> None:
