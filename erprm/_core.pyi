@@ -30,8 +30,8 @@ class Ledger:
     in flight. After a restart, `record` with the sample numbers found on disk restores the state; whatever holes an
     interrupted run left are handed out again under the same numbers.
 
-    Safe to use from several threads. Memory: about 100 to 170 bytes per node, nothing per completion up to 64 samples
-    a node and two bits each beyond. At most 2**31 - 1 nodes and 2**24 samples of a node.
+    Safe to use from several threads. Memory: about 95 to 125 bytes per node, nothing per completion up to 64 samples
+    a node and two bits each beyond. At most 2**31 nodes and 2**24 samples of a node.
     """
 
     def __init__(self) -> None: ...
