@@ -23,6 +23,7 @@ from erprm.grading.normalise import notation
 
 _TOKEN = re.compile(r"\s*(\d+\.?\d*|\.\d+|\\[A-Za-z]+|[A-Za-z]|[-+*/^(){}])")
 _TUPLE = re.compile(r"([(\[])(.*)([)\]])", re.DOTALL)
+_MATRIX = re.compile(r"\\begin\{([a-z]*matrix)\}(.*)\\end\{\1\}", re.DOTALL)
 _LONGEST = 200  # characters
 _LARGEST_RADICAND, _LARGEST_POWER, _MOST_TERMS = 10**6, 16, 64
 
@@ -37,7 +38,7 @@ class Closed:
 
     Attributes:
         values: the terms of each component; one component where there are no brackets.
-        brackets: "()", "[)", ... around a tuple or interval; "" for a single value.
+        brackets: "()", "[)", ... around a tuple or interval, the name and shape of a matrix; "" for a single value.
         exact: no decimal point was used, so that nothing can have been rounded by who wrote it.
     """
 
@@ -45,15 +46,26 @@ class Closed:
     brackets: str
     exact: bool
 
+    @property
+    def is_number(self) -> bool:
+        """A single value without variables."""
+        return not self.brackets and all(name in ("pi", "i") for (_, names), _ in self.values[0] for name, _ in names)
+
 
 @functools.lru_cache(maxsize=1 << 14)
 def closed_form(answer: str) -> Closed | None:
-    """The normal form of an answer, or of each component of a bracketed tuple or interval; None where it has none."""
+    """The normal form of an answer, or of each component of a bracketed tuple, interval or matrix; None where it has
+    none."""
     text = notation(answer)
-    if len(text) > _LONGEST:
+    if len(answer) > _LONGEST:
         return None
     exact = "." not in text
     try:
+        matrix = _MATRIX.fullmatch(answer.strip().strip("$").strip())
+        if matrix:
+            rows = [row.split("&") for row in matrix[2].split("\\\\")]
+            return Closed(tuple(_value(notation(cell), ends=False) for row in rows for cell in row),
+                          f"{matrix[1]} {[len(row) for row in rows]}", exact)
         bracketed = _TUPLE.fullmatch(text)
         parts = _split(bracketed[2]) if bracketed else []
         if bracketed and len(parts) > 1:

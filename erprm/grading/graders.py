@@ -23,6 +23,7 @@ from erprm.grading.extract import extract_answer, last_line, marked_answer
 from erprm.grading.normalise import Number, canonical, is_word, parse_number, tidy
 
 _LETTER = re.compile(r"\(?\s*([A-Z])\s*(?:[).:,]|$)")
+_IN_BASE = re.compile(r"(?P<digits>\d+)\s*_\s*\{?\s*(?P<base>\d+)\s*\}?")
 _ROUNDED = 4  # decimal places from which a decimal may stand for a fraction: 0.3333 for 1/3, but not 0.33
 
 
@@ -47,6 +48,9 @@ def decide(answer: str, gold: str) -> bool | None:
         return False if _told_apart(left, right) else None
     if is_word(_plain(answer)) and is_word(_plain(gold)):
         return False
+    digits = _IN_BASE.fullmatch(answer.strip()), _IN_BASE.fullmatch(gold.strip())
+    if digits[0] and digits[1] and digits[0]["base"] == digits[1]["base"]:
+        return digits[0]["digits"].lstrip("0") == digits[1]["digits"].lstrip("0")
     equal = _forms_equal(answer, gold)
     # In 2k and 2K some see the same variable: left to math-verify.
     return None if equal is False and _forms_equal(answer.lower(), gold.lower()) else equal
@@ -63,9 +67,14 @@ def _told_apart(left: Number, right: Number) -> bool:
 
 
 def _forms_equal(answer: str, gold: str) -> bool | None:
-    """None where one has no form or was rounded, and where a list may be meant for another kind of list."""
+    """None where one has no form or was rounded, and where a list may be meant for another kind of list. A number is
+    no list of several."""
     left, right = closed_form(answer), closed_form(gold)
-    if left is None or right is None or left.brackets != right.brackets or len(left.values) != len(right.values):
+    if left is None or right is None:
+        return None
+    if (left.is_number and len(right.values) > 1) or (right.is_number and len(left.values) > 1):
+        return False
+    if left.brackets != right.brackets or len(left.values) != len(right.values):
         return None
     if left.values == right.values:
         return True

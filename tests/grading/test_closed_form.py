@@ -16,6 +16,7 @@ VALUES = {"x": 1.2345, "k": 0.71828, r"\pi": math.pi}
     (r"\sqrt{\frac{1}{3}}", r"\frac{\sqrt3}{3}"), (r"(a+5)(b+2)", "a b+2a+5b+10"),
     (r"(x+1)^2", "x^2+2x+1"), ("6 - 5i", "-5i+6"), (r"\frac{20000}{\pi}", r"2\cdot 10^4/\pi"), ("2.5x", r"\frac52 x"),
     (r"\left( 3, \frac{\pi}{2} \right)", r"(6/2, \pi/2)"), (r"(2,\infty)", r"(2,+\infty)"), ("x-x", "0"),
+    (r"\begin{pmatrix} -1/3 \\ 2/3 \end{pmatrix}", r"\begin{pmatrix}-\frac13\\\frac{2}{3}\end{pmatrix}"),
     (r"\sqrt{0}", "0"), (r"\dfrac{11+9a}{20}", r"\frac{11}{20}+\frac{9a}{20}"),
 ])
 def test_equal(left: str, right: str) -> None:
@@ -30,6 +31,8 @@ def test_equal(left: str, right: str) -> None:
     (r"\sqrt{2}", r"\sqrt{3}"), (r"3\pi", r"3\pi^2"), ("p-q", "q-p"), ("x^2", "2x"), ("(3,4]", "(3,5]"),
     ("(1,2)", "(2,1)"),
     (r"(2,\infty)", r"(-\infty,2)"), ("1+2i", "1-2i"), (r"2\pi", "6"), ("k", "0"),
+    (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", r"\begin{pmatrix} 1 & 3 \\ 2 & 4 \end{pmatrix}"),
+    ("72", r"(3, \pi)"), (r"\begin{pmatrix} 1 \\ 3 \end{pmatrix}", "25"), ("2516_8", "2517_{8}"),
 ])
 def test_different(left: str, right: str) -> None:
     assert decide(left, right) is False
@@ -47,6 +50,8 @@ def test_what_is_not_certain_has_no_form(text: str) -> None:
 
 @pytest.mark.parametrize(("left", "right"), [
     ("1.41421356", r"\sqrt{2}"), ("(3,4]", "[3,4]"), ("(1,2)", "(1,2,3)"), ("2K", "2k"), ("x", "(x,1)"),
+    (r"\begin{pmatrix} 1 & 2 \end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"), ("12_8", "10"),
+    (r"\begin{pmatrix} 1 & 2 \end{pmatrix}", r"\begin{bmatrix} 1 & 2 \end{bmatrix}"),
 ])
 def test_left_to_algebra(left: str, right: str) -> None:
     """A rounded value, lists of other kinds, and letters that differ in case."""
