@@ -204,7 +204,7 @@ class Forward:
         self.cost = forward_cost(base, self.device.type)
         if self.device.type == "cpu":
             # glibc gives free memory back, and gets it again page by page, beyond twice the largest chunk that was ever
-            # freed; after one of 30 MiB hidden states stay in the heap, which saves a third of the time on one core.
+            # freed; after one of 30 MiB the hidden states of the batches stay in the heap.
             torch.empty(30 << 20, dtype=torch.uint8)
 
     @torch.inference_mode()
