@@ -3,7 +3,7 @@
 
 Logits exist for a block of rows only: BLOCK_ELEMENTS in float32, and their gradient in the matrix dtype. The kernel
 reads a row of logits twice: once for the maximum and the sum (online), once for its gradient. The head's gradient
-is added up in float32 over the blocks, and each block reads and writes all of it, so the blocks are large. 2 M V D FLOPs
+is added up in float32; each block reads and writes all of it, so the blocks are large. 2 M V D FLOPs
 without gradients, 6 M V D with both.
 """
 
