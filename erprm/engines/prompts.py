@@ -9,6 +9,7 @@ prompt, so the policy sees exactly the tokens that it would have seen had it wri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -61,13 +62,20 @@ class PromptTemplate:
         Raises:
             InputError: for a chat prompt without a chat template, and for a prompt without any token.
         """
-        ids: list[int] = tokenizer(self.render(tokenizer, question, prefix), add_special_tokens=False)["input_ids"]
+        return self.many_ids(tokenizer, [(question, prefix)])[0]
+
+    def many_ids(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[tuple[str, str]]) -> list[list[int]]:
+        """`ids` of each (question, prefix), in one call of the tokenizer: a call costs more than a prompt's text."""
+        if not prompts:
+            return []
+        texts = [self.render(tokenizer, question, prefix) for question, prefix in prompts]
+        found: list[list[int]] = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
         added = tokenizer("", add_special_tokens=True)["input_ids"] if self.kind == "plain" else []
         if tokenizer.bos_token_id in added:
-            ids = [tokenizer.bos_token_id, *ids]
-        if not ids:
+            return [[tokenizer.bos_token_id, *ids] for ids in found]
+        if not all(found):
             raise InputError("prompt: expected at least one token, found an empty question and prefix")
-        return ids
+        return found
 
     def fingerprint(self) -> str:
         """A text that differs between templates which give different prompts."""

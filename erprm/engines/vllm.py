@@ -78,10 +78,11 @@ class VllmEngine:
             raise InputError("engine: it was closed")
         results: list[list[Completion]] = []
         prompts, parameters, places = [], [], []
-        for place, request in enumerate(requests):
+        for request in requests:
             if request.n < 1:
                 raise InputError(f"n: expected at least 1, found {request.n}")
-            ids = self._template.ids(self._tokenizer, request.question, request.prefix)
+        found = self._template.many_ids(self._tokenizer, [(request.question, request.prefix) for request in requests])
+        for place, (request, ids) in enumerate(zip(requests, found, strict=True)):
             results.append([Completion("", "length", 0)] * request.n)
             if len(ids) < self._config.max_model_len:
                 prompts.append({"prompt_token_ids": ids})
@@ -103,7 +104,7 @@ class VllmEngine:
 
 def _parameters(request: Request, sampling: Sampling) -> Any:
     """vLLM's own parameters of one request. Its n samples use the seeds seed, seed + 1, ...; greedy ones are one."""
-    from vllm import SamplingParams
+    from vllm.sampling_params import SamplingParams  # `vllm` itself looks its names up anew every time
 
     greedy = sampling.temperature == 0
     return SamplingParams(n=1 if greedy else request.n, seed=None if greedy else request.seed,
