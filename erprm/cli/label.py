@@ -10,7 +10,7 @@ interruption the same command goes on; a higher --n adds to what is there; other
 Instead of a fixed --n, ask for what you want to know, within --n-min and --n-max:
 
     --rmse 0.05        sample where it lowers the error of V_eta most per token, until the expected error over all
-                       prefixes is 0.05; measured errors can be larger, see docs/rollouts.md
+                       steps is 0.05; train with --estimator empirical-bayes (docs/rollouts.md: 42 % of the tokens)
     --width 0.2        stop a prefix when the interval of its soft value V_eta is narrower than 0.2
     --settled 0.5      stop a prefix when V_eta lies certainly above or certainly below 0.5
     --token-budget N   stop everything before more than N tokens are generated
