@@ -134,9 +134,12 @@ def pooled(pools: Callable[[], GraderPool], work: Work) -> list[bool]:
 
 
 def started() -> GraderPool:
-    """A pool whose workers run; what they were started with is no completion's answer."""
+    """A pool whose workers run and have graded every kind of answer; what they graded is no completion's answer."""
     pool = GraderPool()
-    pool.grade_many([(rf"\boxed{{\cos({n}x)}}", Problem(str(n), "", rf"1-\cos({n}x)")) for n in range(2, 66)])
+    forms = (r"\cos({}x)", r"(-1,{0}) \cup ({0},\infty)", "x={}", "{}_7", r"\frac{{\sqrt{{{}}}+1}}{{\sqrt{{2}}-1}}",
+             r"\text{{north{}}}", "{},-5")
+    pool.grade_many([(rf"\boxed{{{form.format(n)}}}", Problem(str(n), "", forms[(n + n // 7) % 7].format(n + 1)))
+                     for n in range(1000, 1140) for form in [forms[n % 7]]])
     return pool
 
 
@@ -165,14 +168,16 @@ def main() -> None:
     """Check, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with gsm8k/test.jsonl and math500/test.jsonl")
-    parser.add_argument("--out", type=Path, help="result file (default: bench/results/<machine>-<date>.json)")
+    parser.add_argument("--output", type=Path, help="result file (default: bench/results/<machine>-<date>.json)")
+    parser.add_argument("--smoke", action="store_true", help="four problems, only to see that it works")
     given = parser.parse_args()
     records: list[common.Record] = []
-    for name, repeats, problems in (("grading", True, PROBLEMS), ("grading_distinct", False, PROBLEMS // 5)):
+    for name, problems in (("grading", PROBLEMS), ("grading_distinct", PROBLEMS // 5)):
         draw = random.Random(0)
-        records += compare(name, completions(references(given.data, draw)[:problems], draw, repeats))
+        chosen = references(given.data, draw)[:4 if given.smoke else problems]
+        records += compare(name, completions(chosen, draw, repeats=name == "grading"))
     print(common.table(records))
-    print(common.write(records, given.out))
+    print(common.write(records, given.output))
 
 
 if __name__ == "__main__":
