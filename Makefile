@@ -48,7 +48,7 @@ lint: $(VENV)/.test  ## ruff and mypy --strict
 	@$(BIN)/ruff check . && $(BIN)/mypy
 
 bench: $(VENV)/.test  ## benchmarks for this machine, into bench/results/
-	@$(BIN)/erprm bench
+	@$(BIN)/erprm bench --run all
 
 # Uses the Python, torch and triton that are there; builds the extension in place and needs no network.
 gpu:  ## GPU tests and benchmarks in under ten minutes, into bench/results/

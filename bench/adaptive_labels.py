@@ -4,7 +4,7 @@
     erprm sample --problems problems.jsonl --policy runs/demo/models/policy --n 16 --max-tokens 56 --seed 7 \\
         --out solutions.parquet
     python bench/adaptive_labels.py --policy runs/demo/models/policy --problems problems.jsonl \\
-        --solutions solutions.parquet --pool runs/adaptive-pool --out bench/results/adaptive_labels
+        --solutions solutions.parquet --pool runs/adaptive-pool --output bench/results/adaptive_labels
 
 512 completions of each distinct unfinished prefix are sampled once, into the store --pool. Then labelling runs are
 replayed with many seeds: completions are drawn from the 512 with replacement, so that the values over all 512 are the
@@ -12,7 +12,8 @@ truth that a run is to find, exactly. The ways to label: n for every occurrence 
 trie), n for each distinct prefix, and the rule of `erprm label --rmse` with its defaults, without and with the
 solutions' own outcomes counted as samples; each with k/n (plug-in) and with the posterior mean under the fitted rates.
 The error is the root mean square over all unfinished steps; errors of one way and target are averaged over the seeds
-before the root. Everything is done for all solutions and for the first four of each problem. Written: OUT.json, FIGURE.
+before the root. Everything is done for all solutions and for the first four of each problem. Written: OUTPUT.json and
+FIGURE.
 """
 
 from __future__ import annotations
@@ -250,7 +251,7 @@ def main() -> None:
     parser.add_argument("--problems", required=True)
     parser.add_argument("--solutions", required=True, help="the policy's solutions to all of these problems")
     parser.add_argument("--pool", required=True, help="the store with 512 completions a prefix; filled if it is not")
-    parser.add_argument("--out", type=Path, default=Path("bench/results/adaptive_labels"))
+    parser.add_argument("--output", type=Path, default=Path("bench/results/adaptive_labels"))
     parser.add_argument("--figure", type=Path, default=Path("docs/adaptive_labels.png"))
     parser.add_argument("--each", type=int, nargs="+", default=[16, 4], help="solutions per problem")
     parser.add_argument("--max-tokens", type=int, default=56)
@@ -260,7 +261,7 @@ def main() -> None:
     pool = Pool(given)
     rule = Accurate()
     results = [study(Setting(pool, each, given.eta), each, given.seeds) for each in given.each]
-    path = given.out.with_suffix(".json")
+    path = given.output.with_suffix(".json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({
         "rule": {"n_min": rule.n_min, "n_max": rule.n_max, "step": rule.step, "share": rule.share},

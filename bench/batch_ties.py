@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=128)
     parser.add_argument("--n", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=96)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "batch_ties.json")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "batch_ties.json")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         policy = given.policy or str(tiny.save(Path(folder), layers=4, hidden=128))
@@ -146,8 +146,8 @@ def main() -> None:
     result = {"machine": platform.processor() or platform.machine(), "device": "cuda" if torch.cuda.is_available()
               else "cpu", "policy": given.policy or "random Llama, 4 layers of 128 dimensions, bytes",
               "n": given.n, "max_tokens": given.tokens, "results": results}
-    given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(given.out)
+    given.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(given.output)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def parts(smoke: bool, output: Path) -> list[tuple[str, list[str], float]]:
         result.append((f"train_step {model}", [python, "bench/train_step.py", "--model", model, *common_flags], 60.0))
     shape = ["--rows", "64"] if smoke else ["--shape", "Llama-3.2-1B", "--rows", "2048"]
     result.append(("score", [python, "bench/score.py", "--device", device, "--runs", "1" if smoke else "3", *shape,
-                             "--out", str(output)], 40.0))
+                             "--output", str(output)], 40.0))
     if shutil.which("compute-sanitizer") and not smoke:
         result.append(("compute-sanitizer", ["compute-sanitizer", "--error-exitcode", "1", *tests, "-k",
                                              "test_step_loss_options or test_pool_best"], 35.0))

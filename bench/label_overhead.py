@@ -1,6 +1,6 @@
 """What labelling costs besides the engine: planning, grading, Parquet, counting, at 10,000 prefixes.
 
-    python bench/label_overhead.py --out bench/results/label_overhead.json
+    python bench/label_overhead.py --output bench/results/label_overhead.json
     python bench/label_overhead.py --engines replay          # without vLLM
 
 Two runs of the real `label()`, with store, ledger and grading:
@@ -145,16 +145,16 @@ def main() -> None:
     parser.add_argument("--prefixes", type=int, default=10_000)
     parser.add_argument("--n", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=16, help="most tokens of a completion")
-    parser.add_argument("--out", type=Path, help="JSON file for the result")
+    parser.add_argument("--output", type=Path, help="JSON file for the result")
     given = parser.parse_args()
     result: dict[str, Any] = {"machine": platform.processor() or platform.machine()}
     for name in given.engines:
         result[name] = measured(name, given.prefixes, given.n, given.tokens)
         print(json.dumps({name: result[name]}, indent=2), flush=True)
-    if given.out is not None:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        print(given.out)
+    if given.output is not None:
+        given.output.parent.mkdir(parents=True, exist_ok=True)
+        given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        print(given.output)
 
 
 if __name__ == "__main__":

@@ -159,15 +159,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", type=float, default=1e8, help="completions of the largest run")
     parser.add_argument("--python-to", type=float, default=1e7, help="completions of the largest run in Python")
-    parser.add_argument("--out", type=Path, help="result file; the machine's of today by default")
+    parser.add_argument("--output", type=Path, help="result file; the machine's of today by default")
+    parser.add_argument("--smoke", action="store_true", help="the smallest run alone, only to see that it works")
     given = parser.parse_args()
     records, size = [], 10_000
-    while size <= given.to:
+    while size <= (10_000 if given.smoke else given.to):
         found, line = compare(size, int(given.python_to), repeats=max(1, min(5, 10_000_000 // size)))
         records += found
         print(line, flush=True)
         size *= 10
-    print(f"wrote {write(records, given.out)}")
+    print(f"wrote {write(records, given.output)}")
 
 
 if __name__ == "__main__":

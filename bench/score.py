@@ -67,7 +67,8 @@ GPU = (Shape("Llama-3.2-1B", 2048, 8192, 16, 32, 8, 128256, 80, 30, 5, 1024, "bf
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="result file; bench/results/<machine>-<date>.json by default")
+    parser.add_argument("--output", type=Path, help="result file; bench/results/<machine>-<date>.json by default")
+    parser.add_argument("--smoke", action="store_true", help="one run of one problem, only to see that it works")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--vllm", action="store_true")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
@@ -81,16 +82,17 @@ def main() -> None:
     shapes = GPU if given.device == "cuda" else CPU
     if given.shape is not None:
         shapes = tuple(shape for shape in CPU + GPU if shape.name == given.shape)
-    if given.rows is not None:
-        shapes = tuple(replace(shape, rows=given.rows) for shape in shapes)
+    rows, runs = (64, 1) if given.smoke else (given.rows, given.runs)
+    if rows is not None:
+        shapes = tuple(replace(shape, rows=rows) for shape in shapes)
     records = [record for shape in shapes for pool in ("score", "score_unrelated")
-               for record in measure(shape, pool, given.device, given.runs, given.vllm)]
+               for record in measure(shape, pool, given.device, runs, given.vllm)]
     print(common.table(records))
     for pool in ("score", "score_unrelated"):
         found = {record.provider: record.p50 for record in records if record.bench == pool and record.p50}
         print(f"{pool}: erprm is " + ", ".join(f"{time / found['erprm']:.2f} x {name}" for name, time in found.items()
                                                if name != "erprm"))
-    print(common.write(records, given.out))
+    print(common.write(records, given.output))
 
 
 def measure(shape: Shape, pool: str, device: str, runs: int, vllm: bool) -> list[common.Record]:

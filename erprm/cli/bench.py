@@ -1,6 +1,7 @@
 """Run a benchmark, or compare two result files.
 
     erprm bench --run head                              # the output-head part of a training step, on this machine
+    erprm bench --run all --smoke                       # every one, at sizes that only show that they run
     erprm bench --compare before.json after.json        # what changed beyond noise
 
 Result files are what `--run`, `make bench` and `make gpu` write under bench/results/. A difference counts when the
@@ -19,6 +20,7 @@ from typing import Any
 from erprm.cli.config import option
 from erprm.errors import InputError
 
+SCRIPTS = ("head", "kernels", "train_step", "score", "ledger", "grading")  # under bench/
 THRESHOLD = 0.05
 Key = tuple[str, ...]
 
@@ -28,7 +30,7 @@ class Config:
     """Options of `erprm bench`."""
 
     compare: tuple[str, ...] | None = option(None, help="two result files: before and after")
-    run: str | None = option(None, help="a script under bench/, by name: head, kernels, ...")
+    run: str | None = option(None, help="a script under bench/, or all of them", choices=(*SCRIPTS, "all"))
     smoke: bool = option(False, help="tiny sizes, to see that it runs")
     output: str | None = option(None, help="result file (default: bench/results/<machine>-<date>.json)")
 
@@ -44,15 +46,12 @@ def run(config: Config) -> int:
         print("\n".join(differences(before, after)))
         return 0
     folder = Path(__file__).resolve().parents[2] / "bench"
-    known = sorted(path.stem for path in folder.glob("*.py") if path.stem != "common"
-                   and not path.stem.startswith("test_"))
-    if config.run not in known:
-        raise InputError(f"run: expected one of {', '.join(known) or 'the scripts of a source checkout'}, "
-                         f"found {config.run!r}")
-    command = [sys.executable, str(folder / f"{config.run}.py")]
-    command += ["--smoke"] if config.smoke else []
-    command += ["--output", config.output] if config.output else []
-    return subprocess.run(command, check=False).returncode
+    if not folder.is_dir():
+        raise InputError(f"run: expected a source checkout with its bench/ folder, found no {folder}")
+    flags = [*(["--smoke"] if config.smoke else []), *(["--output", config.output] if config.output else [])]
+    names = SCRIPTS if config.run == "all" else (config.run,)
+    return max(subprocess.run([sys.executable, str(folder / f"{name}.py"), *flags], check=False).returncode
+               for name in names)
 
 
 def read(path: Path) -> dict[Key, dict[str, Any]]:
