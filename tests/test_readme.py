@@ -42,6 +42,7 @@ def test_commands_and_drop_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     for code in blocks("python"):
         exec(compile(code, "README.md", "exec"), names)
     assert (tmp_path / "models" / "prm-from-labels" / "erprm.json").is_file()
+    assert (tmp_path / "models" / "prm-causal-lm" / "serve.sh").is_file()
 
 
 def test_named_files_are_there() -> None:
@@ -55,14 +56,15 @@ def test_make_targets_exist() -> None:
         assert re.search(rf"^{name}:", makefile, re.MULTILINE), name
 
 
-def test_the_serving_line_is_the_one_that_is_tested(tmp_path: Path) -> None:
-    from erprm.prm.vllm_scorer import serve_command
+def test_the_serving_line_is_that_of_the_exported_script(tmp_path: Path) -> None:
+    from erprm.prm.vllm_scorer import serve_script
 
-    tiny.save(tmp_path / "models" / "prm-causal-lm")
-    printed = shlex.split(re.search(r"(python -m vllm.*?STEP[^\n]*\n)", TEXT, re.DOTALL)[1].replace("TAG", "7"))  # type: ignore[index]
-    ours = serve_command(str(tmp_path / "models" / "prm-causal-lm"), 7, ("Ġ+", "Ġ-"))
-    for flag in ("--runner", "--convert", "--hf-overrides", "--pooler-config"):
-        assert printed[printed.index(flag) + 1] == ours[ours.index(flag) + 1]
+    line = re.search(r"python -m vllm.*?--dtype float32\n", TEXT, re.DOTALL)
+    assert line is not None
+    printed = shlex.split(line[0].replace("TAG", "7"))
+    ours = shlex.split(serve_script(tiny.save(tmp_path / "model"), 7, ("Ġ+", "Ġ-")).splitlines()[-1])
+    assert printed[3:5] == ["--model", "models/prm-causal-lm"]
+    assert printed[5:] == [word for word in ours[6:] if word != "$@"]
 
 
 def test_its_figures_are_those_of_the_result_files() -> None:

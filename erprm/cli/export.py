@@ -8,7 +8,7 @@ and the paper's evaluation code, and for serving on vLLM. "classification" is a 
 the labels "-" and "+": for TRL and vLLM. A tied output head is untied, the input embedding stays as it was.
 
 What was written is read back by its stock class, and its scores must equal those of the model it came from; otherwise
-nothing is left behind and the command fails. For the causal-lm form it also prints the command that serves it on vLLM.
+nothing is left behind and the command fails. The causal-lm form has serve.sh beside it, which serves it on vLLM.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Config:
 
 def run(config: Config) -> int:
     """Export, prove, say where."""
-    from erprm.prm.export import PROBE, export
+    from erprm.prm.export import PROBE, SERVE_NAME, export
     from erprm.rows import read_rows
 
     rows = PROBE if config.rows is None else tuple((row.prompt, row.steps)
@@ -42,18 +42,7 @@ def run(config: Config) -> int:
     report = export(config.model, config.out, config.to, rows)
     print(report, file=sys.stderr)
     if config.to == "causal-lm":
-        print(f"serve it on vLLM with:\n{serving(config.out)}", file=sys.stderr)
+        print(f"serve it on vLLM with: sh {shlex.quote(str(report.folder / SERVE_NAME))}", file=sys.stderr)
     print(report.folder)
     return 0
 
-
-def serving(folder: str) -> str:
-    """The shell line that serves the causal-lm form on vLLM's OpenAI-style server."""
-    from erprm.prm.checkpoints import open_checkpoint
-    from erprm.prm.vllm_scorer import serve_command
-
-    checkpoint = open_checkpoint(folder)
-    assert checkpoint.causal_ids is not None
-    tag, *labels = checkpoint.causal_ids
-    plus, minus = checkpoint.tokenizer.convert_ids_to_tokens(labels)
-    return shlex.join(["python", *serve_command(folder, tag, (plus, minus))[1:]])

@@ -5,7 +5,7 @@
 
 - causal-lm: a stock causal language model. Rows " +" and " -" of its output head are the trained ones, all others are
   zero, so that the softmax over the two logits at a tag is the score. Math-Shepherd's and the paper's code read it, and
-  vLLM serves it. A tied head is untied: the input embedding stays as it was.
+  vLLM serves it, by `serve.sh` in the folder. A tied head is untied: the input embedding stays as it was.
 - classification: a stock token classification model with two labels; TRL and vLLM read it.
 
 Both carry erprm.json and the tokenizer, and are read back by the stock class before they get their final name.
@@ -31,9 +31,11 @@ from erprm.prm.model import ID2LABEL
 from erprm.prm.scorer import PRMScorer, Scores
 from erprm.prm.spec import FILE_NAME, PRMSpec
 from erprm.prm.tokens import StepTokens
+from erprm.prm.vllm_scorer import serve_script
 from erprm.prm.weights import WeightFiles
 
 TARGETS = ("causal-lm", "classification")
+SERVE_NAME = "serve.sh"
 TOLERANCE = 1e-5  # between scores in float32
 PROBE: tuple[Texts, ...] = (
     ("2+3*4?", ("3*4=12", "2+12=14")),
@@ -132,6 +134,9 @@ def _write(source: Checkpoint, tokens: StepTokens, folder: Path, to: str) -> Non
     shell.save_pretrained(str(folder), state_dict=state)
     source.tokenizer.save_pretrained(str(folder))
     spec.save(folder)
+    if to == "causal-lm":
+        plus, minus = source.tokenizer.convert_ids_to_tokens([tokens.plus_id, tokens.minus_id])
+        (folder / SERVE_NAME).write_text(serve_script(folder, tokens.tag_id, (plus, minus)), encoding="utf-8")
 
 
 def _spec_of(folder: Path, tokens: StepTokens) -> PRMSpec:

@@ -4,7 +4,7 @@
     [scores] = scorer.score([row.ids])                     # float32 [L]: P(+) at each step tag
     scorer.close()
 
-    subprocess.Popen(serve_command("exported/causal", 12902, ("▁+", "▁-"), port=8000))
+    # sh exported/causal/serve.sh
     VLLMServer("http://localhost:8000").score([row.ids])
 
 vLLM reads the two label rows out of the language-model head (`classifier_from_token`), takes their softmax, and
@@ -15,10 +15,11 @@ model, picks hidden dimensions instead of logits; this one doesn't use it.
 from __future__ import annotations
 
 import json
-import sys
+import shlex
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ class VLLMScorer:
 
 
 class VLLMServer:
-    """Scores through a server that `serve_command` has started; needs no vLLM on this side."""
+    """Scores through a server that an exported model's serve.sh has started; needs no vLLM on this side."""
 
     def __init__(self, url: str, *, model: str | None = None, tag_id: int | None = None, batch_rows: int = 256,
                  timeout: float = 600.0) -> None:
@@ -146,26 +147,25 @@ class VLLMServer:
             raise InputError(f"{self._url}: expected a vLLM server, found {error.reason}") from error
 
 
-def serve_command(model: str, tag_id: int, labels: tuple[str, str], *, host: str = "127.0.0.1", port: int = 8000,
-                  extra: Sequence[str] = ()) -> list[str]:
-    """The command that serves a PRM in causal-LM form on vLLM's OpenAI-style server.
+def serve_script(folder: str | Path, tag_id: int, labels: tuple[str, str]) -> str:
+    """A shell script that serves the PRM in causal-LM form in whose folder it lies, on vLLM's OpenAI-style server.
+
+    Its arguments are the server's ("--port", "9000", "--tensor-parallel-size", "2") and win over those in it. The dtype
+    is that of the weights on disk, because vLLM's own choice halves float32 weights.
 
     Args:
-        model, tag_id, labels: as for `VLLMScorer`.
-        extra: further arguments of vLLM's server ("--tensor-parallel-size", "2"). A "--dtype" among them replaces
-            that of the weights on disk, which is asked for because vLLM's own choice halves float32 weights.
+        tag_id, labels: as for `VLLMScorer`.
 
     Raises:
-        InputError: for a model without a readable configuration.
-
-    Returns:
-        A list for `subprocess`; `shlex.join` makes it a shell line.
+        InputError: for a folder without a readable configuration.
     """
-    dtype = [] if "--dtype" in extra else ["--dtype", checkpoint_dtype(model)]
-    return [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model,
-            "--host", host, "--port", str(port), "--runner", "pooling", "--convert", "classify",
-            "--hf-overrides", json.dumps(classifier_overrides(labels), ensure_ascii=False),
-            "--pooler-config", json.dumps(pooler_options(tag_id)), *dtype, *extra]
+    options = ["--host", "127.0.0.1", "--port", "8000", "--runner", "pooling", "--convert", "classify",
+               "--hf-overrides", json.dumps(classifier_overrides(labels), ensure_ascii=False),
+               "--pooler-config", json.dumps(pooler_options(tag_id)), "--dtype", checkpoint_dtype(str(folder))]
+    return ("#!/bin/sh\n"
+            "# Serves step scores with vLLM's OpenAI-style server, at POST /pooling; arguments are the server's\n"
+            "exec python -m vllm.entrypoints.openai.api_server --model \"$(dirname \"$0\")\" "
+            f"{shlex.join(options)} \"$@\"\n")
 
 
 def _check_labels(model: str, labels: tuple[str, str], revision: str | None) -> None:
@@ -199,5 +199,5 @@ def _plus_column(values: npt.NDArray[Any], count: int | None, number: int) -> Sc
     if values.ndim != 2 or values.shape[1] != 2 or (count is not None and len(values) != count):
         expected = "[steps, 2]" if count is None else f"[{count}, 2]"
         raise InputError(f"row {number}: expected scores of shape {expected}, found {list(values.shape)}; the model "
-                         "was loaded or served with another step tag or without the options of serve_command")
+                         "was loaded or served with another step tag, or not served by its serve.sh")
     return values[:, 0].astype(np.float32)

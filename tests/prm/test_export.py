@@ -85,7 +85,9 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr()
     assert shown.out.strip().splitlines()[-1] == str(tmp_path / "out")
     assert "score the same" in shown.err
-    assert "--convert classify --hf-overrides" in shown.err
-    assert f'"step_tag_id": {tiny.tokenizer()(tiny.TAG).input_ids[0]}' in shown.err
+    script = tmp_path / "out" / "serve.sh"
+    assert f"sh {script}" in shown.err
+    assert "--convert classify --hf-overrides" in script.read_text()
+    assert f'"step_tag_id": {tiny.tokenizer()(tiny.TAG).input_ids[0]}' in script.read_text()
     assert main(command) == 2
     assert "expected a new folder" in capsys.readouterr().err

@@ -1,9 +1,10 @@
-"""vLLM's own OpenAI-style server, started with our command, scores as transformers does."""
+"""vLLM's own OpenAI-style server, started by the exported model's script, scores as transformers does."""
 
 import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from erprm.errors import InputError
 from erprm.prm.config import PRMConfig
-from erprm.prm.export import export
+from erprm.prm.export import SERVE_NAME, export
 from erprm.prm.scorer import PRMScorer
 from erprm.prm.tokens import EncodedRow, StepTokens, encode_rows
 from erprm.prm.trainer import PRMTrainer
-from erprm.prm.vllm_scorer import VLLMServer, serve_command
+from erprm.prm.vllm_scorer import VLLMServer
 from erprm.steps import StepTags
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.xdist_group("servers")]
@@ -51,11 +52,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(trained: Path) -> Iterator[str]:
     """The address of a server that has started; it is stopped at the end."""
     port = free_port()
-    command = serve_command(str(trained / "causal"), TOKENS.tag_id, ("Ġ+", "Ġ-"), port=port,
-                            extra=["--enforce-eager", "--max-model-len", "512",
-                                   "--kv-cache-memory-bytes", str(1 << 28)])
+    command = ["sh", str(trained / "causal" / SERVE_NAME), "--port", str(port), "--enforce-eager",
+               "--max-model-len", "512", "--kv-cache-memory-bytes", str(1 << 28)]
     environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "INFO", "HF_HUB_OFFLINE": "1",
-                   "PYTHONUNBUFFERED": "1"}
+                   "PYTHONUNBUFFERED": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
     process = subprocess.Popen(command, env=environment, text=True, start_new_session=True,
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
