@@ -35,7 +35,7 @@ def _parts(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tensor,
         checks.check_weights(weights)
     dtype = reference.compute_dtype(hidden)
     with reference.no_autocast():
-        rows = reference.cast(hidden.index_select(0, positions), dtype)
+        rows = reference.cast(reference.tagged(hidden, positions), dtype)
         vector = reference.direction(head, dtype)
         z = torch.mv(rows, vector)
         if bias is not None:

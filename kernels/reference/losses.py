@@ -101,10 +101,17 @@ def inverse_normalizer(weights: Tensor | None, rows: Tensor, normalizer: Tensor 
     return torch.where(total == 0, 0.0, 1.0 / total).to(rows.dtype)
 
 
+def tagged(hidden: Tensor, positions: Tensor) -> Tensor:
+    """The rows [M, D] at positions that increase strictly: `hidden` itself where every row is tagged."""
+    return hidden if positions.shape[0] == hidden.shape[0] else hidden.index_select(0, positions)
+
+
 def hidden_gradient(coefficients: Tensor, vector: Tensor, positions: Tensor, rows: int, dtype: torch.dtype) -> Tensor:
     """[rows, D]: coefficients[m] * vector at row positions[m], zero elsewhere."""
-    tagged = cast(torch.outer(coefficients, vector), dtype)
-    return zeros(rows, vector.shape[0], dtype).index_copy_(0, positions, tagged)
+    gradient = cast(torch.outer(coefficients, vector), dtype)
+    if gradient.shape[0] == rows:  # positions increase strictly, so every row is tagged
+        return gradient
+    return zeros(rows, vector.shape[0], dtype).index_copy_(0, positions, gradient)
 
 
 def zeros(rows: int, width: int, dtype: torch.dtype) -> Tensor:
