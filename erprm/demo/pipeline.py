@@ -150,10 +150,9 @@ class Demo:
                 continue
             trainer = PRMTrainer(str(self.model("policy")), PRMConfig(
                 output_dir=str(out), target=target.kind, eta=target.eta, max_steps=settings.prm_steps,
-                layout="padded", per_device_train_batch_size=64, learning_rate=settings.prm_learning_rate,
+                per_device_train_batch_size=64, learning_rate=settings.prm_learning_rate,
                 lr_scheduler_type="cosine", warmup_steps=30, weight_decay=0.01, save_strategy="no", logging_steps=100,
-                seed=settings.seed,
-                report_to="none"), rows)
+                seed=settings.seed, report_to="none"), rows)
             trainer.train()
             trainer.save_model(str(out))
 

@@ -36,7 +36,7 @@ from transformers.utils import ModelOutput
 from erprm.errors import InputError
 from erprm.prm import attention, last_block
 from erprm.prm.loss import StepTargets, counts_loss, pair_loss, pair_scores, vocabulary_loss
-from erprm.prm.spec import PRMSpec
+from erprm.prm.spec import FILE_NAME, PRMSpec
 from erprm.prm.tokens import StepTokens
 
 ID2LABEL = {0: "-", 1: "+"}
@@ -119,6 +119,24 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         causal = source if isinstance(source, PreTrainedModel) else \
             AutoModelForCausalLM.from_pretrained(str(source), **options)
         return cls.from_rows(causal, spec, tokens, seed=seed)
+
+    @classmethod
+    def for_training(cls, source: str | Path | PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: PRMSpec, *,
+                     seed: int = 0, **options: Any) -> PRM:
+        """`source` itself where it is a PRM or the folder of one, else `from_base`.
+
+        Raises:
+            InputError: as `from_base`, or for a PRM whose head is of another kind than the loss of `spec`.
+        """
+        if isinstance(source, PRM):
+            prm = source
+        elif not isinstance(source, PreTrainedModel) and (Path(source) / FILE_NAME).is_file():
+            prm = cls.load(source, tokenizer, **options)
+        else:
+            return cls.from_base(source, tokenizer, spec, seed=seed, **options)
+        if (prm.spec.loss == "vocab") != (spec.loss == "vocab"):
+            raise InputError(f"loss: expected {prm.spec.loss!r}, as the model was trained, found {spec.loss!r}")
+        return prm
 
     @classmethod
     def from_rows(cls, causal: PreTrainedModel, spec: PRMSpec, tokens: StepTokens, *, seed: int = 0) -> PRM:

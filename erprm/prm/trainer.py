@@ -41,7 +41,7 @@ from erprm.prm.layout import choose_layout, group_rows, sharing
 from erprm.prm.metrics import pool_accuracy, step_metrics
 from erprm.prm.model import PRM
 from erprm.prm.sampler import RowNumbers, RowSampler
-from erprm.prm.spec import FILE_NAME, PRMSpec
+from erprm.prm.spec import PRMSpec
 from erprm.prm.targets import TargetSpec
 from erprm.prm.tokens import StepTokens
 from erprm.rows import StepRow
@@ -92,7 +92,7 @@ class PRMTrainer(Trainer):  # type: ignore[misc]
         spec = args.model_spec(self.target)
         self.tokens = StepTokens.from_tokenizer(processing_class, spec.tags)
         self._tokenizer = processing_class
-        prm = _prm(model, processing_class, spec, args.seed, model_options or {})
+        prm = PRM.for_training(model, processing_class, spec, seed=args.seed, **(model_options or {}))
         prm.spec, prm.tokens = spec, self.tokens
         self.report: DataReport | None = None
         if train_dataset is not None:
@@ -283,19 +283,6 @@ def _first(source: Any) -> tuple[StepRow | None, Any]:
     if first is None:
         raise InputError("train_dataset: expected at least one row, found none")
     return first, itertools.chain([first], stream)
-
-
-def _prm(model: str | Path | PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: PRMSpec, seed: int,
-         options: dict[str, Any]) -> PRM:
-    if isinstance(model, PRM):
-        prm = model
-    elif not isinstance(model, PreTrainedModel) and (Path(model) / FILE_NAME).is_file():
-        prm = PRM.load(model, tokenizer, **options)
-    else:
-        return PRM.from_base(model, tokenizer, spec, seed=seed, **options)
-    if (prm.spec.loss == "vocab") != (spec.loss == "vocab"):
-        raise InputError(f"loss: expected {prm.spec.loss!r}, as the model was trained, found {spec.loss!r}")
-    return prm
 
 
 def _with_adapters(prm: PRM, peft_config: Any) -> Any:
