@@ -46,8 +46,7 @@ def measured(files: Iterable[Path]) -> list[str]:
                     lines.append(f"| {name} | {shape} | {rival['provider']} | {rival['p50'] / ours['p50']:.1f} "
                                  f"| {less} |")
     return [f"Medians of the same run ({'; '.join(sorted(machines))}); `bench/` has the scripts, `bench/results/` "
-            "every record. Except for the training steps, other work shared the machine meanwhile: ratios near 1 say "
-            "little. No GPU figure is among them: none has been measured.", "", *lines]
+            "every record with its spread. No GPU figure is among them: none has been measured.", "", *lines]
 
 
 def demo(results: Mapping[str, Any]) -> list[str]:

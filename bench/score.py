@@ -6,10 +6,10 @@
 Random weights, rows of random digits. "score" are 64 solutions a problem that share their question and, often, their
 first step, as when a pool is scored for best-of-N; "score_unrelated" are rows that share nothing. On a CPU their
 numbers of tokens and steps have the means and spreads of GSM8K's questions and reference solutions (7,473 of them; a
-token is a word, number or sign). One row at a time is the stock token classification model called with each row;
-"padded" is the same in batches of similar length; vLLM scores the exported model in a process of its own, with as many
-threads, kept from spinning. Providers are interleaved and the median of their runs is reported; before anything is
-timed, all must give the same scores.
+token is a word, number or sign). One row at a time is: tokenise a row, call the stock token classification model, then
+the next row. "padded" is the same model on batches of similar length; vLLM scores the exported model in a process of
+its own, with as many threads, kept from spinning. Providers are interleaved and the median of their runs is reported;
+before anything is timed, all must give the same scores.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def measure(shape: Shape, pool: str, device: str, runs: int, vllm: bool) -> list
         scorer = PRMScorer(Path(folder) / "prm", device=device, batch_tokens=shape.batch_tokens)
         stock = AutoModelForTokenClassification.from_pretrained(Path(folder) / "prm").eval().to(device)
         providers: dict[str, Score] = {
-            "one at a time": lambda some: padded(stock, scorer, some, 1),
+            "one at a time": lambda some: [scores for row in some for scores in padded(stock, scorer, [row], 1)],
             "padded": lambda some: padded(stock, scorer, some, shape.batch_tokens),
             "erprm": scorer.score}
         scores = {name: np.concatenate(score(rows)) for name, score in providers.items()}
