@@ -40,9 +40,10 @@ def measured(files: Iterable[Path]) -> list[str]:
             shape, records = max(shapes.items(), key=lambda item: sum(one["p50"] for one in item[1]))
             for ours in (record for record in records if record["provider"].startswith("erprm")):
                 for rival in (record for record in records if not record["provider"].startswith("erprm")):
-                    less = (f"{rival['peak_memory'] / ours['peak_memory']:.1f}"
-                            if rival["peak_memory"] and ours["peak_memory"] else "")
-                    name = TITLES[bench] + ours["provider"].removeprefix("erprm").replace("-", ", ")
+                    held = [record["peak_memory"] or 0 for record in (rival, ours)]
+                    less = f"{held[0] / held[1]:.1f}" if min(held) > 1e6 else ""  # below a megabyte it is noise
+                    form = ours["provider"].removeprefix("erprm").lstrip("-, ").replace("-", " ")
+                    name = f"{TITLES[bench]}, {form}" if form else TITLES[bench]
                     lines.append(f"| {name} | {shape} | {rival['provider']} | {rival['p50'] / ours['p50']:.1f} "
                                  f"| {less} |")
     return [f"Medians of the same run ({'; '.join(sorted(machines))}); `bench/` has the scripts, `bench/results/` "
