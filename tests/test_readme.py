@@ -61,7 +61,7 @@ def test_the_serving_line_is_that_of_the_exported_script(tmp_path: Path) -> None
 
     line = re.search(r"python -m vllm.*?--dtype float32\n", TEXT, re.DOTALL)
     assert line is not None
-    printed = shlex.split(line[0].replace("TAG", "7"))
+    printed = shlex.split(line[0].replace("\\\n", " ").replace("TAG", "7"))
     ours = shlex.split(serve_script(tiny.save(tmp_path / "model"), 7, ("Ġ+", "Ġ-")).splitlines()[-1])
     assert printed[3:5] == ["--model", "models/prm-causal-lm"]
     assert printed[5:] == [word for word in ours[6:] if word != "$@"]

@@ -18,6 +18,8 @@ from erprm.grading import GraderPool
 from erprm.rollouts.contrast import contrast_rows
 from erprm.rows import StepRow, read_rows
 
+pytestmark = pytest.mark.xdist_group("demo")  # the run is made once
+
 SMALL = DemoSettings(
     teach_problems=40, demonstrations=4, hidden=64, layers=2, sft_steps=30, label_problems=6, solutions=2,
     completions=4, prm_steps=3, heldout_problems=5, pool=4, truth_problems=3, truth_completions=4, raft_samples=2,

@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.xdist_group("distributed")  # the runs are made once
+
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
