@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.library import custom_op
 
 from erprm.kernels import checks
 from erprm.kernels.ops import eager
@@ -78,7 +79,7 @@ def _targets(targets: Tensor | None, outcomes: Tensor | None, offsets: Tensor | 
     return values[0].to(dtype)
 
 
-step_loss = torch.library.custom_op("erprm::step_loss", _forward, mutates_args=(), device_types="cpu")
+step_loss = custom_op("erprm::step_loss", _forward, mutates_args=(), device_types="cpu")
 
 
 @step_loss.register_kernel("cuda")
@@ -140,8 +141,7 @@ def _signed(gradient: Tensor, like: Tensor) -> Tensor:
     return reference.cast(pair.view(like.shape), like.dtype)
 
 
-step_loss_backward = torch.library.custom_op("erprm::step_loss_backward", _gradients, mutates_args=(),
-                                             device_types="cpu")
+step_loss_backward = custom_op("erprm::step_loss_backward", _gradients, mutates_args=(), device_types="cpu")
 
 
 @step_loss_backward.register_kernel("cuda")
