@@ -58,6 +58,7 @@ class Plan:
         self.open = np.zeros(0, bool)  # per node: whether it may be sampled
         self.truncated = np.zeros(0, np.int64)  # per node: completions that were cut off
         self.spent = np.zeros(0, np.int64)  # per node: tokens generated so far, earlier runs included
+        self.own = np.zeros(0, np.int32)  # per node: trials that are solutions' own outcomes, not completions
         self.unfinished = 0  # solutions that did not end by themselves
 
     @property
@@ -118,6 +119,7 @@ class Plan:
             self._node_of[found] = node
         self.truncated = np.zeros(len(self._steps), np.int64)
         self.spent = np.zeros(len(self._steps), np.int64)
+        self.own = self.ledger.counts()[1]
         self.open = sampled  # bool [nodes]
 
     def restore(self, tables: Iterable[pa.Table]) -> int:

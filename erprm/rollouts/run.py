@@ -96,10 +96,8 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
     rows, plan, nodes = plan_labels(problems, rows, settings, grader, options, source)
     with RolloutStore.open(place, settings) as store:
         started = time.perf_counter()
-        uses = np.bincount(np.concatenate(nodes), minlength=len(plan.open))
-        run = Run(plan, options, uses)
         restored = plan.restore(store.completed())
-        run.begin()
+        run = Run(plan, options, np.bincount(np.concatenate(nodes), minlength=len(plan.open)))
         with progress("labelling", run.total(), "completions") as bar:
             completer = run.fill(engine, sampling, store, grader, bar)
         done = labelled(rows, nodes, plan)
@@ -144,8 +142,6 @@ def plan_labels(problems: Sequence[Problem], rows: Sequence[StepRow], settings: 
 class Run:
     """One run over a plan: what is wanted, in rounds when the rule is adaptive, and what was saved.
 
-    Made before any completion is counted, begun when those of earlier runs are.
-
     Args:
         uses: [nodes], steps of solutions at each prefix.
     """
@@ -153,14 +149,11 @@ class Run:
     def __init__(self, plan: Plan, options: LabelOptions, uses: npt.NDArray[np.int64]) -> None:
         self._plan, self._options = plan, options
         self._open = np.flatnonzero(plan.open)
-        self._uses = uses[self._open]
-        self._own = plan.ledger.counts()[1][self._open]  # solutions' own outcomes, where they count as samples
-
-    def begin(self) -> None:
-        """Ask for the first completions that are missing."""
-        rule = self._options.adaptive
-        self._plan.ledger.want(self._open, self._options.n if rule is None else rule.n_min)
-        if rule is not None:
+        self._uses, self._own = uses[self._open], plan.own[self._open]
+        rule = options.adaptive
+        if rule is None:
+            plan.ledger.want(self._open, options.n)
+        else:
             self._raise_wants(rule)
 
     def total(self) -> int:
@@ -189,7 +182,7 @@ class Run:
         tally = self._tally()
         wanted = rule.wanted(tally)
         more = wanted > tally.sampled
-        self._plan.ledger.want(self._open[more], wanted[more])
+        self._plan.ledger.want(self._open[more], wanted[more] + self._own[more])  # the ledger's n counts own outcomes
         return self._plan.ledger.missing() > 0
 
     def expected_rmse(self) -> float | None:
@@ -206,9 +199,9 @@ class Run:
                      self._uses)
 
     def _note(self) -> str:
-        sampled = self._plan.ledger.counts()[1][self._open] - self._own
-        full = self._options.adaptive.n_max if self._options.adaptive else self._options.n
-        return f"{int((sampled >= full).sum()):,} of {len(self._open):,} prefixes full, saved {self.saved()}"
+        _, n = self._plan.ledger.counts()
+        full = self._options.adaptive.n_max + self._own if self._options.adaptive else self._options.n
+        return f"{int((n[self._open] >= full).sum()):,} of {len(self._open):,} prefixes full, saved {self.saved()}"
 
     def saved(self) -> Saved:
         """Tokens that were not generated, by reason, estimated from the mean length of those that were."""

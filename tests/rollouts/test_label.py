@@ -78,6 +78,15 @@ def test_own_outcomes_count_as_samples_when_asked(tmp_path: Path) -> None:
     assert engine.asked == 8 + 9
 
 
+@pytest.mark.parametrize("rule", [Adaptive(eta=0.0, width=1e-6, n_min=4, n_max=8), Accurate(rmse=1e-6, n_max=8)])
+def test_an_adaptive_rule_samples_besides_own_outcomes(rule: Adaptive | Accurate, tmp_path: Path) -> None:
+    engine = CoinEngine()
+    _, rows = run(tmp_path, [row(0, "a p=0.5", "#### 7"), row(0, "a p=0.5", "b p=0.5", "#### 8", outcome=0.0)],
+                  engine=engine, adaptive=rule, count_own_outcome=True)
+    assert rows[1].trials == (8 + 2, 8 + 1, 1)
+    assert engine.asked == 2 * 8
+
+
 def test_ungraded_solutions_are_graded_first(tmp_path: Path) -> None:
     _, rows = run(tmp_path, [row(0, "a p=1", "#### 7", outcome=None), row(0, "#### 9", outcome=None)], n=2)
     assert [r.outcome for r in rows] == [1.0, 0.0]
