@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from erprm.cli import main
 from erprm.demo.outcome import best_aggregation, targets_of
 from erprm.demo.pipeline import Demo, DemoSettings
 from erprm.demo.stages import Stages
@@ -88,6 +89,13 @@ def test_summary_averages_seeds(run: Path, tmp_path: Path) -> None:
     assert "countdown, 2 seeds, N = 4" in text
     assert f"| orm | {accuracy + 0.25:.3f} | {accuracy:.3f} | {accuracy + 0.5:.3f} |" in text
     assert json.loads((tmp_path / "summary.json").read_text())["countdown"]["seeds"] == [0, 1]
+
+
+def test_seeds_are_runs_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--seed", "4", "--seeds", "2", "--out", str(tmp_path), "--dry-run"]) == 0
+    plans = [line for line in capsys.readouterr().out.splitlines() if line.startswith("demo:")]
+    assert [plan.split(": ", 1)[1].split(",")[1:3] for plan in plans] == [
+        [f" seed {seed}", f" into {tmp_path / f'seed-{seed}'}: 1"] for seed in (4, 5)]
 
 
 @pytest.mark.parametrize("name", TASKS)
