@@ -8,12 +8,6 @@
 namespace erprm {
 namespace {
 
-void check_lengths(const char* name, const std::string& like, std::size_t expected, std::size_t found) {
-    if (expected != found) {
-        refuse(name, "as many values as " + like + " (" + std::to_string(expected) + ")", static_cast<std::int64_t>(found));
-    }
-}
-
 void check_outcome(const char* name, int outcome) {
     if (outcome < Ledger::unknown || outcome > 1) {
         refuse(name, "0, 1 or -1 for not known", outcome);
@@ -24,18 +18,6 @@ void check_want(std::int32_t count) {
     if (count < 0 || count > Ledger::max_samples) {
         refuse("n", "0 to " + std::to_string(Ledger::max_samples), count);
     }
-}
-
-// The first value of 0 .. below - 1 that is none, or the end. One pass without branches, so that compilers vectorise it;
-// a negative value is a large one when its sign is dropped.
-template <class T>
-auto first_outside(std::span<const T> values, std::make_unsigned_t<T> below) {
-    using Unsigned = std::make_unsigned_t<T>;
-    bool inside = true;
-    for (const T value : values) {
-        inside &= static_cast<Unsigned>(value) < below;
-    }
-    return inside ? values.end() : std::ranges::find_if(values, [&](T value) { return static_cast<Unsigned>(value) >= below; });
 }
 
 }  // namespace
@@ -191,8 +173,8 @@ void Ledger::check_end(std::uint32_t node, int outcome) const {
 void Ledger::close_locked(std::uint32_t node, int outcome) {
     check_end(node, outcome);
     if (!samples_.closed(node)) {
-        if (samples_.has_any(node)) {
-            refuse("node", "a prefix without samples to close", node);
+        if (samples_.has_any(node) || trials_.values()[node] != 0) {
+            refuse("node", "a prefix without trials to close", node);
         }
         const std::int64_t before = samples_.missing(node);
         samples_.close(node);
@@ -274,70 +256,6 @@ Batch Ledger::next(std::int64_t max_completions) {
         schedule_.advance();
     }
     return batch;
-}
-
-// ---- results
-
-std::int64_t Ledger::record(std::span<const std::int64_t> nodes, std::span<const std::uint8_t> outcomes,
-                            std::span<const std::int32_t> samples) {
-    check_lengths("outcomes", "nodes", nodes.size(), outcomes.size());
-    if (const auto bad = first_outside(outcomes, 2); bad != outcomes.end()) {
-        refuse("outcomes", "0 or 1", *bad);
-    }
-    if (!samples.empty()) {
-        check_lengths("samples", "nodes", nodes.size(), samples.size());
-    }
-    if (const auto bad = first_outside(samples, max_samples); bad != samples.end()) {
-        refuse("samples", "0 to " + std::to_string(max_samples - 1), *bad);
-    }
-    const std::scoped_lock lock(mutex_);
-    check_nodes(nodes);
-    std::int32_t* const successes = successes_.writable().data();
-    std::int32_t* const trials = trials_.writable().data();
-    std::int64_t counted = 0;
-    std::int64_t landed = 0;  // were in flight
-    for (std::size_t i = 0; i < nodes.size(); ++i) {
-        const auto node = static_cast<std::uint32_t>(nodes[i]);
-        const std::int64_t before = samples_.missing(node);
-        const Samples::Result result = samples.empty() ? samples_.finish_lowest(node) : samples_.finish(node, samples[i]);
-        const bool known = result != Samples::Result::ignored;
-        successes[node] += known ? outcomes[i] : 0;
-        trials[node] += known ? 1 : 0;
-        counted += known ? 1 : 0;
-        landed += result == Samples::Result::in_flight ? 1 : 0;
-        if (result == Samples::Result::unasked) {
-            missing_changed(node, before);
-        }
-    }
-    totals_.in_flight -= landed;
-    totals_.done += counted;
-    totals_.ignored += static_cast<std::int64_t>(nodes.size()) - counted;
-    return counted;
-}
-
-std::int64_t Ledger::release(std::span<const std::int64_t> nodes, std::span<const std::int32_t> first_samples,
-                             std::span<const std::int32_t> counts) {
-    check_lengths("first_samples", "nodes", nodes.size(), first_samples.size());
-    check_lengths("counts", "nodes", nodes.size(), counts.size());
-    for (std::size_t i = 0; i < nodes.size(); ++i) {
-        if (first_samples[i] < 0 || first_samples[i] > max_samples) {
-            refuse("first_samples", "0 to " + std::to_string(max_samples), first_samples[i]);
-        }
-        if (counts[i] < 0 || counts[i] > max_samples - first_samples[i]) {
-            refuse("counts", "0 to " + std::to_string(max_samples - first_samples[i]), counts[i]);
-        }
-    }
-    const std::scoped_lock lock(mutex_);
-    check_nodes(nodes);
-    std::int64_t released = 0;
-    for (std::size_t i = 0; i < nodes.size(); ++i) {
-        const auto node = static_cast<std::uint32_t>(nodes[i]);
-        const std::int64_t before = samples_.missing(node);
-        released += samples_.release(node, {first_samples[i], counts[i]});
-        missing_changed(node, before);
-    }
-    totals_.in_flight -= released;
-    return released;
 }
 
 void Ledger::check_nodes(std::span<const std::int64_t> nodes) const {

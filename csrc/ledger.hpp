@@ -34,6 +34,7 @@ struct Totals {
     std::int64_t nodes = 0;      // roots and prefixes
     std::int64_t closed = 0;     // prefixes that are never sampled
     std::int64_t own = 0;        // outcomes of solutions that were counted as samples of their prefixes
+    std::int64_t passing = 0;    // outcomes of completions that were counted at prefixes they passed through
     std::int64_t missing = 0;    // samples wanted, neither in flight nor done
     std::int64_t in_flight = 0;
     std::int64_t done = 0;
@@ -64,6 +65,12 @@ public:
                          std::span<const std::int32_t> counts);
     void close(std::int64_t node, int outcome);
 
+    // Texts that were sampled from the first lengths[r] of their steps: each counts once more, without a sample number, at the
+    // open prefixes beyond these that it goes on from. Returns those prefixes, text after text.
+    std::vector<std::int64_t> count_passing(std::span<const std::int64_t> roots, std::span<Digest> steps,
+                                            std::span<const std::int64_t> offsets, std::span<const std::int32_t> lengths,
+                                            std::span<const std::uint8_t> outcomes);
+
     struct Counts {
         Column<std::int32_t>::Snapshot successes;
         Column<std::int32_t>::Snapshot trials;
@@ -74,6 +81,7 @@ public:
     std::vector<std::int64_t> offsets() const;  // [nodes + 1]: trials summed over the nodes before
     std::vector<std::uint8_t> closed() const;   // [nodes]: 1 where a node is closed
     std::vector<std::int32_t> done_samples(std::int64_t node) const;
+    std::vector<std::uint8_t> recorded(std::span<const std::int64_t> nodes, std::span<const std::int32_t> samples) const;
     Totals totals() const;
     std::int64_t bytes() const;  // memory held, without live snapshots that were written over
 

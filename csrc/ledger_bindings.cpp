@@ -67,6 +67,21 @@ void add_digests(const char* name, PyObject* texts, std::vector<Digest>& digests
     }
 }
 
+// The digests of many lists of texts, one list after another, and where each list begins and ends.
+py::array_t<std::int64_t> add_all_digests(const py::object& solutions, std::vector<Digest>& digests) {
+    const Items items("solutions", "lists of texts", solutions.ptr());
+    auto [array, offsets] = new_array<std::int64_t>(items.span().size() + 1);
+    offsets[0] = 0;
+    for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
+        if (s >= items.span().size()) {
+            throw py::value_error("solutions: they changed while they were read");
+        }
+        add_digests("steps", items.span()[s], digests);
+        offsets[s + 1] = static_cast<std::int64_t>(digests.size());
+    }
+    return array;
+}
+
 // An array, or one number that stands for the same number `size` times.
 template <class T>
 class Broadcast {
@@ -85,6 +100,8 @@ private:
     std::optional<Values<T>> values_;
     std::vector<T> copies_;
 };
+
+py::array as_flags(std::vector<std::uint8_t>&& values) { return py::array(to_array(std::move(values))).attr("view")("bool"); }
 
 std::int64_t add_problem(Ledger& ledger, const py::object& key) {
     const Digest digest = digest_of("key", key.ptr());
@@ -120,23 +137,15 @@ py::tuple add_solutions(Ledger& ledger, const py::object& roots, const py::objec
     const Values<std::int64_t> problems(roots, "roots");
     const Broadcast<std::int32_t> results(outcomes, problems.size(), "outcomes");
     const Broadcast<std::uint8_t> ended(finished, problems.size(), "finished");
-    const Items items("solutions", "lists of texts", solutions.ptr());
-    auto [array, offsets] = new_array<std::int64_t>(items.span().size() + 1);
     std::vector<Digest>& digests = scratch();
-    offsets[0] = 0;
-    for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
-        if (s >= items.span().size()) {
-            throw py::value_error("solutions: they changed while they were read");
-        }
-        add_digests("steps", items.span()[s], digests);
-        offsets[s + 1] = static_cast<std::int64_t>(digests.size());
-    }
+    py::array_t<std::int64_t> offsets = add_all_digests(solutions, digests);
+    const std::span<const std::int64_t> bounds(offsets.data(), static_cast<std::size_t>(offsets.size()));
     std::vector<std::int64_t> paths;
     {
         const py::gil_scoped_release release;
-        paths = ledger.add_solutions(problems.span(), digests, offsets, results.span(), ended.span(), count_outcome);
+        paths = ledger.add_solutions(problems.span(), digests, bounds, results.span(), ended.span(), count_outcome);
     }
-    return py::make_tuple(to_array(std::move(paths)), array);
+    return py::make_tuple(to_array(std::move(paths)), std::move(offsets));
 }
 
 void want(Ledger& ledger, const py::object& nodes, const py::object& n) {
@@ -178,6 +187,33 @@ std::int64_t release_samples(Ledger& ledger, const py::object& nodes, const py::
     return ledger.release(which.span(), firsts.span(), widths.span());
 }
 
+py::array_t<std::int64_t> count_passing(Ledger& ledger, const py::object& roots, const py::object& solutions,
+                                        const py::object& lengths, const py::object& outcomes) {
+    const Values<std::int64_t> problems(roots, "roots");
+    const Values<std::int32_t> sampled_from(lengths, "lengths");
+    const Values<std::uint8_t> results(outcomes, "outcomes");
+    std::vector<Digest>& digests = scratch();
+    const py::array_t<std::int64_t> offsets = add_all_digests(solutions, digests);
+    const std::span<const std::int64_t> bounds(offsets.data(), static_cast<std::size_t>(offsets.size()));
+    std::vector<std::int64_t> passed;
+    {
+        const py::gil_scoped_release release;
+        passed = ledger.count_passing(problems.span(), digests, bounds, sampled_from.span(), results.span());
+    }
+    return to_array(std::move(passed));
+}
+
+py::array recorded(const Ledger& ledger, const py::object& nodes, const py::object& samples) {
+    const Values<std::int64_t> which(nodes, "nodes");
+    const Values<std::int32_t> numbers(samples, "samples");
+    std::vector<std::uint8_t> flags;
+    {
+        const py::gil_scoped_release release;
+        flags = ledger.recorded(which.span(), numbers.span());
+    }
+    return as_flags(std::move(flags));
+}
+
 py::dict totals(const Ledger& ledger) {
     const Totals totals = ledger.totals();
     py::dict named;
@@ -187,6 +223,7 @@ py::dict totals(const Ledger& ledger) {
     named["nodes"] = totals.nodes;
     named["closed"] = totals.closed;
     named["own"] = totals.own;
+    named["passing"] = totals.passing;
     named["missing"] = totals.missing;
     named["in_flight"] = totals.in_flight;
     named["done"] = totals.done;
@@ -212,6 +249,8 @@ void bind_ledger(py::module_& m) {
         .def("record", &record, py::arg("nodes"), py::arg("outcomes"), py::arg("samples") = py::none())
         .def("release", &release_samples, py::arg("nodes"), py::arg("first_samples"), py::arg("counts"))
         .def("close", &Ledger::close, py::arg("node"), py::arg("outcome"), Guard())
+        .def("count_passing", &count_passing, py::arg("roots"), py::arg("solutions"), py::arg("lengths"), py::arg("outcomes"))
+        .def("recorded", &recorded, py::arg("nodes"), py::arg("samples"))
         .def("counts", [](const Ledger& ledger) {
             Ledger::Counts counts = ledger.counts();
             return py::make_tuple(to_array<std::int32_t>(std::move(counts.successes)), to_array<std::int32_t>(std::move(counts.trials)));
@@ -219,7 +258,7 @@ void bind_ledger(py::module_& m) {
         .def("parents", [](const Ledger& ledger) { return to_array<std::int64_t>(ledger.parents()); })
         .def("depths", [](const Ledger& ledger) { return to_array<std::int32_t>(ledger.depths()); })
         .def("offsets", [](const Ledger& ledger) { return to_array(ledger.offsets()); })
-        .def("closed", [](const Ledger& ledger) { return py::array(to_array(ledger.closed())).attr("view")("bool"); })
+        .def("closed", [](const Ledger& ledger) { return as_flags(ledger.closed()); })
         .def("done_samples", [](const Ledger& ledger, std::int64_t node) { return to_array(ledger.done_samples(node)); }, py::arg("node"))
         .def("done", [](const Ledger& ledger) { return ledger.totals().done; })
         .def("in_flight", [](const Ledger& ledger) { return ledger.totals().in_flight; })

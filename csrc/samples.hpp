@@ -59,6 +59,9 @@ public:
     }
     Result finish_lowest(std::uint32_t node);  // the lowest sample in flight
 
+    bool is_done(std::uint32_t node, std::int32_t sample) const {
+        return words_or_none(slots_[node], static_cast<std::size_t>(sample / 64)).done >> (sample % 64) & 1;
+    }
     std::vector<std::int32_t> done(std::uint32_t node) const;
     std::int64_t bytes() const;
 

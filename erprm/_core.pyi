@@ -132,8 +132,33 @@ class Ledger:
         """Say that a prefix is a finished solution (outcome 0 or 1, -1 when not known): it is never sampled again.
 
         Raises:
-            ValueError: if the node has samples, or is closed with another outcome.
+            ValueError: if the node has trials, or is closed with another outcome.
         """
+
+    def count_passing(
+        self, roots: npt.ArrayLike, solutions: Sequence[Sequence[str]], lengths: npt.ArrayLike, outcomes: npt.ArrayLike
+    ) -> npt.NDArray[np.int64]:
+        """Count completions once more at the prefixes that they pass through.
+
+        A completion of one prefix that goes on through a longer one is a completion of that one too. Here it takes no
+        sample number, and changes nothing of what is wanted or missing: it is a trial beyond those.
+
+        Args:
+            roots: int64 [R], the problem of each.
+            solutions: the steps of each as a whole, those of the prefix it was sampled from included.
+            lengths: int32 [R], how many of the steps are that prefix.
+            outcomes: uint8 or bool [R], 0 or 1.
+
+        Returns:
+            int64, the nodes at which one was counted, text after text: open prefixes of more than lengths[r] steps and
+            fewer than all.
+
+        Raises:
+            ValueError: for a root that is none, or lengths beyond a text's steps.
+        """
+
+    def recorded(self, nodes: npt.ArrayLike, samples: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Whether each sample (int32 [R]) of a node (int64 [R]) is done, bool [R]."""
 
     def counts(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """(k, n) int32 [nodes]: successes and trials, a closed node's own outcome included.
@@ -174,7 +199,8 @@ class Ledger:
 
     def totals(self) -> dict[str, int]:
         """problems, solutions, steps (of all solutions, before merging), nodes, closed, own (outcomes of solutions
-        counted as samples), missing, in_flight, done, ignored: all at one moment."""
+        counted as samples), passing (counted by `count_passing`), missing, in_flight, done, ignored: all at one
+        moment."""
 
 class _PrefixTree(TypedDict):
     input_ids: npt.NDArray[np.int64]

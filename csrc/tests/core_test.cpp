@@ -131,6 +131,18 @@ void many_solutions_are_as_one_after_the_other() {
     CHECK(all.totals().nodes == before);
 }
 
+void texts_count_where_they_pass() {
+    Ledger ledger;
+    const std::int64_t root = problem(ledger, "p");
+    const Ints path = add(ledger, root, Texts{"x", "y"}, -1, false, false);
+    std::vector<Digest> steps = digests(Texts{"x", "y", "z", "x", "y"});
+    CHECK((ledger.count_passing(Ints{root, root}, steps, Ints{0, 3, 5}, Small{1, 0}, Bytes{1, 0}) == Ints{path[1], path[0]}));
+    CHECK(ledger.counts().trials.data()[path[0]] == 1 && ledger.counts().successes.data()[path[1]] == 1);
+    CHECK(refused([&] { ledger.count_passing(Ints{root}, steps, Ints{0, 5}, Small{6}, Bytes{1}); }));
+    CHECK(ledger.record(Ints{path[0]}, Bytes{1}, Small{70}) == 1);
+    CHECK((ledger.recorded(Ints{path[0], path[0], path[1]}, Small{70, 200, 0}) == Bytes{1, 0, 0}));
+}
+
 void runs_beyond_one_word_holes_and_release() {
     Ledger ledger;
     const std::int64_t node = add(ledger, problem(ledger, "p"), Texts{"x"}, -1, false, false)[0];
@@ -256,6 +268,7 @@ int main() {
     digests_differ_wherever_texts_do();
     equal_prefixes_are_one_node_but_an_end_is_its_own();
     many_solutions_are_as_one_after_the_other();
+    texts_count_where_they_pass();
     runs_beyond_one_word_holes_and_release();
     snapshots_stay_as_they_were();
     many_threads();

@@ -51,6 +51,19 @@ class Model:
                 self.n[node] += 1
         return path
 
+    def count_passing(self, root: int, steps: Sequence[str], length: int, outcome: int) -> list[int]:
+        passed, node = [], root
+        for j, step in enumerate(steps[:-1], start=1):
+            found = self.known.get((node, step, False))
+            if found is None:
+                break
+            node = found
+            if j > length and not self.closed[node]:
+                self.k[node] += outcome
+                self.n[node] += 1
+                passed.append(node)
+        return passed
+
     def want(self, node: int, n: int) -> None:
         self.wants[node] = n
 

@@ -26,6 +26,7 @@ ACTION = st.one_of(
     st.tuples(st.just("want"), st.tuples(st.integers(0, 999), st.integers(0, 140))),
     st.tuples(st.just("next"), st.integers(1, 200)),
     st.tuples(st.just("record"), st.tuples(st.integers(0, 999), st.integers(0, 1), st.integers(0, 150))),
+    st.tuples(st.just("passing"), SOLUTION),
     st.tuples(st.just("release"), st.tuples(st.integers(0, 999), st.integers(0, 150), st.integers(0, 80))),
 )
 
@@ -55,8 +56,14 @@ def test_any_sequence_of_calls_agrees_with_the_rules(actions: list) -> None:
                 given_out += count
             assert given_out <= value
             assert given_out > 0 or not any(model.missing(node) for node in range(len(ledger)))
+        elif name == "passing":
+            problem, steps, right, half = value
+            length = len(steps) // 2 if half else 0
+            assert ledger.count_passing([problem], [steps], [length], [right]).tolist() == \
+                model.count_passing(problem, steps, length, right)
         elif name == "record":
             node = value[0] % len(ledger)
+            assert ledger.recorded([node], [value[2]]).tolist() == [value[2] in model.finished[node]]
             assert ledger.record([node], [value[1]], [value[2]]) == model.record(node, value[1], value[2])
         else:
             node = value[0] % len(ledger)
@@ -69,6 +76,25 @@ def test_any_sequence_of_calls_agrees_with_the_rules(actions: list) -> None:
     assert ledger.missing() == sum(len(model.missing(node)) for node in range(len(ledger)))
     assert ledger.in_flight() == sum(len(t - d) for t, d in zip(model.taken, model.finished, strict=True))
     assert ledger.done() == sum(map(len, model.finished))
+
+
+def test_completions_count_where_they_pass() -> None:
+    ledger = Ledger()
+    p, q = ledger.add_problems(["p", "q"])
+    a, b, end = ledger.add_solution(p, ["a", "b", "c"], 1, True).tolist()
+    ledger.want_all(2)
+    texts = [["a", "b", "x"], ["a", "b", "c", "d"], ["a", "b"], ["a", "y", "b"], ["a", "b", "x"]]
+    assert ledger.count_passing([p, p, p, p, q], texts, [0, 1, 0, 1, 0], [1, 0, 1, 1, 1]).tolist() == [a, b, b, a]
+    assert [column[[a, b, end]].tolist() for column in ledger.counts()] == [[2, 1, 1], [2, 2, 1]]
+    assert ledger.missing() == 4
+    assert ledger.totals()["passing"] == 4
+    with pytest.raises(ValueError, match=r"lengths: expected 0 to the text's number of steps \(1\), found 2"):
+        ledger.count_passing([p], [["a"]], [2], [1])
+    with pytest.raises(ValueError, match="roots: expected a node that add_problem returned"):
+        ledger.count_passing([a], [["a"]], [0], [1])
+    with pytest.raises(ValueError, match="node: expected a prefix without trials to close"):
+        ledger.close(a, 1)
+    assert ledger.totals()["passing"] == 4
 
 
 def test_extensions_follow_their_prefix() -> None:
