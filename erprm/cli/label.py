@@ -53,6 +53,8 @@ class Config(EngineConfig):
     contrast: int = option(0, help="right and wrong completions per prefix to write as rows to OUT/contrast.parquet")
     count_own_outcome: bool = option(False, help="count a solution's own outcome as a sample of its prefixes (right "
                                                  "when --policy wrote it)")
+    count_passing: bool | None = option(None, help="count a completion also at the longer prefixes that it passes "
+                                                   "through (default: with --rmse, --width or --settled)")
 
 
 def run(config: Config) -> None:
@@ -70,7 +72,7 @@ def run(config: Config) -> None:
         rule = Adaptive(config.eta, config.level, config.width, config.settled, config.n_min, config.n_max,
                         config.n_step)
     options = LabelOptions(config.n, rule, config.token_budget, config.seed, config.splitter,
-                           config.count_own_outcome, config.part_completions, config.contrast)
+                           config.count_own_outcome, config.count_passing, config.part_completions, config.contrast)
     sampling = sampling_of(config)
     template_of(config)
     problems = load_problems(config.problems)[: config.limit]

@@ -28,7 +28,7 @@ class Tally:
     """What is known of N prefixes between two rounds, [N] each.
 
     Attributes:
-        successes, trials: int32, solutions' own outcomes among them where these are counted.
+        successes, trials: int32, solutions' own outcomes and passing completions among them where these are counted.
         sampled: int32, the trials that were sampled.
         cost: float64, expected tokens of one more completion, positive.
         depths: int, steps in the prefix.

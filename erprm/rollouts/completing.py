@@ -92,7 +92,8 @@ class Completer:
         cut = np.array([record.finish_reason == "length" for record in records], bool)
         self.truncated += int(cut.sum())
         self._plan.record(nodes, numbers, np.array([record.right for record in records], bool), cut,
-                          np.array([record.tokens for record in records], np.int64))
+                          np.array([record.tokens for record in records], np.int64),
+                          [record.text for record in records])
 
 
 def answer_was_complete(grader: str, text: str) -> bool:

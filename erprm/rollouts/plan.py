@@ -24,7 +24,7 @@ from erprm.errors import InputError
 from erprm.problems import Problem
 from erprm.rollouts.settings import prefix_id, settings_hash
 from erprm.rows import StepRow
-from erprm.steps import prefix_text
+from erprm.steps import prefix_text, split_steps
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,9 @@ class Batch:
 class Plan:
     """The prefixes of a run. A node is a prefix; node numbers are the ledger's."""
 
-    def __init__(self, settings: Mapping[str, str], splitter: str, seed: int) -> None:
+    def __init__(self, settings: Mapping[str, str], splitter: str, seed: int, count_passing: bool = False) -> None:
         self.ledger = Ledger()
+        self.counts_passing = count_passing
         self._digest = settings_hash(settings)
         self._splitter, self._seed = splitter, seed
         self._problems: list[Problem] = []  # per node
@@ -59,6 +60,8 @@ class Plan:
         self.truncated = np.zeros(0, np.int64)  # per node: completions that were cut off
         self.spent = np.zeros(0, np.int64)  # per node: tokens generated so far, earlier runs included
         self.own = np.zeros(0, np.int32)  # per node: trials that are solutions' own outcomes, not completions
+        self.passed = np.zeros(0, np.int32)  # per node: trials that are completions of shorter prefixes
+        self._leads_on = np.zeros(0, bool)  # per node: whether a longer prefix of it may be sampled
         self.unfinished = 0  # solutions that did not end by themselves
 
     @property
@@ -120,10 +123,17 @@ class Plan:
         self.truncated = np.zeros(len(self._steps), np.int64)
         self.spent = np.zeros(len(self._steps), np.int64)
         self.own = self.ledger.counts()[1]
+        self.passed = np.zeros(len(self._steps), np.int32)
+        self._leads_on = np.zeros(len(self._steps), bool)
+        self._leads_on[self.ledger.parents()[sampled & (depths > 0)]] = True
         self.open = sampled  # bool [nodes]
 
     def restore(self, tables: Iterable[pa.Table]) -> int:
-        """Count the completions of earlier runs; returns how many belong to this run's prefixes."""
+        """Count the completions of earlier runs; returns how many belong to this run's prefixes.
+
+        Args:
+            tables: from `RolloutStore.completed`, with texts where passing completions are counted.
+        """
         restored = 0
         for table in tables:
             found = np.array([self._node_of.get(text, -1) for text in table["prefix_id"].to_pylist()], np.int64)
@@ -131,15 +141,36 @@ class Plan:
             cut = np.array([reason == "length" for reason in table["finish_reason"].to_pylist()], bool)
             restored += self.record(found[known], table["sample"].to_numpy()[known],
                                     table["right"].to_numpy(zero_copy_only=False)[known], cut[known],
-                                    table["tokens"].to_numpy()[known])
+                                    table["tokens"].to_numpy()[known],
+                                    table["text"].filter(pa.array(known)).to_pylist() if self.counts_passing else ())
         return restored
 
     def record(self, nodes: npt.NDArray[np.int64], samples: npt.NDArray[np.int32], right: npt.NDArray[np.bool_],
-               cut: npt.NDArray[np.bool_], tokens: npt.NDArray[np.integer[Any]]) -> int:
-        """Count completions [R] with the tokens of each; returns how many were new."""
-        np.add.at(self.truncated, nodes[cut], 1)
-        np.add.at(self.spent, nodes, tokens)
+               cut: npt.NDArray[np.bool_], tokens: npt.NDArray[np.integer[Any]], texts: Sequence[str]) -> int:
+        """Count completions [R] with the tokens of each, and where they pass by their texts, if these are to count.
+
+        Returns:
+            How many were new.
+        """
+        np.add.at(self.spent, nodes, tokens)  # a sample that was drawn twice was paid for twice
+        fresh = ~self.ledger.recorded(nodes, samples)
+        np.add.at(self.truncated, nodes[cut & fresh], 1)
+        if self.counts_passing:
+            self._count_passing(nodes, np.flatnonzero(fresh & self._leads_on[nodes]), right, texts)
         return self.ledger.record(nodes, right.astype(np.uint8), samples)
+
+    def _count_passing(self, nodes: npt.NDArray[np.int64], which: npt.NDArray[np.int64],
+                       right: npt.NDArray[np.bool_], texts: Sequence[str]) -> None:
+        """Count the completions `which` at the longer prefixes that they pass through."""
+        kept, solutions, lengths = [], [], []
+        for index, node in zip(which.tolist(), nodes[which].tolist(), strict=True):
+            if texts[index].strip():
+                steps, length = self._steps[node]
+                kept.append(index)
+                solutions.append([*steps[:length], *split_steps(texts[index], self._splitter)])
+                lengths.append(length)
+        roots = [self._roots[self._problems[node].id] for node in nodes[kept].tolist()]
+        np.add.at(self.passed, self.ledger.count_passing(roots, solutions, lengths, right[kept]), 1)
 
     def next_batch(self, most: int) -> Batch | None:
         """Up to `most` missing completions as requests, extensions after their prefixes; None when none is missing."""

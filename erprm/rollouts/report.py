@@ -38,6 +38,7 @@ class LabelReport:
         out_of_budget: the token budget ended the run.
         seconds, engine_seconds: wall time in all, and in the engine.
         grading: the grader's own report.
+        passing: trials that are completions of shorter prefixes, earlier runs included.
         rmse: for a run with a target of accuracy, the expected error of V_eta that was reached; else None.
         contrast: where completions are as training rows, if asked for; contrast_rows: how many.
     """
@@ -55,6 +56,7 @@ class LabelReport:
     seconds: float
     engine_seconds: float
     grading: str
+    passing: int = 0
     rmse: float | None = None
     contrast: str | None = None
     contrast_rows: int = 0
@@ -67,6 +69,8 @@ class LabelReport:
             f"saved {self.saved}",
             f"grading: {self.grading}",
         ]
+        if self.passing:
+            lines.append(f"{self.passing:,} trials beside those are completions that passed through a longer prefix")
         if self.truncated:
             lines.append(f"{self.truncated:,} completions were cut off at max_tokens; they are kept, right only "
                          "if their answer was complete, and counted in extra['truncated']")

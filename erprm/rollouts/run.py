@@ -49,6 +49,7 @@ class LabelOptions:
         seed: of the run; a prefix's completions follow from it, the prefix and the policy.
         splitter: what stood between two steps (`erprm.steps`).
         count_own_outcome: count a solution's own outcome as a sample of its prefixes; right when the policy wrote it.
+        count_passing: count a completion also at the longer prefixes that it passes through; None: with a rule.
         part_completions: completions committed together.
         contrast: right and wrong completions per prefix to write as rows to contrast.parquet; 0: none.
     """
@@ -59,6 +60,7 @@ class LabelOptions:
     seed: int = 0
     splitter: str = "newline"
     count_own_outcome: bool = False
+    count_passing: bool | None = None
     part_completions: int = 2048
     contrast: int = 0
 
@@ -70,6 +72,11 @@ class LabelOptions:
             raise InputError(f"contrast: expected 0 or more completions per prefix, found {self.contrast}")
         if self.token_budget is not None and self.token_budget < 1:
             raise InputError(f"token_budget: expected at least 1, found {self.token_budget}")
+
+    @property
+    def counts_passing(self) -> bool:
+        """Whether a completion counts also where it passes: with a fixed n, n trials are what was asked for."""
+        return self.adaptive is not None if self.count_passing is None else self.count_passing
 
 
 def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, sampling: Sampling, place: str | Path,
@@ -96,7 +103,7 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
     rows, plan, nodes = plan_labels(problems, rows, settings, grader, options, source)
     with RolloutStore.open(place, settings) as store:
         started = time.perf_counter()
-        restored = plan.restore(store.completed())
+        restored = plan.restore(store.completed(texts=plan.counts_passing))
         run = Run(plan, options, np.bincount(np.concatenate(nodes), minlength=len(plan.open)))
         with progress("labelling", run.total(), "completions") as bar:
             completer = run.fill(engine, sampling, store, grader, bar)
@@ -109,7 +116,7 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
             completions=completer.completions, tokens=completer.tokens, truncated=int(plan.truncated.sum()),
             quarantined=tuple(store.quarantined), saved=run.saved(), out_of_budget=completer.out_of_budget,
             seconds=time.perf_counter() - started, engine_seconds=completer.engine_seconds, grading=str(grader.report),
-            rmse=run.expected_rmse(), contrast=contrast, contrast_rows=len(pairs))
+            passing=int(plan.passed.sum()), rmse=run.expected_rmse(), contrast=contrast, contrast_rows=len(pairs))
 
 
 def plan_labels(problems: Sequence[Problem], rows: Sequence[StepRow], settings: dict[str, str],
@@ -133,7 +140,7 @@ def plan_labels(problems: Sequence[Problem], rows: Sequence[StepRow], settings: 
                                    for index in ungraded])
         for index, verdict in zip(ungraded, right, strict=True):
             rows[index] = dataclasses.replace(rows[index], outcome=float(verdict))
-    plan = Plan(settings, options.splitter, options.seed)
+    plan = Plan(settings, options.splitter, options.seed, options.counts_passing)
     nodes = plan.add_solutions(owners, rows, places, options.count_own_outcome)
     plan.ready()
     return rows, plan, nodes
@@ -192,27 +199,26 @@ class Run:
 
     def _tally(self) -> Tally:
         k, n = (column[self._open] for column in self._plan.ledger.counts())
-        sampled = n - self._own
+        sampled = n - self._own - self._plan.passed[self._open]
         spent = self._plan.spent[self._open]
         overall = max(1.0, spent.sum() / max(1, sampled.sum()))  # counts as one completion more of each prefix
         return Tally(k, n, sampled, (spent + overall) / (sampled + 1.0), self._plan.ledger.depths()[self._open],
                      self._uses)
 
     def _note(self) -> str:
-        _, n = self._plan.ledger.counts()
+        n = self._plan.ledger.counts()[1][self._open] - self._plan.passed[self._open]
         full = self._options.adaptive.n_max + self._own if self._options.adaptive else self._options.n
-        return f"{int((n[self._open] >= full).sum()):,} of {len(self._open):,} prefixes full, saved {self.saved()}"
+        return f"{int((n >= full).sum()):,} of {len(self._open):,} prefixes full, saved {self.saved()}"
 
     def saved(self) -> Saved:
         """Tokens that were not generated, by reason, estimated from the mean length of those that were."""
         totals = self._plan.ledger.totals()
-        _, n = self._plan.ledger.counts()
         rule = self._options.adaptive
         full = self._options.n if rule is None else rule.n_max
         mean = self._plan.tokens / max(1, self._plan.ledger.done())
         finished = totals["solutions"] - self._plan.unfinished
         repeated = totals["steps"] - finished - len(self._open)
-        stopped = int((full - (n[self._open] - self._own)).clip(min=0).sum()) if rule is not None else 0
+        stopped = int((full - self._tally().sampled).clip(min=0).sum()) if rule is not None else 0
         return Saved(dedupe=round(repeated * full * mean), finished=round(finished * full * mean),
                      early_stop=round(stopped * mean))
 

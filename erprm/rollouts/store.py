@@ -89,10 +89,14 @@ class RolloutStore:
             _check_manifest(storage, settings)
             yield cls(storage, storage.names("parts"))
 
-    def completed(self) -> Iterator[pa.Table]:
-        """Columns prefix_id, sample, finish_reason, tokens and right of each part. Damaged parts are moved away."""
+    def completed(self, texts: bool = False) -> Iterator[pa.Table]:
+        """Columns prefix_id, sample, finish_reason, tokens, right and, if asked for, text of each part.
+
+        Damaged parts are moved away.
+        """
+        columns = ["prefix_id", "sample", "finish_reason", "tokens", "right", *(["text"] if texts else [])]
         for name in list(self._parts):
-            table = _read_part(self._storage, name, ["prefix_id", "sample", "finish_reason", "tokens", "right"])
+            table = _read_part(self._storage, name, columns)
             if table is None:
                 self._storage.move(f"parts/{name}", f"quarantine/{name}")
                 self._parts.remove(name)
