@@ -158,7 +158,8 @@ def _fit(likelihood: Array, repeats: Array, pseudo: Array) -> Array:
     total = repeats.sum() + pseudo.sum()
     masses = np.full(len(RATES), 1.0 / len(RATES))
     for _ in range(_ROUNDS):
-        updated = _SMOOTHING @ (repeats @ _posterior(likelihood, masses) + pseudo) / total
+        counted = masses * ((repeats / (likelihood @ masses)) @ likelihood)  # posteriors summed over prefixes
+        updated = _SMOOTHING @ (counted + pseudo) / total
         moved = float(np.abs(updated - masses).max()) * total
         masses = updated
         if moved < _SETTLED:
