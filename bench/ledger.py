@@ -116,21 +116,20 @@ def compare(size: int, python_to: int, repeats: int) -> tuple[list[Any], str]:
     ends: dict[str, dict[str, Any]] = {}
     held = 0
 
-    def once(side: str) -> None:
+    def once(side: str) -> dict[str, float]:
         nonlocal held
         make, as_lists = sides[side]
         ledger = make()
         spent, ends[side] = run(ledger, size, as_lists)
-        times[side].append({**spent, "whole": sum(spent.values())})
         if side == "erprm":
             held = ledger.bytes()
+        return {**spent, "whole": sum(spent.values())}
 
-    peak = 0
+    peak = peak_memory(lambda: once("erprm"), "cpu") or 0  # this run also warms up
     for _ in range(repeats):
-        peak = max(peak, peak_memory(lambda: once("erprm"), "cpu") or 0)
-        if "plain Python" in sides:
+        for side in sides:
             gc.collect()
-            once("plain Python")
+            times[side].append(once(side))
         assert all(end == ends["erprm"] for end in ends.values()), ends
     completions, prefixes = ends["erprm"]["completions"], ends["erprm"]["prefixes"]
     records = []
@@ -164,7 +163,7 @@ def main() -> None:
     given = parser.parse_args()
     records, size = [], 10_000
     while size <= (10_000 if given.smoke else given.to):
-        found, line = compare(size, int(given.python_to), repeats=max(1, min(5, 10_000_000 // size)))
+        found, line = compare(size, int(given.python_to), repeats=max(3, min(25, 1_000_000 // size)))
         records += found
         print(line, flush=True)
         size *= 10

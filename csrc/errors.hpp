@@ -20,16 +20,19 @@ inline void check_lengths(const char* name, const std::string& like, std::size_t
     }
 }
 
-// The first value of 0 .. below - 1 that is none, or the end. One pass without branches, so that compilers vectorise it;
-// a negative value is a large one when its sign is dropped.
+// Refuses the first value that is not in 0 .. below - 1, for below >= 1. One pass without branches: a value outside, or what
+// is left of `below - 1` after taking it off, is negative.
 template <class T>
-auto first_outside(std::span<const T> values, std::make_unsigned_t<T> below) {
-    using Unsigned = std::make_unsigned_t<T>;
-    bool inside = true;
+void check_within(const char* name, std::span<const T> values, std::int64_t below, const char* expected = nullptr) {
+    const auto last = static_cast<T>(below - 1);
+    T signs = 0;
     for (const T value : values) {
-        inside &= static_cast<Unsigned>(value) < below;
+        signs |= value | static_cast<T>(static_cast<std::make_unsigned_t<T>>(last) - static_cast<std::make_unsigned_t<T>>(value));
     }
-    return inside ? values.end() : std::ranges::find_if(values, [&](T value) { return static_cast<Unsigned>(value) >= below; });
+    if (signs < 0) {
+        const T bad = *std::ranges::find_if(values, [&](T value) { return value < 0 || value > last; });
+        refuse(name, expected != nullptr ? expected : "0 to " + std::to_string(last), bad);
+    }
 }
 
 }  // namespace erprm

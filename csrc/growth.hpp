@@ -1,42 +1,42 @@
 // A growing array of plain values.
 //
 // It differs from std::vector in that appending never allocates, so that it cannot fail half-way through a change of
-// several arrays (`reserve` first), and in that it grows by realloc, which moves large blocks without copying them.
+// several arrays (`reserve` first), and in how its memory grows (memory.hpp).
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <new>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "memory.hpp"
+
 namespace erprm {
 
+// T() has to be all zeros.
 template <class T>
 class Array {
     static_assert(std::is_trivially_copyable_v<T> && std::is_trivially_destructible_v<T>);
 
 public:
     Array() = default;
-    explicit Array(std::size_t zeros)  // so many values whose bytes are all 0
-        : values_(static_cast<T*>(std::calloc(zeros, sizeof(T)))), size_(zeros), capacity_(zeros) {
-        if (values_ == nullptr) {
-            throw std::bad_alloc();
-        }
+    explicit Array(std::size_t zeros) {
+        reserve(zeros);
+        extend(zeros);
     }
     Array(const Array&) = delete;
     Array& operator=(const Array&) = delete;
-    ~Array() { std::free(values_); }
+    ~Array() { free_block(values_, capacity_ * sizeof(T)); }
 
     // Room for `size` values in all. What is not used yet costs address space and no memory, once it is many pages.
     void reserve(std::size_t size) {
         if (size <= capacity_) {
             return;
         }
-        void* const larger = std::realloc(values_, size * sizeof(T));
+        void* const larger = grow_block(values_, capacity_ * sizeof(T), size * sizeof(T));
         if (larger == nullptr) {
             throw std::bad_alloc();
         }
@@ -52,19 +52,7 @@ public:
     }
 
     void append(T value) { values_[size_++] = value; }
-
-    // Values from here to `size` are new ones, T().
-    void extend(std::size_t size) {
-        for (; size_ < size; ++size_) {
-            values_[size_] = T();
-        }
-    }
-
-    void swap(Array& other) {
-        std::swap(values_, other.values_);
-        std::swap(size_, other.size_);
-        std::swap(capacity_, other.capacity_);
-    }
+    void extend(std::size_t size) { size_ = size; }  // what is new is T()
 
     void assign(const Array& other) {
         reserve(other.capacity_);

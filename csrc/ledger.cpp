@@ -259,9 +259,8 @@ Batch Ledger::next(std::int64_t max_completions) {
 }
 
 void Ledger::check_nodes(std::span<const std::int64_t> nodes) const {
-    if (const auto bad = first_outside(nodes, prefixes_.size()); bad != nodes.end()) {
-        refuse("nodes", "a node below " + std::to_string(prefixes_.size()), *bad);
-    }
+    const auto size = static_cast<std::int64_t>(prefixes_.size());
+    check_within("nodes", nodes, size, ("a node below " + std::to_string(size)).c_str());
 }
 
 }  // namespace erprm

@@ -97,6 +97,8 @@ private:
     void set_want(std::uint32_t node, std::int32_t count);
     void missing_changed(std::uint32_t node, std::int64_t before);
     bool hand_out(std::uint32_t node, std::int64_t max_completions, std::int64_t& given, Batch& batch);
+    template <class Finish>
+    std::int64_t count(std::span<const std::int64_t> nodes, std::span<const std::uint8_t> outcomes, Finish finish);
     void check_nodes(std::span<const std::int64_t> nodes) const;
 
     mutable std::mutex mutex_;

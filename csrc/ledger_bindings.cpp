@@ -1,6 +1,7 @@
 // erprm._core.Ledger. Arguments are read with the GIL, the work is done without it; no lock is held while waiting for it.
 #include "bindings.hpp"
 
+#include <algorithm>
 #include <optional>
 #include <span>
 #include <string>
@@ -52,18 +53,36 @@ std::vector<Digest>& scratch() {
     return digests;
 }
 
+// Asks memory for a text's head and its first 140 characters; nothing is read.
+void ask_for(PyObject* text) {
+    for (std::size_t line = 0; line < 3; ++line) {
+        __builtin_prefetch(reinterpret_cast<const char*>(text) + 64 * line);
+    }
+}
+
 void add_digests(const char* name, PyObject* texts, std::vector<Digest>& digests) {
     const Items items(name, "texts", texts);
     const std::span<PyObject* const> list = items.span();
     const std::size_t before = digests.size();
     digests.resize(before + list.size());
-    for (PyObject* const text : list) {  // all are asked for before the first is read
-        for (std::size_t line = 0; line < 3; ++line) {
-            __builtin_prefetch(reinterpret_cast<const char*>(text) + 64 * line);
-        }
-    }
     for (std::size_t i = 0; i < list.size(); ++i) {
         digests[before + i] = digest_of(name, list[i]);
+    }
+}
+
+// Asks memory for what list s will need, so that it is there when its turn comes: first the lists' heads, then what these
+// point to, then the texts. Equal texts of several solutions are objects of their own, all over the heap.
+void ask_ahead(std::span<PyObject* const> lists, std::size_t s) {
+    constexpr std::size_t step = 4;
+    if (s + 3 * step < lists.size()) {
+        __builtin_prefetch(lists[s + 3 * step]);
+    }
+    if (s + 2 * step < lists.size() && PyList_CheckExact(lists[s + 2 * step])) {
+        __builtin_prefetch(PySequence_Fast_ITEMS(lists[s + 2 * step]));
+    }
+    if (s + step < lists.size() && PyList_CheckExact(lists[s + step])) {
+        const auto count = PyList_GET_SIZE(lists[s + step]);
+        std::for_each_n(PySequence_Fast_ITEMS(lists[s + step]), count, ask_for);
     }
 }
 
@@ -76,6 +95,7 @@ py::array_t<std::int64_t> add_all_digests(const py::object& solutions, std::vect
         if (s >= items.span().size()) {
             throw py::value_error("solutions: they changed while they were read");
         }
+        ask_ahead(items.span(), s);
         add_digests("steps", items.span()[s], digests);
         offsets[s + 1] = static_cast<std::int64_t>(digests.size());
     }

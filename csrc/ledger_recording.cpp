@@ -9,18 +9,44 @@ namespace erprm {
 namespace {
 
 void check_outcomes(std::span<const std::uint8_t> outcomes) {
-    if (const auto bad = first_outside(outcomes, 2); bad != outcomes.end()) {
-        refuse("outcomes", "0 or 1", *bad);
+    std::uint8_t bits = 0;
+    for (const std::uint8_t outcome : outcomes) {
+        bits |= outcome;
     }
-}
-
-void check_samples(std::span<const std::int32_t> samples) {
-    if (const auto bad = first_outside(samples, Ledger::max_samples); bad != samples.end()) {
-        refuse("samples", "0 to " + std::to_string(Ledger::max_samples - 1), *bad);
+    if (bits > 1) {
+        refuse("outcomes", "0 or 1", *std::ranges::find_if(outcomes, [](std::uint8_t outcome) { return outcome > 1; }));
     }
 }
 
 }  // namespace
+
+// Counts the outcomes that `finish(node, i)` does not ignore; returns how many.
+template <class Finish>
+std::int64_t Ledger::count(std::span<const std::int64_t> nodes, std::span<const std::uint8_t> outcomes, Finish finish) {
+    std::int32_t* const successes = successes_.writable().data();
+    std::int32_t* const trials = trials_.writable().data();
+    std::int64_t ignored = 0;
+    std::int64_t unasked = 0;  // were not in flight
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+        const auto node = static_cast<std::uint32_t>(nodes[i]);
+        const Samples::Result result = finish(node, i);
+        if (result != Samples::Result::in_flight) {
+            if (result == Samples::Result::ignored) {
+                ++ignored;
+                continue;
+            }
+            ++unasked;
+            missing_changed(node, samples_.missing_before_taking(node));
+        }
+        successes[node] += outcomes[i];
+        trials[node] += 1;
+    }
+    const std::int64_t counted = static_cast<std::int64_t>(nodes.size()) - ignored;
+    totals_.in_flight -= counted - unasked;
+    totals_.done += counted;
+    totals_.ignored += ignored;
+    return counted;
+}
 
 std::int64_t Ledger::record(std::span<const std::int64_t> nodes, std::span<const std::uint8_t> outcomes,
                             std::span<const std::int32_t> samples) {
@@ -29,30 +55,13 @@ std::int64_t Ledger::record(std::span<const std::int64_t> nodes, std::span<const
     if (!samples.empty()) {
         check_lengths("samples", "nodes", nodes.size(), samples.size());
     }
-    check_samples(samples);
+    check_within("samples", samples, max_samples);
     const std::scoped_lock lock(mutex_);
     check_nodes(nodes);
-    std::int32_t* const successes = successes_.writable().data();
-    std::int32_t* const trials = trials_.writable().data();
-    std::int64_t counted = 0;
-    std::int64_t landed = 0;  // were in flight
-    for (std::size_t i = 0; i < nodes.size(); ++i) {
-        const auto node = static_cast<std::uint32_t>(nodes[i]);
-        const std::int64_t before = samples_.missing(node);
-        const Samples::Result result = samples.empty() ? samples_.finish_lowest(node) : samples_.finish(node, samples[i]);
-        const bool known = result != Samples::Result::ignored;
-        successes[node] += known ? outcomes[i] : 0;
-        trials[node] += known ? 1 : 0;
-        counted += known ? 1 : 0;
-        landed += result == Samples::Result::in_flight ? 1 : 0;
-        if (result == Samples::Result::unasked) {
-            missing_changed(node, before);
-        }
+    if (samples.empty()) {
+        return count(nodes, outcomes, [this](std::uint32_t node, std::size_t) { return samples_.finish_lowest(node); });
     }
-    totals_.in_flight -= landed;
-    totals_.done += counted;
-    totals_.ignored += static_cast<std::int64_t>(nodes.size()) - counted;
-    return counted;
+    return count(nodes, outcomes, [this, samples](std::uint32_t node, std::size_t i) { return samples_.finish(node, samples[i]); });
 }
 
 std::int64_t Ledger::release(std::span<const std::int64_t> nodes, std::span<const std::int32_t> first_samples,
@@ -120,7 +129,7 @@ std::vector<std::int64_t> Ledger::count_passing(std::span<const std::int64_t> ro
 
 std::vector<std::uint8_t> Ledger::recorded(std::span<const std::int64_t> nodes, std::span<const std::int32_t> samples) const {
     check_lengths("samples", "nodes", nodes.size(), samples.size());
-    check_samples(samples);
+    check_within("samples", samples, max_samples);
     std::vector<std::uint8_t> flags(nodes.size());
     const std::scoped_lock lock(mutex_);
     check_nodes(nodes);

@@ -12,7 +12,7 @@ namespace erprm {
 namespace {
 
 struct DigestHash {
-    std::size_t operator()(const Digest& value) const { return value.low; }
+    std::size_t operator()(const Digest& value) const { return value.first; }
 };
 
 struct Votes {

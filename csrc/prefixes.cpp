@@ -1,15 +1,17 @@
 #include "prefixes.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace erprm {
 
 void Prefixes::address(std::uint32_t root, std::span<Digest> steps, bool finished) const {
     Digest path = roots_[problem(root)].address;
     for (std::size_t j = 0; j < steps.size(); ++j) {
-        path = steps[j] = extended(path, steps[j], finished && j + 1 == steps.size());
-        __builtin_prefetch(&table_[path.low & (table_.size() - 1)]);
+        path = steps[j] = extended(path, steps[j], j, finished && j + 1 == steps.size());
+        __builtin_prefetch(&table_[home(entry(path))]);
     }
 }
 
@@ -28,18 +30,27 @@ void Prefixes::widen(std::size_t nodes) {
         size *= 2;
     }
     reserve(size / 4 * 3);
-    Array<Entry> table(size);
-    table.swap(table_);
-    for (std::size_t i = 0; i < table.size(); ++i) {
-        if (table[i].number != 0) {
-            table_[place({table[i].low, table[i].high})] = table[i];
+    const std::size_t before = table_.size();
+    std::size_t begin = 0;  // where no entry stands further on than it belongs because of those before
+    while (table_[begin].number != 0) {
+        ++begin;
+    }
+    const std::vector<Entry> first(table_.data(), table_.data() + begin);
+    table_.reserve(size);
+    table_.extend(size);
+    std::fill_n(table_.data(), begin, Entry{});
+    const auto put = [this](const Entry& entry) { table_[place(entry)] = entry; };
+    for (std::size_t at = begin; at < before; ++at) {  // each to where it stands now, before, or in what is new
+        if (table_[at].number != 0) {
+            put(std::exchange(table_[at], Entry{}));
         }
     }
+    std::ranges::for_each(first, put);
 }
 
-std::uint32_t Prefixes::append(std::size_t entry, const Digest& address, std::uint32_t parent, std::int32_t depth) {
+std::uint32_t Prefixes::append(std::size_t place, const Digest& address, std::uint32_t parent, std::int32_t depth) {
     const auto node = static_cast<std::uint32_t>(size());
-    table_[entry] = {address.low, static_cast<std::uint32_t>(address.high), node + 1};
+    table_[place] = entry(address, node + 1);
     links_.append({none, none, none});
     parents_.writable().append(parent == none ? -1 : static_cast<std::int64_t>(parent));
     depths_.writable().append(depth);
@@ -47,23 +58,23 @@ std::uint32_t Prefixes::append(std::size_t entry, const Digest& address, std::ui
 }
 
 std::uint32_t Prefixes::root(const Digest& address) {
-    const std::size_t entry = place(address);
-    if (table_[entry].number != 0) {
-        return table_[entry].number - 1;
+    const std::size_t at = place(entry(address));
+    if (table_[at].number != 0) {
+        return table_[at].number - 1;
     }
     roots_.make_room(1);
-    const std::uint32_t node = append(entry, address, none, 0);
+    const std::uint32_t node = append(at, address, none, 0);
     links_[node].next_sibling = static_cast<std::uint32_t>(roots_.size());
     roots_.append({address, node});
     return node;
 }
 
 std::uint32_t Prefixes::child(const Digest& address, std::uint32_t parent, std::int32_t depth) {
-    const std::size_t entry = place(address);
-    if (table_[entry].number != 0) {
-        return table_[entry].number - 1;
+    const std::size_t at = place(entry(address));
+    if (table_[at].number != 0) {
+        return table_[at].number - 1;
     }
-    const std::uint32_t node = append(entry, address, parent, depth);
+    const std::uint32_t node = append(at, address, parent, depth);
     Link& above = links_[parent];
     (above.first_child == none ? above.first_child : links_[above.last_child].next_sibling) = node;
     above.last_child = node;

@@ -27,7 +27,7 @@ public:
     // How many nodes there may be; within the room, adding a child cannot fail.
     std::size_t room() const { return table_.size() / 4 * 3; }
     void widen(std::size_t nodes);  // to at least so many, and at least twice the room
-    std::uint32_t find(const Digest& address) const { return table_[place(address)].number - 1; }  // none: it is not there
+    std::uint32_t find(const Digest& address) const { return table_[place(entry(address))].number - 1; }  // none: it is not there
     std::uint32_t root(const Digest& address);  // new or known; so is a child
     std::uint32_t child(const Digest& address, std::uint32_t parent, std::int32_t depth);
 
@@ -51,24 +51,26 @@ private:
         Digest address;
         std::uint32_t node;
     };
-    struct Entry {  // 96 bits of the address
-        std::uint64_t low;
+    struct Entry {
+        std::uint64_t low;  // 96 bits of the address
         std::uint32_t high;
         std::uint32_t number;  // 1 + node, 0 for none
     };
 
-    // The entry of an address, or the empty one where it belongs.
-    std::size_t place(const Digest& address) const {
-        const std::size_t mask = table_.size() - 1;
-        const auto high = static_cast<std::uint32_t>(address.high);
-        std::size_t at = address.low & mask;
-        while (table_[at].number != 0 && (table_[at].low != address.low || table_[at].high != high)) {
-            at = (at + 1) & mask;
+    static Entry entry(const Digest& address, std::uint32_t number = 0) {
+        return {address.first | address.second << 61, static_cast<std::uint32_t>(address.second >> 3), number};
+    }
+    std::size_t home(const Entry& entry) const { return entry.low & (table_.size() - 1); }
+    // Where an address stands, or the empty place where it belongs.
+    std::size_t place(const Entry& wanted) const {
+        std::size_t at = home(wanted);
+        while (table_[at].number != 0 && (table_[at].low != wanted.low || table_[at].high != wanted.high)) {
+            at = (at + 1) & (table_.size() - 1);
         }
         return at;
     }
     void reserve(std::size_t nodes);
-    std::uint32_t append(std::size_t entry, const Digest& address, std::uint32_t parent, std::int32_t depth);
+    std::uint32_t append(std::size_t place, const Digest& address, std::uint32_t parent, std::int32_t depth);
 
     Array<Link> links_;
     Array<Entry> table_{128};  // open addressing, at most three quarters full

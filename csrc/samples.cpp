@@ -38,7 +38,7 @@ Samples::Words Samples::words_or_none(const Slot& slot, std::size_t word) const 
     return word < word_count(slot) ? more_[slot.more - 1].words[word - 1] : Words{};
 }
 
-Run Samples::lowest_free(std::uint32_t node, std::int64_t limit) {
+Run Samples::search_free(std::uint32_t node, std::int64_t limit) {
     const Slot& slot = slots_[node];
     std::size_t word = slot.more == 0 ? 0 : more_[slot.more - 1].full_below;
     while (words_or_none(slot, word).taken == ~std::uint64_t{0}) {
@@ -61,15 +61,13 @@ Run Samples::lowest_free(std::uint32_t node, std::int64_t limit) {
     return {first, std::min(end - first, limit)};
 }
 
-void Samples::take(std::uint32_t node, Run run) {
-    Slot& slot = slots_[node];
+void Samples::take_many(Slot& slot, Run run) {
     const std::int64_t end = run.first + run.count;
     for (std::int64_t sample = run.first; sample < end;) {
         const Piece part = piece(sample, end);
         words(slot, static_cast<std::size_t>(sample / 64)).taken |= part.bits;
         sample = part.end;
     }
-    slot.taken_count += static_cast<std::int32_t>(run.count);
     if (slot.more != 0) {
         More& more = more_[slot.more - 1];
         more.idle_below = std::min(more.idle_below, static_cast<std::size_t>(run.first / 64));

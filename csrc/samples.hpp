@@ -2,6 +2,7 @@
 // Samples 0 to 63 are two words in the node's slot; only nodes with more hold anything besides. Without a lock.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <vector>
@@ -35,8 +36,32 @@ public:
         return slot.closed || open < 0 ? 0 : open;
     }
 
-    Run lowest_free(std::uint32_t node, std::int64_t limit);  // the first run of free samples, at most `limit` >= 1 long
-    void take(std::uint32_t node, Run run);                   // free samples only
+    // What was missing before one sample more was taken.
+    std::int64_t missing_before_taking(std::uint32_t node) const {
+        const Slot& slot = slots_[node];
+        return std::max<std::int64_t>(0, std::int64_t{slot.want} - slot.own - slot.taken_count + 1);
+    }
+
+    // The first run of free samples, at most `limit` >= 1 long.
+    Run lowest_free(std::uint32_t node, std::int64_t limit) {
+        const Slot& slot = slots_[node];
+        const int first = std::countr_one(slot.words.taken);
+        if (first + limit > 64 || slot.words.taken >> (first & 63) != 0) {  // more than one word, or holes
+            return search_free(node, limit);
+        }
+        return {first, limit};
+    }
+
+    void take(std::uint32_t node, Run run) {  // free samples only
+        Slot& slot = slots_[node];
+        slot.taken_count += static_cast<std::int32_t>(run.count);
+        if (slot.more != 0 || run.first + run.count > 64) {
+            take_many(slot, run);
+        } else if (run.count > 0) {
+            slot.words.taken |= ~std::uint64_t{0} >> (64 - run.count) << run.first;
+        }
+    }
+
     std::int64_t release(std::uint32_t node, Run run);        // those in flight; returns how many
 
     Result finish(std::uint32_t node, std::int32_t sample) {
@@ -83,6 +108,8 @@ private:
         std::size_t idle_below = 0;  // no sample of the words before this one is in flight
     };
 
+    Run search_free(std::uint32_t node, std::int64_t limit);
+    void take_many(Slot& slot, Run run);
     Words& more_words(Slot& slot, std::size_t word);
     Words& words(Slot& slot, std::size_t word) { return word == 0 ? slot.words : more_words(slot, word); }
     Words words_or_none(const Slot& slot, std::size_t word) const;

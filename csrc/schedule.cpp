@@ -23,23 +23,23 @@ void Schedule::set_ready(std::uint32_t problem, bool ready) {
 }
 
 void Schedule::set(std::uint32_t node, bool missing) {
-    bool before = work_[node].any();
-    work_[node].here = missing ? 1 : 0;
-    while (work_[node].any() != before) {
+    std::uint32_t before = work_[node];
+    std::uint32_t now = work_[node] = before ^ here;
+    const std::uint32_t change = missing ? below : -below;
+    while ((before == 0) != (now == 0)) {
         const std::uint32_t parent = prefixes_.parent(node);
         if (parent == Prefixes::none) {
-            set_ready(prefixes_.problem(node), !before);
+            set_ready(prefixes_.problem(node), missing);
             return;
         }
-        const bool had_work = before;
-        before = work_[parent].any();
-        work_[parent].children += had_work ? -1 : 1;
+        before = work_[parent];
+        now = work_[parent] = before + change;
         node = parent;
     }
 }
 
 std::uint32_t Schedule::current() {
-    if (cursor_ == Prefixes::none || !work_[cursor_root_].any()) {
+    if (cursor_ == Prefixes::none || !has_work(cursor_root_)) {
         while (ready_[none_ready_below_] == 0) {
             ++none_ready_below_;
         }
@@ -51,7 +51,7 @@ std::uint32_t Schedule::current() {
 }
 
 std::uint32_t Schedule::first_with_work(std::uint32_t node) const {
-    while (node != Prefixes::none && !work_[node].any()) {
+    while (node != Prefixes::none && !has_work(node)) {
         node = prefixes_.next_sibling(node);
     }
     return node;
@@ -59,13 +59,13 @@ std::uint32_t Schedule::first_with_work(std::uint32_t node) const {
 
 void Schedule::advance() {
     std::uint32_t node = cursor_;
-    if (work_[node].children != 0) {
+    if (work_[node] >= below) {
         cursor_ = first_with_work(prefixes_.first_child(node));
         return;
     }
     while (node != cursor_root_) {
         const std::uint32_t parent = prefixes_.parent(node);
-        if (work_[parent].children > (work_[node].any() ? 1U : 0U)) {
+        if (work_[parent] >= (has_work(node) ? 2 * below : below)) {
             const std::uint32_t sibling = first_with_work(prefixes_.next_sibling(node));
             if (sibling != Prefixes::none) {
                 cursor_ = sibling;

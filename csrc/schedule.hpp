@@ -25,17 +25,14 @@ public:
     std::int64_t bytes() const;
 
 private:
-    struct Work {
-        std::uint32_t here : 1 = 0;
-        std::uint32_t children : 31 = 0;  // with work at or below them
-        bool any() const { return here != 0 || children != 0; }
-    };
+    static constexpr std::uint32_t here = 1, below = 2;
 
+    bool has_work(std::uint32_t node) const { return work_[node] != 0; }
     void set_ready(std::uint32_t problem, bool ready);
     std::uint32_t first_with_work(std::uint32_t node) const;  // among the node and its later siblings, or none
 
     const Prefixes& prefixes_;
-    Array<Work> work_;
+    Array<std::uint32_t> work_;      // `here` if something is missing at the node, and `below` for each child that has work
     Array<std::uint64_t> ready_;     // a bit per problem: whether it has work
     std::size_t none_ready_below_ = 0;  // no bit is set in the words before this one
     std::int64_t ready_problems_ = 0;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../digest.hpp"
+#include "../growth.hpp"
 #include "../ledger.hpp"
 #include "../majority.hpp"
 #include "../packing.hpp"
@@ -65,25 +66,34 @@ Ints add_all(Ledger& ledger, const Ints& roots, const Texts& steps, const Ints& 
 
 // Every length up to two blocks and a half, each with any one of its bytes changed.
 void digests_differ_wherever_texts_do() {
-    std::unordered_set<std::uint64_t> low;
+    std::unordered_set<std::uint64_t> firsts, seconds;
     std::size_t texts = 0;
     for (std::size_t size = 0; size < 320; ++size) {
         std::string text(size, 'a');
-        const Digest whole = digest(text);
-        CHECK(whole == digest(std::string(text)));
-        low.insert(whole.low);
+        const auto add = [&] {
+            const Digest found = digest(text);
+            firsts.insert(found.first);
+            seconds.insert(found.second);
+            CHECK(found == digest(std::string(text)));
+        };
+        add();
         for (char& byte : text) {
             byte = 'b';
-            low.insert(digest(text).low);
+            add();
             byte = 'a';
         }
         texts += 1 + size;
     }
-    CHECK(low.size() == texts);
+    CHECK(firsts.size() == texts && seconds.size() == texts);
     CHECK(digest("ab", 1) != digest("ab", 2));
     const Digest a = digest("a"), b = digest("b");
-    CHECK(extended(a, b, false) != extended(a, b, true) && extended(a, b, false) != extended(b, a, false));
-    CHECK(extended(a, b, false) == extended(a, b, false) && extended(a, b, false) != digest("ab"));
+    CHECK(extended(a, b, 0, false) != extended(a, b, 0, true) && extended(a, b, 0, false) != extended(b, a, 0, false));
+    CHECK(extended(a, b, 0, false) == extended(a, b, 0, false) && extended(a, b, 0, false) != digest("ab"));
+    firsts.clear();
+    for (std::size_t depth = 0; depth < 300; ++depth) {
+        firsts.insert(extended(a, b, depth, false).first);
+    }
+    CHECK(firsts.size() == 300);
 }
 
 void equal_prefixes_are_one_node_but_an_end_is_its_own() {
@@ -129,6 +139,31 @@ void many_solutions_are_as_one_after_the_other() {
     CHECK(refused([&] { add_all(all, Ints{0}, Texts{"new"}, Ints{0, 1}, Small{2}, Bytes{0}, false); }));
     CHECK(refused([&] { add_all(all, Ints{0}, Texts{"new"}, Ints{0, 1}, Small{1, 1}, Bytes{0}, false); }));
     CHECK(all.totals().nodes == before);
+}
+
+// Past the sizes at which memory is mapped, and past several growths of the table, in which entries wrap around its end.
+void what_grows_keeps_what_it_holds() {
+    Array<std::uint32_t> values(5);
+    for (std::size_t size = 5, written = 0; size < 3'000'000; size = size * 3 / 2) {
+        values.reserve(size);
+        values.extend(size);
+        for (; written < size; ++written) {
+            CHECK(values[written] == 0);
+            values[written] = static_cast<std::uint32_t>(written) + 1;
+        }
+        CHECK(values[0] == 1 && values[size / 2] == size / 2 + 1);
+    }
+    Ledger ledger;
+    const std::int64_t root = problem(ledger, "p");
+    Ints first;
+    const auto one = [&](int i) { return add(ledger, root, Texts{std::to_string(i)}, -1, false, false)[0]; };
+    for (int i = 0; i < 50'000; ++i) {
+        first.push_back(one(i));
+    }
+    for (int i = 0; i < 50'000; ++i) {
+        CHECK(one(i) == first[static_cast<std::size_t>(i)]);
+    }
+    CHECK(ledger.totals().nodes == 50'001);
 }
 
 void texts_count_where_they_pass() {
@@ -268,6 +303,7 @@ int main() {
     digests_differ_wherever_texts_do();
     equal_prefixes_are_one_node_but_an_end_is_its_own();
     many_solutions_are_as_one_after_the_other();
+    what_grows_keeps_what_it_holds();
     texts_count_where_they_pass();
     runs_beyond_one_word_holes_and_release();
     snapshots_stay_as_they_were();
