@@ -46,9 +46,11 @@ class Config(EngineConfig):
     settled: float | None = option(None, help="adaptive: enough when the interval lies on one side of this")
     eta: float = option(2.0, help="adaptive: inverse temperature of V_eta")
     level: float = option(0.9, help="adaptive: level of the interval")
-    n_min: int = option(4, help="adaptive: least completions per prefix")
-    n_max: int = option(64, help="adaptive: most completions per prefix")
-    n_step: int = option(4, help="adaptive: completions between two looks")
+    n_min: int | None = option(None, help="adaptive: least trials per prefix (default: 2 with --rmse, or else 4)")
+    n_max: int | None = option(None, help="adaptive: most completions per prefix (default: 128 with --rmse, or else "
+                                          "64)")
+    n_step: int | None = option(None, help="adaptive: completions between two looks (default: 2 with --rmse, or else "
+                                           "4)")
     token_budget: int | None = option(None, help="most generated tokens, earlier runs of the store included")
     contrast: int = option(0, help="right and wrong completions per prefix to write as rows to OUT/contrast.parquet")
     count_own_outcome: bool = option(False, help="count a solution's own outcome as a sample of its prefixes (right "
@@ -64,13 +66,14 @@ def run(config: Config) -> None:
     from erprm.rollouts.run import LabelOptions, label
 
     rule: Adaptive | Accurate | None = None
+    bounds = {"n_min": config.n_min, "n_max": config.n_max, "step": config.n_step}
+    given = {name: value for name, value in bounds.items() if value is not None}
     if config.rmse is not None:
         if config.width is not None or config.settled is not None:
             raise InputError("--rmse: expected no --width or --settled beside it, found one")
-        rule = Accurate(config.eta, config.rmse, config.n_min, config.n_max, config.n_step)
+        rule = Accurate(config.eta, config.rmse, **given)
     elif config.width is not None or config.settled is not None:
-        rule = Adaptive(config.eta, config.level, config.width, config.settled, config.n_min, config.n_max,
-                        config.n_step)
+        rule = Adaptive(config.eta, config.level, config.width, config.settled, **given)
     options = LabelOptions(config.n, rule, config.token_budget, config.seed, config.splitter,
                            config.count_own_outcome, config.count_passing, config.part_completions, config.contrast)
     sampling = sampling_of(config)

@@ -1,6 +1,6 @@
 """Completions where they lower the error of V_eta most per token, until the mean error is as small as asked.
 
-    Accurate(eta=2.0, rmse=0.05, n_min=4, n_max=128)
+    Accurate(eta=2.0, rmse=0.05, n_min=2, n_max=128)
 
 Bayes' rule over all prefixes at once. The distribution of success rates at each depth is fitted to the counts so far
 (`erprm.priors`). Then every prefix has a posterior variance of its V_eta, which is the expected square error of the
@@ -37,17 +37,18 @@ class Accurate:
     Attributes:
         eta: of the soft value V_eta that is to be known.
         rmse: sampling ends when the root of the mean posterior variance over the unfinished steps is at most this.
-        n_min, n_max: bounds of the number of completions of a prefix.
+        n_min: least trials of a prefix; short prefixes come first, as their completions may pass through longer ones.
+        n_max: most completions sampled of a prefix.
         step: completions added to a prefix between two looks.
         share: at most this share of the prefixes is sampled between two looks.
     """
 
     eta: float = 2.0
     rmse: float = 0.05
-    n_min: int = 4
+    n_min: int = 2
     n_max: int = 128
-    step: int = 4
-    share: float = 0.05
+    step: int = 2
+    share: float = 0.1
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.rmse) and self.rmse > 0):
@@ -63,9 +64,10 @@ class Accurate:
 
     def wanted(self, tally: Tally) -> Counts:
         """How many completions each prefix should have been given after the next round, int32 [N]."""
-        if (tally.sampled < self.n_min).any():
-            return np.maximum(tally.sampled, self.n_min).astype(np.int32)
-        result = tally.sampled.astype(np.int32)
+        lack, waiting = tally.lacking(self.n_min)
+        result: Counts = (tally.sampled + np.where(waiting, 0, lack)).astype(np.int32)
+        if lack.any():
+            return result
         if len(tally) == 0:
             return result
         variance, decrease = self._per_prefix(tally)

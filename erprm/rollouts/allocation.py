@@ -33,6 +33,7 @@ class Tally:
         cost: float64, expected tokens of one more completion, positive.
         depths: int, steps in the prefix.
         uses: int, steps of solutions that get their label from this prefix.
+        parents: int, which of the N is one step shorter; -1 where none is.
     """
 
     successes: Counts
@@ -41,9 +42,23 @@ class Tally:
     cost: npt.NDArray[np.float64]
     depths: npt.NDArray[np.int32]
     uses: npt.NDArray[np.int64]
+    parents: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.trials)
+
+    def lacking(self, least: int) -> tuple[Counts, npt.NDArray[np.bool_]]:
+        """(trials that prefixes lack to have `least`, [N]; which of these wait, [N]).
+
+        A prefix waits while a shorter one of it lacks trials, because completions of that one may pass through it.
+        """
+        lack = np.maximum(least - self.trials, 0)
+        held = np.append(lack > 0, False)  # the last stands for no parent
+        for depth in np.unique(self.depths).tolist():
+            at = np.flatnonzero(self.depths == depth)
+            held[at] |= held[self.parents[at]]
+        waiting = held[self.parents] & (lack > 0)
+        return lack.astype(np.int32), waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +70,8 @@ class Adaptive:
         level: of the interval.
         width: enough when the interval is narrower than this; None: not a reason to stop.
         settled: enough when the interval lies wholly above or below this value; None: not a reason to stop.
-        n_min, n_max: bounds of the number of completions.
+        n_min: least trials.
+        n_max: most completions sampled.
         step: completions added between two looks.
     """
 
@@ -83,15 +99,16 @@ class Adaptive:
 
     def wanted(self, tally: Tally) -> Counts:
         """How many completions each prefix should have been given after the next round, int32 [N]."""
-        result = np.maximum(tally.sampled, self.n_min)
-        unsure = (tally.sampled >= self.n_min) & ~self.enough(tally)
+        lack, waiting = tally.lacking(self.n_min)
+        result: Counts = (tally.sampled + np.where(waiting, 0, lack)).astype(np.int32)
+        unsure = (lack == 0) & ~self.enough(tally)
         result[unsure] = np.minimum(tally.sampled[unsure] + self.step, self.n_max)
-        return result.astype(np.int32)
+        return result
 
     def enough(self, tally: Tally) -> npt.NDArray[np.bool_]:
         """Which prefixes need no more completions, bool [N]."""
         done = tally.sampled >= self.n_max
-        look = np.flatnonzero((tally.sampled >= self.n_min) & ~done)
+        look = np.flatnonzero((tally.trials >= self.n_min) & ~done)
         (k, n), inverse = distinct(tally.successes[look], tally.trials[look])
         if len(k):
             low, high = interval(k, n, self.eta, self.level)

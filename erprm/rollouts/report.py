@@ -75,7 +75,7 @@ class LabelReport:
             lines.append(f"{self.truncated:,} completions were cut off at max_tokens; they are kept, right only "
                          "if their answer was complete, and counted in extra['truncated']")
         if self.rmse is not None:
-            lines.append(f"expected root mean square error of V_eta, with the fitted Beta prior: {self.rmse:.4f}")
+            lines.append(f"expected root mean square error of V_eta, under the fitted rates: {self.rmse:.4f}")
         if self.quarantined:
             lines.append(f"damaged, moved to quarantine and sampled again: {', '.join(self.quarantined)}")
         if self.out_of_budget:

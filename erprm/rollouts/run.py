@@ -157,6 +157,9 @@ class Run:
         self._plan, self._options = plan, options
         self._open = np.flatnonzero(plan.open)
         self._uses, self._own = uses[self._open], plan.own[self._open]
+        place = np.full(len(plan.open), -1)
+        place[self._open] = np.arange(len(self._open))
+        self._parents = place[plan.ledger.parents()[self._open]]
         rule = options.adaptive
         if rule is None:
             plan.ledger.want(self._open, options.n)
@@ -203,7 +206,7 @@ class Run:
         spent = self._plan.spent[self._open]
         overall = max(1.0, spent.sum() / max(1, sampled.sum()))  # counts as one completion more of each prefix
         return Tally(k, n, sampled, (spent + overall) / (sampled + 1.0), self._plan.ledger.depths()[self._open],
-                     self._uses)
+                     self._uses, self._parents)
 
     def _note(self) -> str:
         n = self._plan.ledger.counts()[1][self._open] - self._plan.passed[self._open]

@@ -34,7 +34,7 @@ def test_an_accuracy_is_reached_and_completions_become_rows(label: Sequence[str]
     options = ["--rmse", "0.12", "--n-min", "2", "--n-max", "64", "--n-step", "4", "--contrast", "1"]
     assert main([*label, *options]) == 0
     shown = capsys.readouterr().out
-    reached = re.search(r"error of V_eta, with the fitted Beta prior: (0\.\d+)", shown)
+    reached = re.search(r"error of V_eta, under the fitted rates: (0\.\d+)", shown)
     assert reached is not None
     assert float(reached[1]) <= 0.12
     trials = [n for row in read_rows(tmp_path / "labels" / "rows.parquet") for n in (row.trials or ())[:2]]

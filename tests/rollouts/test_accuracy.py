@@ -9,6 +9,7 @@ from scipy.special import betainc, betaln, comb
 
 from erprm.errors import InputError
 from erprm.rollouts.accuracy import Accurate, variance_and_decrease
+from erprm.rollouts.allocation import Adaptive
 from erprm.values import RATES, fit_rates, soft_of_mean, soft_value
 
 from .tallies import tally
@@ -61,6 +62,17 @@ def test_nothing_more_is_asked_at_the_bounds() -> None:
 def test_own_outcomes_inform_but_are_not_completions() -> None:
     rule = Accurate(rmse=1e-6, n_min=3, n_max=5)
     assert rule.wanted(tally([1, 1], [4, 6], sampled=np.array([3, 5], np.int32))).tolist() == [5, 5]
+
+
+def test_short_prefixes_come_first_and_longer_ones_get_what_they_still_lack() -> None:
+    # A chain of three, and a chain of two whose beginning has enough.
+    chains = {"depths": np.array([1, 2, 3, 1, 2], np.int32), "parents": np.array([-1, 0, 1, -1, 3])}
+    rules = Accurate(rmse=1e-6, n_min=4, n_max=4), Adaptive(width=1e-6, n_min=4, n_max=4)
+    for rule in rules:
+        first = tally([0] * 5, [1, 0, 2, 4, 3], sampled=np.array([1, 0, 0, 4, 1], np.int32), **chains)
+        assert rule.wanted(first).tolist() == [4, 0, 0, 4, 2]
+        second = tally([0] * 5, [4, 1, 4, 4, 4], sampled=np.array([4, 0, 0, 4, 2], np.int32), **chains)
+        assert rule.wanted(second)[:2].tolist() == [4, 3]
 
 
 def test_the_error_that_it_expects_is_the_one_that_comes() -> None:
