@@ -7,13 +7,13 @@
         --solutions solutions.parquet --pool runs/adaptive-pool --output bench/results/adaptive_labels
 
 512 completions of each distinct unfinished prefix are sampled once, into the store --pool. Then labelling runs are
-replayed with many seeds: completions are drawn from the 512 with replacement, so that the values over all 512 are the
-truth that a run is to find, exactly. The ways to label: n for every occurrence of a prefix (what is done without a
-trie), n for each distinct prefix, and the rule of `erprm label --rmse` with its defaults, without and with the
-solutions' own outcomes counted as samples; each with k/n (plug-in) and with the posterior mean under the fitted rates.
+replayed with many seeds (bench/label_replay.py). The ways to label: n for every occurrence of a prefix (what is done
+without a trie), n for each distinct prefix, the same with completions counted where they pass, and the rule of `erprm
+label --rmse` with its defaults: sampled completions alone (--no-count-passing), what passes too, and the solutions' own
+outcomes beside it (--count-own-outcome); each with k/n (plug-in) and with the posterior mean under the fitted rates.
 The error is the root mean square over all unfinished steps; errors of one way and target are averaged over the seeds
-before the root. Everything is done for all solutions and for the first four of each problem. Written: OUTPUT.json and
-FIGURE.
+before the root, and those that all others are compared with, k/n of n without a trie, are computed exactly. Everything
+is done for all solutions and for the first four of each problem. Written: OUTPUT.json and FIGURE.
 """
 
 from __future__ import annotations
@@ -24,138 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from label_replay import BASE, SIZES, TARGETS, Array, Pool, Setting
 
-from erprm.engines import Sampling, load_engine
-from erprm.grading import GraderPool
-from erprm.problems import load_problems
 from erprm.progress import progress
 from erprm.rollouts.accuracy import Accurate
-from erprm.rollouts.allocation import Tally
-from erprm.rollouts.run import LabelOptions, label
-from erprm.rollouts.store import read_parts
-from erprm.rows import read_rows
-from erprm.steps import prefix_text
-from erprm.values import fit_rates, soft_of_mean
 
-DRAWN = 512
-SIZES = (4, 6, 8, 12, 16, 24, 32)
-TARGETS = tuple(float(target) for target in np.geomspace(0.15, 0.03, 15))
-BASE = "fixed n, no dedupe, plug-in"
 HEADLINE = "adaptive, posterior mean"
-Array = npt.NDArray[Any]
-
-
-class Pool:
-    """Graded completions of P prefixes, and the solutions that have them.
-
-    right bool and tokens int [P, 512]; problem, depth [P]; solutions: (prefixes, outcome, number within its problem).
-    """
-
-    def __init__(self, given: argparse.Namespace) -> None:
-        problems = load_problems(given.problems)
-        rows = list(read_rows(given.solutions))
-        engine = load_engine("transformers", given.policy)
-        with GraderPool() as grader:
-            print(label(problems, rows, engine, Sampling(max_tokens=given.max_tokens), given.pool, grader,
-                        LabelOptions(n=DRAWN)))
-        number = {problem.id: index for index, problem in enumerate(problems)}
-        ended = {(row.problem_id, prefix_text(row.steps, len(row.steps))) for row in rows if row.finished}
-        place: dict[tuple[str, str], int] = {}
-        depths: list[int] = []
-        seen: dict[str, int] = {}
-        self.solutions: list[tuple[list[int], int, int]] = []
-        for row in rows:
-            keys = [(row.problem_id, prefix_text(row.steps, length)) for length in range(1, len(row.steps) + 1)]
-            keys = [key for key in keys if key not in ended]
-            for length, key in enumerate(keys, start=1):
-                if key not in place:
-                    place[key] = len(place)
-                    depths.append(length)
-            seen[row.problem_id] = seen.get(row.problem_id, -1) + 1
-            self.solutions.append(([place[key] for key in keys], int(row.outcome == 1), seen[row.problem_id]))
-        self.problem = np.array([number[problem] for problem, _ in place])
-        self.depth = np.array(depths, np.int32)
-        self.right = np.zeros((len(place), DRAWN), bool)
-        self.tokens = np.zeros((len(place), DRAWN), np.int64)
-        for table in read_parts(given.pool, ["problem_id", "prefix", "sample", "right", "tokens"]):
-            for record in table.to_pylist():
-                spot = place[record["problem_id"], record["prefix"]], record["sample"]
-                self.right[spot], self.tokens[spot] = record["right"], record["tokens"]
-
-
-class Setting:
-    """The prefixes that the first `each` solutions of each problem have, [P] each: `uses`, steps that need a prefix's
-    value, and `own`, successes among the outcomes of its solutions."""
-
-    def __init__(self, pool: Pool, each: int, eta: float) -> None:
-        uses, own = np.zeros(len(pool.right), np.int64), np.zeros(len(pool.right), np.int64)
-        for prefixes, outcome, number in pool.solutions:
-            if number < each:
-                uses[prefixes] += 1
-                own[prefixes] += outcome
-        kept = uses > 0
-        self.uses, self.own = uses[kept], own[kept]
-        self.problem, self.depth = pool.problem[kept], pool.depth[kept]
-        self.right, self.tokens = pool.right[kept], pool.tokens[kept]
-        self.eta, self.truth = eta, soft_of_mean(self.right.mean(1), eta)
-        self.problems, self.steps = int(self.problem.max()) + 1, int(self.uses.sum())
-
-    def errors(self, k: Array, n: Array, at: Array) -> dict[str, Array]:
-        """Square errors of V_eta at prefixes `at` from counts, for each estimator."""
-        depth = self.depth[at]
-        return {"plug-in": (soft_of_mean(k / n, self.eta) - self.truth[at]) ** 2,
-                "posterior mean": (fit_rates(k, n, depth).soft_value(k, n, depth, self.eta) - self.truth[at]) ** 2}
-
-    def summed(self, at: Array, spent: Array, squares: Array) -> Array:
-        """(tokens, square errors) of each problem, [problems, 2]."""
-        owner = self.problem[at]
-        return np.stack([np.bincount(owner, spent, self.problems), np.bincount(owner, squares, self.problems)], axis=1)
-
-    def replay(self, seed: int) -> dict[str, Array]:
-        """Per way to label: (tokens, square errors), [sizes or targets, problems, 2]."""
-        chance = np.random.default_rng(seed)
-        every = np.arange(len(self.truth))
-        result: dict[str, Array] = {}
-        for way, at in (("fixed n, no dedupe", np.repeat(every, self.uses)), ("fixed n, dedupe", every)):
-            k, spent = self.drawn(at, max(SIZES), chance)
-            weight = np.ones(len(at)) if way == "fixed n, no dedupe" else self.uses
-            points: dict[str, list[Array]] = {}
-            for n in SIZES:
-                for name, squares in self.errors(k[:, n], np.full(len(at), n), at).items():
-                    points.setdefault(f"{way}, {name}", []).append(self.summed(at, spent[:, n], weight * squares))
-            result |= {name: np.stack(found) for name, found in points.items()}
-        result |= self.adaptive("adaptive", chance, np.zeros_like(self.own), np.zeros_like(self.uses))
-        return result | self.adaptive("adaptive, own outcomes", chance, self.own, self.uses)
-
-    def drawn(self, at: Array, most: int, chance: np.random.Generator) -> tuple[Array, Array]:
-        """Running sums of successes and tokens of draws at prefixes `at`, [len(at), most + 1] each."""
-        which = chance.integers(0, DRAWN, (len(at), most))
-        zero = np.zeros((len(at), 1), np.int64)
-        return (np.concatenate([zero, self.right[at[:, None], which].cumsum(1)], 1),
-                np.concatenate([zero, self.tokens[at[:, None], which].cumsum(1)], 1))
-
-    def adaptive(self, way: str, chance: np.random.Generator, own: Array, owners: Array) -> dict[str, Array]:
-        """The rule, followed to the smallest target; what it had when it reached each target."""
-        every = np.arange(len(self.truth))
-        rule = Accurate(eta=self.eta, rmse=TARGETS[-1])
-        k, spent = self.drawn(every, rule.n_max, chance)
-        n = np.full(len(every), rule.n_min, np.int32)
-        points: dict[str, list[Array]] = {}
-        reached = 0
-        while reached < len(TARGETS):
-            used = spent[every, n]
-            successes, trials = (k[every, n] + own).astype(np.int32), (n + owners).astype(np.int32)
-            cost = (used + used.sum() / n.sum()) / (n + 1.0)
-            tally = Tally(successes, trials, n, cost, self.depth, self.uses)
-            wanted, expected = rule.wanted(tally), rule.expected_rmse(tally)
-            ended = bool((wanted == n).all())
-            while reached < len(TARGETS) and (ended or expected <= TARGETS[reached]):
-                reached += 1
-                for name, squares in self.errors(successes, trials, every).items():
-                    points.setdefault(f"{way}, {name}", []).append(self.summed(every, used, self.uses * squares))
-            n = wanted
-        return {name: np.stack(found) for name, found in points.items()}
+SHOWN = (BASE, "fixed n, dedupe, plug-in", "adaptive, sampled alone, posterior mean", "adaptive, plug-in", HEADLINE,
+         "adaptive, own outcomes, posterior mean")
 
 
 def curve(runs: Array, steps: int) -> Array:
@@ -228,10 +104,8 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     figure, panels = pyplot.subplots(1, len(results), figsize=(6.2 * len(results), 4.6), layout="constrained",
                                      squeeze=False)
     for axes, result in zip(panels[0], results, strict=True):
-        for name, points in result["curves"].items():
-            if name.endswith("dedupe, posterior mean"):
-                continue
-            tokens, error = np.array(points).T
+        for name in SHOWN:
+            tokens, error = np.array(result["curves"][name]).T
             line, = axes.plot(tokens, error, marker="o", markersize=3, label=name)
             low, high = result["rmse_quantiles_over_seeds"][name]
             axes.fill_between(tokens, low, high, alpha=0.12, color=line.get_color(), linewidth=0)

@@ -7,10 +7,11 @@ sampled once, one at which a solution ended not at all. OUT (a folder, or any UR
 completion; OUT/rows.parquet holds the solutions with "successes" and "trials" per step, for `erprm train`. After an
 interruption the same command goes on; a higher --n adds to what is there; other settings are refused.
 
-Instead of a fixed --n, ask for what you want to know, within --n-min and --n-max:
+Instead of a fixed --n, ask for what you want to know, within --n-min trials and --n-max completions. Completions then
+count at the longer prefixes that they pass through, too (--no-count-passing: only where they were sampled):
 
     --rmse 0.05        sample where it lowers the error of V_eta most per token, until the expected error over all
-                       steps is 0.05; train with --estimator empirical-bayes (docs/rollouts.md: 42 % of the tokens)
+                       steps is 0.05; train with --estimator empirical-bayes (docs/rollouts.md: 34 % of the tokens)
     --width 0.2        stop a prefix when the interval of its soft value V_eta is narrower than 0.2
     --settled 0.5      stop a prefix when V_eta lies certainly above or certainly below 0.5
     --token-budget N   stop everything before more than N tokens are generated
