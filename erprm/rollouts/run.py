@@ -27,7 +27,7 @@ from erprm.grading import GraderPool
 from erprm.problems import Problem
 from erprm.progress import Bar, progress
 from erprm.rollouts.accuracy import Accurate
-from erprm.rollouts.allocation import Adaptive, Tally
+from erprm.rollouts.allocation import Adaptive, Counts, Tally
 from erprm.rollouts.completing import Completer
 from erprm.rollouts.contrast import contrast_rows
 from erprm.rollouts.plan import Plan, find_problem
@@ -202,16 +202,19 @@ class Run:
 
     def _tally(self) -> Tally:
         k, n = (column[self._open] for column in self._plan.ledger.counts())
-        sampled = n - self._own - self._plan.passed[self._open]
+        sampled = self._sampled()
         spent = self._plan.spent[self._open]
         overall = max(1.0, spent.sum() / max(1, sampled.sum()))  # counts as one completion more of each prefix
         return Tally(k, n, sampled, (spent + overall) / (sampled + 1.0), self._plan.ledger.depths()[self._open],
                      self._uses, self._parents)
 
+    def _sampled(self) -> Counts:
+        """Trials of the open prefixes that were sampled there."""
+        return self._plan.ledger.counts()[1][self._open] - self._own - self._plan.passed[self._open]
+
     def _note(self) -> str:
-        n = self._plan.ledger.counts()[1][self._open] - self._plan.passed[self._open]
-        full = self._options.adaptive.n_max + self._own if self._options.adaptive else self._options.n
-        return f"{int((n >= full).sum()):,} of {len(self._open):,} prefixes full, saved {self.saved()}"
+        full = self._options.adaptive.n_max if self._options.adaptive else self._options.n - self._own
+        return f"{int((self._sampled() >= full).sum()):,} of {len(self._open):,} prefixes full, saved {self.saved()}"
 
     def saved(self) -> Saved:
         """Tokens that were not generated, by reason, estimated from the mean length of those that were."""
@@ -221,7 +224,7 @@ class Run:
         mean = self._plan.tokens / max(1, self._plan.ledger.done())
         finished = totals["solutions"] - self._plan.unfinished
         repeated = totals["steps"] - finished - len(self._open)
-        stopped = int((full - self._tally().sampled).clip(min=0).sum()) if rule is not None else 0
+        stopped = int((full - self._sampled()).clip(min=0).sum()) if rule is not None else 0
         return Saved(dedupe=round(repeated * full * mean), finished=round(finished * full * mean),
                      early_stop=round(stopped * mean))
 
