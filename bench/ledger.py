@@ -7,6 +7,8 @@ The work is a labelling run: problems of 15 solutions of six steps, of whose pre
 completions each. An engine's stand-in answers every batch in a shuffled order; its time and the making of the texts do
 not count. Every 50th result comes twice. Both sides get what suits them, arrays or lists, ready-made, and must end with
 the same numbers. Times are of the processor, of the one thread at work, so that neighbours on the machine do not count.
+The sides take turns, each in a process of its own, so that neither works in the memory that the other left behind. A
+turn's first run warms up and is not timed; --cold times it alone, with what the system takes to find fresh memory.
 
 Records (bench "ledger"): mode "whole" and its parts "intern", "next", "record", "export". Of the C++ ledger, bytes is
 what it holds at the end (`Ledger.bytes`) and peak_memory what the process took at most on top of what it had before:
@@ -16,10 +18,12 @@ with the texts and batches that are in work (a few MB), and with what growing ta
 from __future__ import annotations
 
 import argparse
-import gc
+import multiprocessing
 import statistics
 import time
+import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -99,37 +103,51 @@ def run(ledger: Any, completions: int, as_lists: bool) -> tuple[dict[str, float]
         counted += clock.time("record", lambda given=given: ledger.record(*given))
     (k, n), parents, offsets = clock.time("export", lambda: (ledger.counts(), ledger.parents(), ledger.offsets()))
     agreed = {"completions": counted, "successes": int(np.sum(k)), "trials": int(np.sum(n)),
-              "prefixes": len(parents), "end": int(offsets[-1]), "hash": hash(np.asarray(k).astype(np.int32).tobytes())}
+              "prefixes": len(parents), "end": int(offsets[-1]), "checksum": zlib.crc32(np.asarray(k).astype(np.int32))}
     assert counted == problems * PER_PROBLEM
     return clock.spent, agreed
 
 
-def compare(size: int, python_to: int, repeats: int) -> tuple[list[Any], str]:
-    """Records of both sides at one size, measured in turn, and a line about them."""
-    from common import Record, peak_memory
+def turn(side: str, size: int, runs: int, cold: bool) -> tuple[list[dict[str, float]], dict[str, Any], int, int]:
+    """Runs of one side: (seconds by phase of each, what must agree, bytes the ledger holds, peak memory)."""
+    from common import peak_memory
     from ledger_python import PythonLedger
 
-    sides: dict[str, tuple[Callable[[], Any], bool]] = {"erprm": (Ledger, False)}
-    if size <= python_to:
-        sides["plain Python"] = (PythonLedger, True)
-    times: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-    ends: dict[str, dict[str, Any]] = {}
+    make, as_lists = {"erprm": (Ledger, False), "plain Python": (PythonLedger, True)}[side]
+    spent: list[dict[str, float]] = []
+    end: dict[str, Any] = {}
     held = 0
 
-    def once(side: str) -> dict[str, float]:
-        nonlocal held
-        make, as_lists = sides[side]
-        ledger = make()
-        spent, ends[side] = run(ledger, size, as_lists)
-        if side == "erprm":
-            held = ledger.bytes()
-        return {**spent, "whole": sum(spent.values())}
+    def once() -> None:
+        nonlocal end, held
+        ledger: Any = make()
+        seconds, end = run(ledger, size, as_lists)
+        held = ledger.bytes() if side == "erprm" else 0
+        spent.append({**seconds, "whole": sum(seconds.values())})
 
-    peak = peak_memory(lambda: once("erprm"), "cpu") or 0  # this run also warms up
-    for _ in range(repeats):
+    peak = peak_memory(once, "cpu") or 0
+    for _ in range(0 if cold else runs):
+        once()
+    return spent[-runs:], end, held, peak
+
+
+def compare(size: int, python_to: int, cold: bool) -> tuple[list[Any], str]:
+    """Records of both sides at one size, measured in turn, and a line about them."""
+    from common import Record
+
+    sides = ["erprm", "plain Python"] if size <= python_to else ["erprm"]
+    times: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    ends: dict[str, dict[str, Any]] = {}
+    held = peak = 0
+    turns, runs = (5, 25) if size < 100_000 else (5, 5) if size < 1_000_000 else (3, 3) if size < 10_000_000 else (2, 2)
+    for _ in range(turns):
         for side in sides:
-            gc.collect()
-            times[side].append(once(side))
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                done = process.submit(turn, side, size, 1 if cold else runs, cold)
+                found, ends[side], bytes_held, most = done.result()
+            times[side] += found
+            if side == "erprm":
+                held, peak = bytes_held, max(peak, most)
         assert all(end == ends["erprm"] for end in ends.values()), ends
     completions, prefixes = ends["erprm"]["completions"], ends["erprm"]["prefixes"]
     records = []
@@ -158,12 +176,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--to", type=float, default=1e8, help="completions of the largest run")
     parser.add_argument("--python-to", type=float, default=1e7, help="completions of the largest run in Python")
+    parser.add_argument("--cold", action="store_true", help="time the first run of each turn instead of those after it")
     parser.add_argument("--output", type=Path, help="result file; the machine's of today by default")
     parser.add_argument("--smoke", action="store_true", help="the smallest run alone, only to see that it works")
     given = parser.parse_args()
     records, size = [], 10_000
     while size <= (10_000 if given.smoke else given.to):
-        found, line = compare(size, int(given.python_to), repeats=max(3, min(25, 1_000_000 // size)))
+        found, line = compare(size, int(given.python_to), given.cold)
         records += found
         print(line, flush=True)
         size *= 10

@@ -1,7 +1,7 @@
 """Writes the README's figures from result files, so that none is typed by hand.
 
     python bench/readme.py                         # the newest CPU result files, and docs/demo.json
-    python bench/readme.py --demo runs/demo        # takes the demo's results and figure over first
+    python bench/readme.py --demo runs/demo        # first takes over what `erprm demo --seeds 3` wrote
     python bench/readme.py --check                 # exit code 1 when the README says something else
 """
 
@@ -50,24 +50,31 @@ def measured(files: Iterable[Path]) -> list[str]:
             "every record with its spread. No GPU figure is among them: none has been measured.", "", *lines]
 
 
-def demo(results: Mapping[str, Any]) -> list[str]:
-    """What the demo found, in three sentences and a table."""
-    table, raft = results["best_of_n"], results["raft"]
-    last = table["n"][-1]
+def demo(runs: list[Mapping[str, Any]]) -> list[str]:
+    """What runs of the demo with several seeds found, in a few sentences and a table."""
+    tables = [run["best_of_n"] for run in runs]
+    last = tables[0]["n"][-1]
+    names = [name for name in tables[0] if name != "n"]
+    found = {name: [100 * table[name]["accuracy"][-1] for table in tables] for name in names}
+    half = max(50 * (table[name]["high"][-1] - table[name]["low"][-1]) for table in tables for name in names)
+    seeds = [str(run["seed"]) for run in runs]
 
-    def cell(entry: Mapping[str, Any]) -> str:
-        return (f"{100 * entry['accuracy'][-1]:.1f} % [{100 * entry['low'][-1]:.1f}, {100 * entry['high'][-1]:.1f}]")
+    def span(values: list[float]) -> str:
+        return f"{min(values):.1f} to {max(values):.1f}"
 
-    minutes = sum(results["seconds"].values()) / 60
+    task, problems, parameters = runs[0]["task"], runs[0]["problems"], runs[0]["policy"]["parameters"] / 1e6
+    alone = span([100 * run["policy"]["pass@1"] for run in runs])
+    gains = span([100 * run["raft"]["gain"]["difference"] for run in runs])
     return [
-        f"One run of the demo (task {results['task']}, seed {results['seed']}, {results['problems']} held-out "
-        f"problems, {minutes:.0f} minutes): a policy of {results['policy']['parameters'] / 1e6:.1f} M parameters "
-        f"solves {100 * results['policy']['pass@1']:.1f} % of the problems; this is what choosing among {last} of its "
-        f"candidates reaches, with 95 % intervals over problems. RAFT takes pass@1 to {100 * raft['after']:.1f} % "
-        f"[{100 * raft['low']:.1f}, {100 * raft['high']:.1f}]. All models were trained once, with one seed; the report "
-        "says which differences stand out from noise.",
-        "", f"| chosen by | best of {last} |", "|---|---|",
-        *(f"| {name} | {cell(entry)} |" for name, entry in table.items() if name != "n")]
+        f"The demo, run with seeds {', '.join(seeds)} (task {task}, {problems} held-out problems each, all models "
+        f"trained anew): a policy of {parameters:.1f} M parameters solves {alone} % of the problems; this is what "
+        f"choosing among {last} of its candidates reaches. Over problems, the 95 % interval of one figure is "
+        f"±{half:.0f} points or less. RAFT gains {gains} points of pass@1.",
+        "", " | ".join([f"| best of {last}, chosen by", f"mean of {len(runs)} seeds, %",
+                        *(f"seed {seed}" for seed in seeds)]) + " |",
+        "|---|---|" + "---|" * len(runs),
+        *(f"| {name} | {sum(values) / len(values):.1f} | {' | '.join(f'{value:.1f}' for value in values)} |"
+          for name, values in found.items())]
 
 
 def fill(text: str, section: str, lines: list[str]) -> str:
@@ -85,8 +92,12 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
     if given.demo is not None:
-        shutil.copyfile(given.demo / "results.json", DEMO)
-        shutil.copyfile(given.demo / "best_of_n.png", DEMO.with_name("best_of_n.png"))
+        runs = sorted(given.demo.glob("seed-*/results.json"), key=lambda path: int(path.parent.name[len("seed-"):]))
+        if not runs:
+            raise SystemExit(f"{given.demo}: expected the folders seed-* of `erprm demo --seeds N`, found none")
+        DEMO.write_text(json.dumps([json.loads(path.read_text(encoding="utf-8")) for path in runs], indent=1) + "\n",
+                        encoding="utf-8")
+        shutil.copyfile(next(given.demo.glob("best_of_n-*.png")), DEMO.with_name("best_of_n.png"))
     text = README.read_text(encoding="utf-8")
     files = sorted((ROOT / "bench" / "results").glob("cpu-*.json"), key=lambda path: path.stem[-10:])
     files = [path for path in files if path.stem[-10:] == files[-1].stem[-10:]]  # those of the newest date

@@ -50,8 +50,9 @@ class DemoSettings:
     solutions: int = 4  # per labelled problem
     completions: int = 16  # n, per prefix
     contrast: int = 4  # right and wrong completions per prefix that become training rows
-    prm_steps: int = 400
-    prm_learning_rate: float = 1e-3
+    prm_steps: int = 800
+    prm_batch: int = 32
+    prm_learning_rate: float = 5e-4
     heldout_problems: int = 300
     pool: int = 64  # candidates per held-out problem
     truth_problems: int = 40  # held-out problems with one solution labelled
@@ -150,7 +151,7 @@ class Demo:
                 continue
             trainer = PRMTrainer(str(self.model("policy")), PRMConfig(
                 output_dir=str(out), target=target.kind, eta=target.eta, max_steps=settings.prm_steps,
-                per_device_train_batch_size=64, learning_rate=settings.prm_learning_rate,
+                per_device_train_batch_size=settings.prm_batch, learning_rate=settings.prm_learning_rate,
                 lr_scheduler_type="cosine", warmup_steps=30, weight_decay=0.01, save_strategy="no", logging_steps=100,
                 seed=settings.seed, report_to="none"), rows)
             trainer.train()
