@@ -10,8 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.library import custom_op
+from torch import Tensor, library
 
 from erprm.kernels import checks
 from erprm.kernels.ops import eager
@@ -79,7 +78,7 @@ def _targets(targets: Tensor | None, outcomes: Tensor | None, offsets: Tensor | 
     return values[0].to(dtype)
 
 
-step_loss = custom_op("erprm::step_loss", _forward, mutates_args=(), device_types="cpu")
+step_loss = library.custom_op("erprm::step_loss", _forward, mutates_args=(), device_types="cpu")
 
 
 @step_loss.register_kernel("cuda")
@@ -141,7 +140,7 @@ def _signed(gradient: Tensor, like: Tensor) -> Tensor:
     return reference.cast(pair.view(like.shape), like.dtype)
 
 
-step_loss_backward = custom_op("erprm::step_loss_backward", _gradients, mutates_args=(), device_types="cpu")
+step_loss_backward = library.custom_op("erprm::step_loss_backward", _gradients, mutates_args=(), device_types="cpu")
 
 
 @step_loss_backward.register_kernel("cuda")

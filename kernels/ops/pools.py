@@ -6,8 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.library import custom_op
+from torch import Tensor, library
 
 from erprm.errors import InputError
 from erprm.kernels import checks
@@ -30,7 +29,7 @@ def _reduce(scores: Tensor, offsets: Tensor, how: int) -> Tensor:
     return values
 
 
-segment_reduce = custom_op("erprm::segment_reduce", _reduce, mutates_args=(), device_types="cpu")
+segment_reduce = library.custom_op("erprm::segment_reduce", _reduce, mutates_args=(), device_types="cpu")
 
 
 @segment_reduce.register_kernel("cuda")
@@ -50,7 +49,8 @@ def _gradient(grad: Tensor, scores: Tensor, offsets: Tensor, how: int) -> Tensor
     return reference.segment_reduce_backward(grad, scores, offsets, how)
 
 
-segment_reduce_backward = custom_op("erprm::segment_reduce_backward", _gradient, mutates_args=(), device_types="cpu")
+segment_reduce_backward = library.custom_op("erprm::segment_reduce_backward", _gradient,
+                                            mutates_args=(), device_types="cpu")
 
 
 @segment_reduce_backward.register_kernel("cuda")
@@ -86,7 +86,7 @@ def best_of_n_eager(scores: Tensor) -> Tensor:
     return reference.best_of_n(scores)
 
 
-best_of_n = custom_op("erprm::best_of_n", best_of_n_eager, mutates_args=(), device_types="cpu")
+best_of_n = library.custom_op("erprm::best_of_n", best_of_n_eager, mutates_args=(), device_types="cpu")
 
 
 @best_of_n.register_kernel("cuda")
@@ -109,7 +109,7 @@ def pool_best_eager(scores: Tensor, offsets: Tensor, candidates: int, how: int) 
     return values, reference.best_of_n(values)
 
 
-pool_best = custom_op("erprm::pool_best", pool_best_eager, mutates_args=(), device_types="cpu")
+pool_best = library.custom_op("erprm::pool_best", pool_best_eager, mutates_args=(), device_types="cpu")
 
 
 @pool_best.register_kernel("cuda")

@@ -6,8 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.library import custom_op
+from torch import Tensor, library
 
 from erprm.kernels import checks
 from erprm.kernels.ops import eager
@@ -23,7 +22,7 @@ def _forward(outcomes: Tensor, offsets: Tensor, etas: list[float]) -> tuple[Tens
     return parts[0].to(dtype), parts[1].to(dtype), parts[2].to(dtype)
 
 
-log_mean_exp = custom_op("erprm::log_mean_exp", _forward, mutates_args=(), device_types="cpu")
+log_mean_exp = library.custom_op("erprm::log_mean_exp", _forward, mutates_args=(), device_types="cpu")
 
 
 @log_mean_exp.register_kernel("cuda")
@@ -47,7 +46,8 @@ def _gradient(grad: Tensor, outcomes: Tensor, offsets: Tensor, etas: list[float]
     return reference.log_mean_exp_backward(grad, outcomes, offsets, etas, extremes, logs).to(outcomes.dtype)
 
 
-log_mean_exp_backward = custom_op("erprm::log_mean_exp_backward", _gradient, mutates_args=(), device_types="cpu")
+log_mean_exp_backward = library.custom_op("erprm::log_mean_exp_backward", _gradient,
+                                          mutates_args=(), device_types="cpu")
 
 
 @log_mean_exp_backward.register_kernel("cuda")

@@ -6,8 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.library import custom_op
+from torch import Tensor, library
 
 from erprm.kernels import checks
 from erprm.kernels.ops import eager
@@ -37,7 +36,7 @@ def _forward(hidden: Tensor, lm_head: Tensor, positions: Tensor, targets: Tensor
         return (losses * weight).sum() * scale, torch.sigmoid(margins), drows, dhead, scale
 
 
-vocab_step_loss = custom_op("erprm::vocab_step_loss", _forward, mutates_args=(), device_types="cpu")
+vocab_step_loss = library.custom_op("erprm::vocab_step_loss", _forward, mutates_args=(), device_types="cpu")
 
 
 @vocab_step_loss.register_kernel("cuda")
@@ -73,7 +72,8 @@ def _gradients(grad: Tensor, inverse: Tensor, drows: Tensor, dhead: Tensor, posi
     return dhidden, (dhead * scale).to(head_dtype) if need_head else drows.new_empty(0, dtype=head_dtype)
 
 
-vocab_step_loss_backward = custom_op("erprm::vocab_step_loss_backward", _gradients, mutates_args=(), device_types="cpu")
+vocab_step_loss_backward = library.custom_op("erprm::vocab_step_loss_backward", _gradients,
+                                             mutates_args=(), device_types="cpu")
 
 
 @vocab_step_loss_backward.register_kernel("cuda")

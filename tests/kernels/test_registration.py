@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 from erprm.errors import InputError
 from erprm.kernels import beta_binomial_step_loss, log_mean_exp, pool_best, segment_min, step_loss, vocab_step_loss
@@ -35,7 +35,7 @@ def cases() -> dict[str, tuple[object, tuple[object, ...]]]:
 @pytest.mark.parametrize("name", list(cases()))
 def test_opcheck(name: str) -> None:
     operation, arguments = cases()[name]
-    torch.library.opcheck(operation, arguments)
+    library.opcheck(operation, arguments)
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
