@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from label_replay import BASE, SIZES, TARGETS, Array, Pool, Setting
 
-from erprm.progress import progress
+from erprm.files.progress import progress
 from erprm.rollouts.accuracy import Accurate
 
 HEADLINE = "adaptive, posterior mean"

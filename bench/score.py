@@ -33,7 +33,7 @@ from transformers import AutoModelForTokenClassification, LlamaConfig, LlamaForC
 
 from erprm.prm.export import export
 from erprm.prm.model import PRM
-from erprm.prm.scorer import PRMScorer
+from erprm.prm.scoring.scorer import PRMScorer
 
 Row = tuple[str, list[str]]
 Score = Callable[[Sequence[Row]], list[np.ndarray]]

@@ -31,14 +31,14 @@ from transformers import AutoModelForTokenClassification, LlamaConfig, LlamaForC
 sys.path.insert(0, str(Path(__file__).parent))
 import common
 
-from erprm.prm import attention
-from erprm.prm.collate import Collator
-from erprm.prm.data import EncodedDataset
+from erprm.prm.attention import spans
 from erprm.prm.model import PRM
+from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import PRMSpec
-from erprm.prm.targets import TargetSpec
-from erprm.prm.tokens import StepTokens
+from erprm.prm.training.batches import Collator
+from erprm.prm.training.dataset import EncodedDataset
 from erprm.steps import StepTags
+from erprm.values.spec import TargetSpec
 from kernels import ceilings
 
 BLOCK, SOLUTIONS = 512, 15
@@ -104,7 +104,7 @@ def ours(model: str, data: EncodedDataset, groups: list[list[int]], dtype: torch
          ) -> Callable[[], None]:
     """PRMTrainer's model and batches."""
     layout = "shared" if shared else "packed" if device == "cuda" else "padded"
-    name = attention.implementation(torch.device(device), {"padded": "plain", "packed": "varlen"}.get(layout, "spans"),
+    name = spans.implementation(torch.device(device), {"padded": "plain", "packed": "varlen"}.get(layout, "spans"),
                                     dtype != torch.float32)
     prm = PRM.from_rows(causal(model, dtype, device), PRMSpec(), StepTokens(StepTags(), TAG, PLUS, MINUS, None, ()))
     prm.model.set_attn_implementation(name)
@@ -189,7 +189,7 @@ def liger(model: str, data: EncodedDataset, groups: list[list[int]], dtype: torc
         raise RuntimeError("Liger's kernels run on CUDA only")
     from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss, apply_liger_kernel_to_llama
 
-    name = attention.implementation(torch.device(device), "varlen", half_precision=True)
+    name = spans.implementation(torch.device(device), "varlen", half_precision=True)
     network = causal(model, dtype, device, name)
     apply_liger_kernel_to_llama(model=network, fused_linear_cross_entropy=False)
     fused = LigerFusedLinearCrossEntropyLoss()
@@ -198,7 +198,7 @@ def liger(model: str, data: EncodedDataset, groups: list[list[int]], dtype: torc
             for rows in groups]
 
     def loss(batch: Any) -> Tensor:
-        extra = attention.arguments(name, dtype, None, batch["cu_seqlens"], batch["max_length"])
+        extra = spans.arguments(name, dtype, None, batch["cu_seqlens"], batch["max_length"])
         hidden = network.model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False,
                                **extra).last_hidden_state
         labels = torch.where(batch["labels"] > 0.5, PLUS, MINUS)

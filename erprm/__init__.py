@@ -11,8 +11,8 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["PRMConfig", "PRMScorer", "PRMTrainer", "patch"]
 
-_HOMES = {"PRMConfig": "erprm.prm.config", "PRMTrainer": "erprm.prm.trainer", "PRMScorer": "erprm.prm.scorer",
-          "patch": "erprm.prm.patch"}
+_HOMES = {"PRMConfig": "erprm.prm.training.config", "PRMTrainer": "erprm.prm.training.trainer",
+          "PRMScorer": "erprm.prm.scoring.scorer", "patch": "erprm.prm.training.patch"}
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from erprm.errors import InputError
-from erprm.tables import read_records
+from erprm.files.records import read_records
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from erprm.evaluation.calibration import Calibration, calibrate
 from erprm.evaluation.curves import Pool, accuracy_curves, compare
 from erprm.evaluation.report import ExampleSolution, ScoredStep
-from erprm.evaluation.statistics import Comparison
+from erprm.statistics.bootstrap import Comparison
+from erprm.statistics.calibration import Calibration, calibrate
 
 NS = (1, 2, 4, 8, 16, 32, 64)
 SKILL = {"orm": 0.5, "soft": 0.8, "hard": 0.65, "er_eta_2": 0.95, "er_eta_10": 0.75}

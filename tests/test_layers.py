@@ -7,9 +7,9 @@ import erprm
 
 ROOT = Path(erprm.__file__).parent
 LAYERS = [
-    {"errors", "progress"},
+    {"errors", "files"},
     {"kernels", "_core"},
-    {"steps", "rows", "tables", "puzzles", "problems", "values", "grading"},
+    {"steps", "rows", "problems", "values", "statistics", "grading"},
     {"engines"},
     {"rollouts"},
     {"formats"},

@@ -17,6 +17,7 @@ def test_transformers_does_not_take_our_kernels_for_hugging_faces() -> None:
 def test_the_core_imports_without_the_extras() -> None:
     blocked = ["vllm", "ray", "trl", "peft", "datasets", "reasoning_gym", "flash_attn", "liger_kernel", "matplotlib"]
     code = (f"import sys; [sys.modules.__setitem__(name, None) for name in {blocked}]\n"
-            "import erprm.kernels, erprm.prm.trainer, erprm.prm.scorer, erprm.engines.transformers, erprm.rollouts.run")
+            "import erprm.kernels, erprm.prm.training.trainer, erprm.prm.scoring.scorer, "
+            "erprm.engines.transformers, erprm.rollouts.run")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

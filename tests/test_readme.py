@@ -57,7 +57,7 @@ def test_make_targets_exist() -> None:
 
 
 def test_the_serving_line_is_that_of_the_exported_script(tmp_path: Path) -> None:
-    from erprm.prm.vllm_scorer import serve_script
+    from erprm.prm.scoring.vllm import serve_script
 
     line = re.search(r"python -m vllm.*?--dtype float32\n", TEXT, re.DOTALL)
     assert line is not None

@@ -22,11 +22,12 @@ from typing import Any
 
 from erprm.cli.config import option
 from erprm.errors import InputError
+from erprm.files.progress import progress
+from erprm.files.records import count_records, read_records
+from erprm.files.writing import written_beside
 from erprm.grading import GraderPool, Verdict
 from erprm.grading.graders import check_kind
 from erprm.problems import Problem, load_problems
-from erprm.progress import progress
-from erprm.tables import count_records, read_records, written_beside
 
 BATCH = 4096
 

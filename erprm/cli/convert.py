@@ -29,10 +29,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from erprm.cli.config import option
+from erprm.files.progress import Bar, progress
+from erprm.files.records import count_records
 from erprm.formats import FORMATS, Options, Reader, read, write
-from erprm.progress import Bar, progress
 from erprm.rows import StepRow
-from erprm.tables import count_records
 
 
 @dataclass(frozen=True)

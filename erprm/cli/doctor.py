@@ -40,9 +40,9 @@ class Config:
 
 def run(config: Config) -> int:
     """Print the diagnosis; 2 when training would be corrupted."""
-    from erprm.prm.doctor import diagnose, usual_target
-    from erprm.prm.targets import TargetSpec
+    from erprm.prm.doctor.checks import diagnose, usual_target
     from erprm.steps import StepTags
+    from erprm.values.spec import TargetSpec
 
     if not Path(config.data).is_file():
         raise InputError(f"{config.data}: no such file")

@@ -51,7 +51,7 @@ class Config:
 
 def run(config: Config) -> int | None:
     """Evaluate what was given; write and print the results."""
-    from erprm.tables import written_beside
+    from erprm.files.writing import written_beside
 
     if not (config.scored or config.processbench or config.prmbench):
         raise InputError("evaluate: give --scored, --processbench or --prmbench")
@@ -109,7 +109,7 @@ def _named(arguments: Sequence[str]) -> dict[str, list[StepRow]]:
 
 def _calibration(groups: Any) -> list[Any]:
     """Against k/n, over the steps that have counts."""
-    from erprm.evaluation.calibration import calibrate
+    from erprm.statistics.calibration import calibrate
     from erprm.values import row_targets
 
     rows = [row for candidates in groups.rows for row in candidates]
@@ -138,7 +138,7 @@ def _benchmarks(config: Config) -> dict[str, Any]:
     from erprm.evaluation.prmbench import evaluate_prmbench
     from erprm.evaluation.processbench import best_threshold, evaluate_processbench
     from erprm.formats import read
-    from erprm.prm.scorer import PRMScorer
+    from erprm.prm.scoring.scorer import PRMScorer
 
     threshold = 0.5 if config.threshold is None else config.threshold
     scorer = PRMScorer(str(config.prm))

@@ -23,8 +23,8 @@ from erprm.cli.config import option
 from erprm.cli.engine_options import EngineConfig, engine_of, sampling_of, template_of
 from erprm.engines import Engine
 from erprm.errors import InputError
+from erprm.files.progress import progress
 from erprm.problems import Problem, load_problems
-from erprm.progress import progress
 from erprm.rows import StepRow, write_rows
 from erprm.selection.aggregate import AGGREGATIONS
 from erprm.selection.guided import SCORES_ARE
@@ -59,7 +59,7 @@ def run(config: Config) -> int | None:
     """Search, grade and write."""
     from erprm.engines.identity import model_identity
     from erprm.grading import GraderPool
-    from erprm.prm.scorer import PRMScorer
+    from erprm.prm.scoring.scorer import PRMScorer
     from erprm.rollouts.settings import store_settings
     from erprm.selection.files import remove_parts, search_in_parts
 

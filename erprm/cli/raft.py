@@ -15,7 +15,7 @@ from pathlib import Path
 
 from erprm.cli.config import option
 from erprm.cli.fine_tuning_options import FineTuningConfig, template_of
-from erprm.progress import progress
+from erprm.files.progress import progress
 from erprm.rows import read_rows, write_rows
 
 
@@ -48,7 +48,7 @@ def run(config: Config) -> None:
     from erprm.policy.dpo import train_dpo
     from erprm.policy.preferences import best_solutions, preference_pairs
     from erprm.policy.sft import options_from, train_sft
-    from erprm.prm.scorer import PRMScorer
+    from erprm.prm.scoring.scorer import PRMScorer
     from erprm.selection.aggregate import aggregate_all
 
     template = template_of(config)

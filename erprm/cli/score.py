@@ -55,8 +55,8 @@ def run(config: Config) -> int:
     """Score, say how much, say where."""
     from erprm.cli.engine_options import parse_options
     from erprm.errors import InputError
-    from erprm.prm.score_files import count_rows, score_file
-    from erprm.prm.scorer import PRMScorer
+    from erprm.prm.scoring.files import count_rows, score_file
+    from erprm.prm.scoring.scorer import PRMScorer
 
     if config.part_rows < 1:
         raise InputError(f"part_rows: expected a positive number, found {config.part_rows}")
@@ -74,7 +74,7 @@ def run(config: Config) -> int:
 
 def _identity(config: Config, scorer: Any) -> dict[str, Any]:
     """What two runs must agree in for one to go on with the other's parts."""
-    from erprm.prm.weights import WeightFiles
+    from erprm.prm.checkpoints.weights import WeightFiles
 
     weights = [[file.name, file.stat().st_size, file.stat().st_mtime_ns]
                for file in WeightFiles(scorer.checkpoint.folder).files()]

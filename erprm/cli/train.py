@@ -72,7 +72,7 @@ def run(config: Config) -> None:
     """Train and save; prints where."""
     from transformers.trainer_utils import get_last_checkpoint
 
-    from erprm.prm.trainer import PRMTrainer
+    from erprm.prm.training.trainer import PRMTrainer
 
     for name in ("data", "eval"):
         path = getattr(config, name)
@@ -100,7 +100,7 @@ def run(config: Config) -> None:
 
 def arguments(config: Config) -> Any:
     """The `PRMConfig` that the options stand for."""
-    from erprm.prm.config import PRMConfig
+    from erprm.prm.training.config import PRMConfig
 
     options: dict[str, Any] = {"save_strategy": "steps", "save_steps": config.save_steps}
     if config.fsdp:

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from erprm.evaluation.calibration import Calibration, calibrate
 from erprm.evaluation.curves import Curves, Pool, accuracy_curves, compare
 from erprm.evaluation.report import ExampleSolution, ScoredStep, write_report
-from erprm.evaluation.statistics import Comparison, bootstrap_interval, paired_test
 from erprm.rows import StepRow
 from erprm.selection.aggregate import aggregate_all
 from erprm.selection.best_of_n import best_of_n_curve
+from erprm.statistics.bootstrap import Comparison, bootstrap_interval, paired_test
+from erprm.statistics.calibration import Calibration, calibrate
 from erprm.values import Array, row_targets
 
 AGGREGATIONS = ("min", "last", "product", "mean", "soft_min")

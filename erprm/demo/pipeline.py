@@ -22,11 +22,11 @@ from erprm.demo.policy import demonstrations, write_untrained
 from erprm.demo.stages import Stages
 from erprm.demo.tasks import Task, task
 from erprm.engines import Sampling, load_engine
+from erprm.files.progress import progress
 from erprm.grading import GraderPool
 from erprm.policy.preferences import best_solutions
 from erprm.policy.sft import SFTOptions, train_sft
 from erprm.problems import Problem, check_disjoint, read_problems, write_problems
-from erprm.progress import progress
 from erprm.rollouts.contrast import contrast_rows
 from erprm.rows import StepRow, read_rows, write_rows
 from erprm.selection.aggregate import aggregate_all
@@ -140,8 +140,8 @@ class Demo:
 
     def train_reward_models(self) -> None:
         """One PRM per target, from the policy's weights, with the same rows, budget and order."""
-        from erprm.prm.config import PRMConfig
-        from erprm.prm.trainer import PRMTrainer
+        from erprm.prm.training.config import PRMConfig
+        from erprm.prm.training.trainer import PRMTrainer
 
         settings = self.settings
         rows = self.rows("labels/rows.parquet") + self.rows("labels/contrast.parquet")
@@ -264,7 +264,7 @@ class Demo:
         return chosen
 
     def _score(self, rows: Sequence[StepRow], model: str, name: str) -> None:
-        from erprm.prm.scorer import PRMScorer
+        from erprm.prm.scoring.scorer import PRMScorer
 
         with progress(f"scoring, {model}", len(rows), "solutions") as bar:
             scores = PRMScorer(self.model(model)).score(rows, bar.advance)

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from erprm.evaluation.calibration import Calibration
 from erprm.evaluation.style import colours, dashes, display_name, percent, scorers
+from erprm.statistics.calibration import Calibration
 
 _WIDTH, _HEIGHT = 860, 500
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 178, 18, 48

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from erprm.errors import InputError
-from erprm.evaluation.statistics import Comparison, bootstrap_interval, paired_test
 from erprm.selection import best_of_n_by_problem, majority_by_problem, pass_at_n_by_problem
+from erprm.statistics.bootstrap import Comparison, bootstrap_interval, paired_test
 from erprm.values import Array
 
 

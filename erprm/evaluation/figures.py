@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from erprm.evaluation.calibration import Calibration
 from erprm.evaluation.style import colours, dashes, display_name, scorers
-from erprm.tables import written_beside
+from erprm.files.writing import written_beside
+from erprm.statistics.calibration import Calibration
 
 
 def save_best_of_n(path: Path, table: Mapping[str, Any], title: str = "") -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from erprm.evaluation.statistics import Comparison, holm
 from erprm.evaluation.style import display_name, is_entropy_regularised, percent, scorers
+from erprm.statistics.bootstrap import Comparison, holm
 
 SIGNIFICANCE = 0.05
 

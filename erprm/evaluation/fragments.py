@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from erprm.evaluation.calibration import Calibration
 from erprm.evaluation.findings import stands_out
-from erprm.evaluation.statistics import Comparison
 from erprm.evaluation.style import BASELINES, colours, display_name, percent, score_colour
+from erprm.statistics.bootstrap import Comparison
+from erprm.statistics.calibration import Calibration
 
 
 def accuracy_table(table: Mapping[str, Any]) -> str:

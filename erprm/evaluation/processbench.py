@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from erprm.errors import InputError
-from erprm.evaluation.statistics import RESAMPLES
 from erprm.rows import StepRow
+from erprm.statistics.bootstrap import RESAMPLES
 
 StepScores = Sequence[npt.NDArray[np.floating]]
 

@@ -18,13 +18,13 @@ from string import Template
 from typing import Any
 
 from erprm.evaluation import fragments
-from erprm.evaluation.calibration import Calibration
 from erprm.evaluation.charts import best_of_n_chart, calibration_chart
 from erprm.evaluation.figures import save_best_of_n, save_calibration
 from erprm.evaluation.findings import findings
-from erprm.evaluation.statistics import Comparison
 from erprm.evaluation.style import display_name, percent, scorers
-from erprm.tables import written_beside
+from erprm.files.writing import written_beside
+from erprm.statistics.bootstrap import Comparison
+from erprm.statistics.calibration import Calibration
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from erprm.errors import InputError
+from erprm.files.records import read_records
+from erprm.files.writing import written_beside
 from erprm.formats import candidates, lists, tagged, trees
 from erprm.formats.base import Format, Options, RecordError, Report
 from erprm.rows import StepRow
-from erprm.tables import read_records, written_beside
 
 __all__ = ["FORMATS", "Format", "Options", "Reader", "RecordError", "Report", "read", "write"]
 

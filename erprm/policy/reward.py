@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from erprm.errors import InputError
-from erprm.prm.scorer import PRMScorer
+from erprm.prm.scoring.scorer import PRMScorer
 from erprm.selection.aggregate import aggregate
 from erprm.steps import split_steps
 

@@ -25,14 +25,14 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedConfig
 
 from erprm.errors import InputError
-from erprm.prm.checkpoints import Checkpoint, label_rows
-from erprm.prm.conventions import Texts
+from erprm.prm.checkpoints.forms import Checkpoint, label_rows
+from erprm.prm.checkpoints.weights import WeightFiles
 from erprm.prm.model import ID2LABEL
-from erprm.prm.scorer import PRMScorer, Scores
+from erprm.prm.rows.conventions import Texts
+from erprm.prm.rows.tokens import StepTokens
+from erprm.prm.scoring.scorer import PRMScorer, Scores
+from erprm.prm.scoring.vllm import serve_script
 from erprm.prm.spec import FILE_NAME, PRMSpec
-from erprm.prm.tokens import StepTokens
-from erprm.prm.vllm_scorer import serve_script
-from erprm.prm.weights import WeightFiles
 
 TARGETS = ("causal-lm", "classification")
 SERVE_NAME = "serve.sh"

@@ -34,10 +34,10 @@ from transformers.integrations import deepspeed
 from transformers.utils import ModelOutput
 
 from erprm.errors import InputError
-from erprm.prm import attention, last_block
-from erprm.prm.loss import StepTargets, counts_loss, pair_loss, pair_scores, vocabulary_loss
+from erprm.prm.attention import spans, tags_only
+from erprm.prm.losses import StepTargets, counts_loss, pair_loss, pair_scores, vocabulary_loss
+from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import FILE_NAME, PRMSpec
-from erprm.prm.tokens import StepTokens
 
 ID2LABEL = {0: "-", 1: "+"}
 
@@ -93,7 +93,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         else:
             self.score = head
         self.spec, self.tokens = spec, tokens
-        self.at_tags = last_block.install(base)
+        self.at_tags = tags_only.install(base)
         self.post_init()
 
     def init_weights(self) -> None:
@@ -194,7 +194,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
             labels: [M] float32 targets in [0, 1]; without them only scores are returned.
             position_ids: [B, T] int64; None counts from 0 in every row.
             ends: [B, T] int, or cu_seqlens: [S + 1] int32 and max_length: how rows are packed (see
-                `erprm.prm.attention`); none of them for one row per batch row.
+                `erprm.prm.attention.spans`); none of them for one row per batch row.
             successes, trials: [M] int32 counts, for the "beta_binomial" loss.
             tag_of_step: [M] int64 into `tag_positions`, where several steps share a tag (shared prefixes); None when
                 step m stands at tag m.
@@ -202,7 +202,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         """
         if position_ids is None:
             position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
-        extra = attention.arguments(self.model.config._attn_implementation, self.dtype, ends, cu_seqlens, max_length)
+        extra = spans.arguments(self.model.config._attn_implementation, self.dtype, ends, cu_seqlens, max_length)
         if self.at_tags:
             extra["tag_positions"] = tag_positions
         hidden = self.model(input_ids=input_ids, position_ids=position_ids, use_cache=False, **extra).last_hidden_state

@@ -23,9 +23,9 @@ import numpy.typing as npt
 
 from erprm.engines.base import Engine, Sampling
 from erprm.errors import InputError
+from erprm.files.progress import Bar, progress
 from erprm.grading import GraderPool
 from erprm.problems import Problem
-from erprm.progress import Bar, progress
 from erprm.rollouts.accuracy import Accurate
 from erprm.rollouts.allocation import Adaptive, Counts, Tally
 from erprm.rollouts.completing import Completer

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from erprm.engines.base import Engine, Sampling
 from erprm.errors import InputError
+from erprm.files.progress import progress
 from erprm.grading import GraderPool
 from erprm.problems import Problem
-from erprm.progress import progress
 from erprm.rollouts.completing import Completer
 from erprm.rollouts.plan import Plan
 from erprm.rollouts.settings import store_settings

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from erprm.errors import InputError
-from erprm.rollouts.storage import Storage, open_storage
+from erprm.files.storage import Storage, open_storage
 
 _VERSION = 1
 _MANIFEST = "manifest.json"

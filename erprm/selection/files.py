@@ -13,9 +13,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from erprm.files.storage import open_storage
 from erprm.problems import Problem
 from erprm.rollouts.run import rows_as_parquet
-from erprm.rollouts.storage import open_storage
 from erprm.rollouts.store import RolloutStore
 from erprm.rows import StepRow, read_rows
 

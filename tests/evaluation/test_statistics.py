@@ -5,9 +5,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from erprm.errors import InputError
-from erprm.evaluation.calibration import area_under_curve, calibrate
 from erprm.evaluation.curves import Pool, accuracy_curves, compare, mean_over_seeds
-from erprm.evaluation.statistics import bootstrap_interval, holm, paired_test
+from erprm.statistics.bootstrap import bootstrap_interval, holm, paired_test
+from erprm.statistics.calibration import area_under_curve, calibrate
 
 
 def test_bootstrap_interval_has_the_width_of_the_standard_error_and_repeats() -> None:

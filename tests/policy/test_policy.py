@@ -78,7 +78,7 @@ def test_pairs_prefer_the_better_and_need_a_margin() -> None:
 
 
 def test_the_reward_is_the_aggregated_score(prm: Path) -> None:
-    from erprm.prm.scorer import PRMScorer
+    from erprm.prm.scoring.scorer import PRMScorer
 
     reward = PRMReward(str(prm), how="last")
     chat = [{"role": "user", "content": "0+0?"}], [{"role": "assistant", "content": "0+0=0\nThe answer is 0"}]

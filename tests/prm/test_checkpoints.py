@@ -11,9 +11,9 @@ from prm import published
 from safetensors.torch import load_file, save_file
 
 from erprm.errors import InputError
-from erprm.prm.checkpoints import detect_form, load_base, open_checkpoint, read_settings
+from erprm.prm.checkpoints.forms import detect_form, load_base, open_checkpoint, read_settings
 from erprm.prm.model import PRM
-from erprm.prm.scorer import PRMScorer
+from erprm.prm.scoring.scorer import PRMScorer
 from erprm.prm.spec import PRMSpec
 
 ROWS = [("2+3*4?", ["Step 1: 3*4=12", "Step 2: 2+12=14", "Step 3: so 14"]), ("1+1?", ["Step 1: 2"])]

@@ -8,12 +8,12 @@ import tiny
 from prm.rows_of_steps import rows
 
 from erprm.errors import InputError
-from erprm.prm.adapters import as_trl_dataset, rows_of
-from erprm.prm.data import encode_dataset
-from erprm.prm.targets import TargetSpec
-from erprm.prm.tokens import StepTokens, encode_row
+from erprm.prm.rows.tokens import StepTokens, encode_row
+from erprm.prm.training.dataset import encode_dataset
+from erprm.prm.training.sources import as_trl_dataset, rows_of
 from erprm.rows import StepRow, write_rows
 from erprm.values import fit_prior, fit_rates, row_targets
+from erprm.values.spec import TargetSpec
 
 TOKENIZER = tiny.tokenizer()
 TOKENS = StepTokens.from_tokenizer(TOKENIZER)

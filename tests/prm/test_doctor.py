@@ -8,12 +8,12 @@ import tiny
 
 from erprm.cli import main
 from erprm.errors import InputError
-from erprm.prm.diagnosis import Diagnosis
-from erprm.prm.doctor import diagnose
-from erprm.prm.targets import TargetSpec
-from erprm.prm.tokens import StepTokens, encode_row
+from erprm.prm.doctor.checks import diagnose
+from erprm.prm.doctor.findings import Diagnosis
+from erprm.prm.rows.tokens import StepTokens, encode_row
 from erprm.rows import StepRow, write_rows
 from erprm.steps import StepTags
+from erprm.values.spec import TargetSpec
 
 GOOD = [StepRow("2+3*4?", ("3*4=12", "2+12=14"), successes=(3, 4), trials=(4, 4), outcome=1.0),
         StepRow("1+1?", ("1+1=3",), successes=(0,), trials=(4,), outcome=0.0)]

@@ -10,11 +10,11 @@ from transformers import AutoModelForCausalLM
 
 from erprm.cli import main
 from erprm.errors import InputError
+from erprm.prm.checkpoints.weights import WeightFiles
 from erprm.prm.export import PROBE, export
 from erprm.prm.model import PRM
-from erprm.prm.scorer import PRMScorer
+from erprm.prm.scoring.scorer import PRMScorer
 from erprm.prm.spec import PRMSpec
-from erprm.prm.weights import WeightFiles
 
 
 def trained(folder: Path, loss: str = "pair", tie: bool = False) -> Path:

@@ -12,15 +12,15 @@ from prm.rows_of_steps import rows
 from torch.nn.attention.flex_attention import create_mask
 
 from erprm.errors import InputError
-from erprm.prm import attention
-from erprm.prm.collate import Collator
-from erprm.prm.data import encode_dataset
-from erprm.prm.layout import choose_layout, sharing
+from erprm.prm.attention import spans
 from erprm.prm.model import PRM
-from erprm.prm.sampler import RowSampler
+from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import PRMSpec
-from erprm.prm.targets import TargetSpec
-from erprm.prm.tokens import StepTokens
+from erprm.prm.training.batches import Collator
+from erprm.prm.training.dataset import encode_dataset
+from erprm.prm.training.layout import choose_layout, sharing
+from erprm.prm.training.order import RowSampler
+from erprm.values.spec import TargetSpec
 
 TOKENIZER = tiny.tokenizer()
 TOKENS = StepTokens.from_tokenizer(TOKENIZER)
@@ -77,9 +77,9 @@ def test_sharing_computes_the_common_tokens_once() -> None:
 @given(ends=st.lists(st.integers(1, 12), min_size=12, max_size=12))
 @settings(max_examples=25, deadline=None)
 def test_flex_attention_is_asked_for_the_same_mask(ends: list[int]) -> None:
-    spans = torch.tensor([[max(end, at + 1) for at, end in enumerate(ends)]])
-    rule = attention.mask_rule(spans)
-    torch.testing.assert_close(create_mask(rule, 1, 1, 12, 12, device="cpu"), attention.dense_mask(spans))
+    reach = torch.tensor([[max(end, at + 1) for at, end in enumerate(ends)]])
+    rule = spans.mask_rule(reach)
+    torch.testing.assert_close(create_mask(rule, 1, 1, 12, 12, device="cpu"), spans.dense_mask(reach))
 
 
 def test_packed_rows_carry_what_varlen_attention_reads() -> None:
@@ -91,9 +91,9 @@ def test_packed_rows_carry_what_varlen_attention_reads() -> None:
     ids, positions = batch["input_ids"][0], batch["position_ids"][0]
     assert torch.all(ids[batch["tag_positions"]] == TOKENS.tag_id)
     assert torch.all(positions[cu[:-1]] == 0)
-    names = attention.arguments("flash_attention_2", torch.bfloat16, None, cu, batch["max_length"])
+    names = spans.arguments("flash_attention_2", torch.bfloat16, None, cu, batch["max_length"])
     assert names["cu_seq_lens_q"] is cu
-    assert attention.arguments(attention.VARLEN, torch.bfloat16, None, cu, 9)["max_length"] == 9
+    assert spans.arguments(spans.VARLEN, torch.bfloat16, None, cu, 9)["max_length"] == 9
 
 
 def test_eager_attention_gives_the_same_scores_under_a_mask() -> None:
@@ -157,4 +157,4 @@ def test_auto_shares_where_it_pays() -> None:
 
 def test_varlen_wants_half_precision() -> None:
     with pytest.raises(InputError, match="bf16"):
-        attention.implementation(torch.device("cuda"), "varlen", half_precision=False)
+        spans.implementation(torch.device("cuda"), "varlen", half_precision=False)

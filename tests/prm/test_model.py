@@ -21,13 +21,13 @@ from transformers import (
 )
 
 from erprm.errors import InputError
-from erprm.prm.collate import Collator
-from erprm.prm.data import encode_dataset
 from erprm.prm.model import PRM
-from erprm.prm.patch import patch
+from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import LOSSES, PRMSpec
-from erprm.prm.targets import TargetSpec
-from erprm.prm.tokens import StepTokens
+from erprm.prm.training.batches import Collator
+from erprm.prm.training.dataset import encode_dataset
+from erprm.prm.training.patch import patch
+from erprm.values.spec import TargetSpec
 
 TOKENIZER = tiny.tokenizer()
 TOKENS = StepTokens.from_tokenizer(TOKENIZER)

@@ -18,13 +18,13 @@ from transformers import LlamaForCausalLM
 
 from erprm.cli import main
 from erprm.errors import InputError
+from erprm.prm.attention.paths import PathGroup
 from erprm.prm.model import PRM
-from erprm.prm.paths import PathGroup
-from erprm.prm.score_batches import ScoreBatch, plan_batches
-from erprm.prm.score_cost import Cost
-from erprm.prm.score_files import row_scores, score_file
-from erprm.prm.scorer import PRMScorer
-from erprm.prm.tokens import EncodedRow
+from erprm.prm.rows.tokens import EncodedRow
+from erprm.prm.scoring.batches import ScoreBatch, plan_batches
+from erprm.prm.scoring.cost import Cost
+from erprm.prm.scoring.files import row_scores, score_file
+from erprm.prm.scoring.scorer import PRMScorer
 from erprm.rows import StepRow, read_rows, write_rows
 
 FIRST = ["3*4=12", "2+3=5", "nothing useful"]
@@ -232,8 +232,8 @@ def test_killed_scoring_goes_on_where_it_stopped(prm: Path, tmp_path: Path) -> N
     write_rows(tmp_path / "rows.jsonl", rows)
     out, parts = tmp_path / "scored.jsonl", tmp_path / "scored.jsonl.parts"
     code = ("import os, signal, sys\n"
-            "from erprm.prm.scorer import PRMScorer\n"
-            "from erprm.prm.score_files import score_file\n"
+            "from erprm.prm.scoring.scorer import PRMScorer\n"
+            "from erprm.prm.scoring.files import score_file\n"
             "def watch(event, given):\n"
             "    if event == 'os.rename' and str(given[1]).endswith('part-000002.jsonl'):\n"
             "        os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, processors
 
 from erprm.errors import InputError
-from erprm.prm.tokens import StepTokens, encode_row, encode_rows
+from erprm.prm.rows.tokens import StepTokens, encode_row, encode_rows
 from erprm.steps import StepTags
 
 TOKENIZER = tiny.tokenizer()

@@ -9,10 +9,10 @@ import torch
 from prm.rows_of_steps import rows
 
 from erprm.formats import Options, read
-from erprm.prm.config import PRMConfig
-from erprm.prm.scorer import PRMScorer
-from erprm.prm.tokens import encode_row
-from erprm.prm.trainer import PRMTrainer
+from erprm.prm.rows.tokens import encode_row
+from erprm.prm.scoring.scorer import PRMScorer
+from erprm.prm.training.config import PRMConfig
+from erprm.prm.training.trainer import PRMTrainer
 from erprm.rows import StepRow
 
 

@@ -12,13 +12,13 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from erprm.cli import main
 from erprm.errors import InputError
-from erprm.prm.config import PRMConfig
-from erprm.prm.data import encode_dataset
-from erprm.prm.metrics import calibration_error, pool_accuracy, soft_auc
 from erprm.prm.model import PRM
-from erprm.prm.tokens import encode_row
-from erprm.prm.trainer import PRMTrainer
+from erprm.prm.rows.tokens import encode_row
+from erprm.prm.training.config import PRMConfig
+from erprm.prm.training.dataset import encode_dataset
+from erprm.prm.training.trainer import PRMTrainer
 from erprm.rows import write_rows
+from erprm.statistics.agreement import calibration_error, pool_accuracy, soft_auc
 
 TRAIN, HELD_OUT = rows(24, 4), rows(6, 4, seed=1)
 

@@ -8,8 +8,8 @@ import tiny
 import torch
 
 from erprm.errors import InputError
-from erprm.prm.tokens import EncodedRow, StepTokens, encode_rows
-from erprm.prm.vllm_scorer import VLLMScorer
+from erprm.prm.rows.tokens import EncodedRow, StepTokens, encode_rows
+from erprm.prm.scoring.vllm import VLLMScorer
 from erprm.steps import StepTags
 
 pytestmark = [pytest.mark.vllm, pytest.mark.xdist_group("vllm")]

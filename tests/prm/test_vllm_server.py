@@ -16,12 +16,12 @@ from prm.rows_of_steps import rows as step_rows
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from erprm.errors import InputError
-from erprm.prm.config import PRMConfig
 from erprm.prm.export import SERVE_NAME, export
-from erprm.prm.scorer import PRMScorer
-from erprm.prm.tokens import EncodedRow, StepTokens, encode_rows
-from erprm.prm.trainer import PRMTrainer
-from erprm.prm.vllm_scorer import VLLMServer
+from erprm.prm.rows.tokens import EncodedRow, StepTokens, encode_rows
+from erprm.prm.scoring.scorer import PRMScorer
+from erprm.prm.scoring.vllm import VLLMServer
+from erprm.prm.training.config import PRMConfig
+from erprm.prm.training.trainer import PRMTrainer
 from erprm.steps import StepTags
 
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.xdist_group("servers")]

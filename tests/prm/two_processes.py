@@ -20,8 +20,8 @@ from transformers import (
 from erprm.demo.policy import demonstrations, write_untrained
 from erprm.demo.tasks import TASKS
 from erprm.grading import GraderPool
-from erprm.prm.config import PRMConfig
-from erprm.prm.trainer import PRMTrainer
+from erprm.prm.training.config import PRMConfig
+from erprm.prm.training.trainer import PRMTrainer
 from erprm.rows import StepRow, read_rows, write_rows
 
 Data = tuple[PreTrainedModel, PreTrainedTokenizerFast, list[StepRow], list[StepRow]]

@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from erprm.errors import InputError
-from erprm.rollouts.storage import LocalStorage, open_storage
+from erprm.files.storage import LocalStorage, open_storage
 from erprm.rollouts.store import Record, RolloutStore, read_parts
 
 SETTINGS = {"policy.model": "m", "seed": "0"}
@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
     script = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from erprm.rollouts.storage import LocalStorage\n"
+        "from erprm.files.storage import LocalStorage\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "storage = LocalStorage(Path(sys.argv[1]))\n"
         "storage.write('parts/a', b'1' * 900)\n"

@@ -3,7 +3,7 @@
     collator = Collator(dataset, TargetSpec(kind="er", eta=2.0), layout="padded", pad_id=0)
     batch = collator([4, 17, 23])                     # tensors for PRM.forward
 
-Layouts (see `erprm.prm.attention`):
+Layouts (see `erprm.prm.attention.spans`):
 
 - "padded" [B, T]: one row each, padded on the right.
 - "packed" [1, N] with `cu_seqlens`: the rows one behind the other.
@@ -27,8 +27,8 @@ from torch import Tensor
 
 from erprm._core import first_fit_decreasing, pack_rows, prefix_tree
 from erprm.errors import InputError
-from erprm.prm.data import EncodedDataset, Ints
-from erprm.prm.targets import TargetSpec
+from erprm.prm.training.dataset import EncodedDataset, Ints
+from erprm.values.spec import TargetSpec
 
 LAYOUTS = ("padded", "packed", "binned", "shared")
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from erprm.errors import InputError, import_extra
-from erprm.prm.targets import TargetSpec
 from erprm.rows import StepRow, read_rows
+from erprm.values.spec import TargetSpec
 
 TRL_FIELDS = ("prompt", "completions", "labels")
 

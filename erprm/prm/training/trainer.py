@@ -32,19 +32,19 @@ from transformers import (
 from transformers.trainer_utils import EvalLoopOutput
 
 from erprm.errors import InputError, import_extra
-from erprm.prm import attention
-from erprm.prm.adapters import rows_of
-from erprm.prm.collate import Collator
-from erprm.prm.config import PRMConfig
-from erprm.prm.data import DataReport, EncodedDataset, encode_dataset
-from erprm.prm.layout import choose_layout, group_rows, sharing
-from erprm.prm.metrics import pool_accuracy, step_metrics
+from erprm.prm.attention import spans
 from erprm.prm.model import PRM
-from erprm.prm.sampler import RowNumbers, RowSampler
+from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import PRMSpec
-from erprm.prm.targets import TargetSpec
-from erprm.prm.tokens import StepTokens
+from erprm.prm.training.batches import Collator
+from erprm.prm.training.config import PRMConfig
+from erprm.prm.training.dataset import DataReport, EncodedDataset, encode_dataset
+from erprm.prm.training.layout import choose_layout, group_rows, sharing
+from erprm.prm.training.order import RowNumbers, RowSampler
+from erprm.prm.training.sources import rows_of
 from erprm.rows import StepRow
+from erprm.statistics.agreement import pool_accuracy, step_metrics
+from erprm.values.spec import TargetSpec
 
 
 class EvaluationBatches:
@@ -103,7 +103,7 @@ class PRMTrainer(Trainer):  # type: ignore[misc]
                                     args.per_device_train_batch_size)
         self._pad_id = processing_class.pad_token_id or 0
         self._check_window(prm, args, spec)
-        name = attention.implementation(args.device, {"padded": "plain", "packed": "varlen"}.get(self.layout, "spans"),
+        name = spans.implementation(args.device, {"padded": "plain", "packed": "varlen"}.get(self.layout, "spans"),
                                         args.bf16 or args.fp16 or prm.dtype != torch.float32)
         prm.model.set_attn_implementation(name)
         trained: Any = prm if peft_config is None else _with_adapters(prm, peft_config)
@@ -129,7 +129,7 @@ class PRMTrainer(Trainer):  # type: ignore[misc]
         return self._encoded(source, args, self.target)[0]
 
     def _check_window(self, prm: PRM, args: PRMConfig, spec: PRMSpec) -> None:
-        window = attention.sliding_window(prm.model)
+        window = spans.sliding_window(prm.model)
         if window is not None and args.max_length > window and self.layout != "padded":
             raise InputError(f"max_length: expected at most the model's sliding window of {window} tokens for the "
                              f"{self.layout} layout, found {args.max_length}; use layout='padded'")
@@ -205,7 +205,7 @@ class PRMTrainer(Trainer):  # type: ignore[misc]
 
     def evaluation_loop(self, dataloader: EvaluationBatches, description: str, prediction_loss_only: bool | None = None,
                         ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval") -> EvalLoopOutput:
-        """Score every labelled step once and measure (see `erprm.prm.metrics`).
+        """Score every labelled step once and measure (see `erprm.statistics.agreement`).
 
         Returns:
             predictions: scores [M] of the dataset's steps, NaN where a step has no target; label_ids: the targets.

@@ -22,11 +22,11 @@ import numpy.typing as npt
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from erprm.errors import InputError
-from erprm.prm.diagnosis import Diagnosis, Finding
-from erprm.prm.targets import TargetSpec
-from erprm.prm.tokens import EncodedRow, StepTokens, encode_row, encode_rows
+from erprm.prm.doctor.findings import Diagnosis, Finding
+from erprm.prm.rows.tokens import EncodedRow, StepTokens, encode_row, encode_rows
 from erprm.rows import StepRow, read_rows
 from erprm.steps import StepTags
+from erprm.values.spec import TargetSpec
 
 OTHER_TAGS = (" ки", "ки", "<extra_0>", "<|reserved_special_token_0|>", "\n\n", "\n", " +", " -", "+", "-", " yes",
               " no")

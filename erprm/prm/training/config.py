@@ -11,10 +11,10 @@ import torch
 from transformers import TrainingArguments
 
 from erprm.errors import InputError
-from erprm.prm.data import TOO_LONG
 from erprm.prm.spec import PRMSpec
-from erprm.prm.targets import TargetSpec
+from erprm.prm.training.dataset import TOO_LONG
 from erprm.steps import StepTags
+from erprm.values.spec import TargetSpec
 
 LAYOUT_CHOICES = ("auto", "padded", "packed", "shared")
 AUTO_TARGET = "auto"

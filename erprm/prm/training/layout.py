@@ -13,10 +13,10 @@ import torch
 from transformers import PreTrainedConfig
 
 from erprm._core import pack_rows, prefix_tree
-from erprm.prm.collate import Collator
-from erprm.prm.data import EncodedDataset
-from erprm.prm.sampler import RowSampler
-from erprm.prm.targets import TargetSpec
+from erprm.prm.training.batches import Collator
+from erprm.prm.training.dataset import EncodedDataset
+from erprm.prm.training.order import RowSampler
+from erprm.values.spec import TargetSpec
 
 # A saving from which "auto" shares: what it leaves out (building trees and masks; rows of a problem in one step, which
 # makes a step's gradient noisier) has to be paid from it.

@@ -22,7 +22,7 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer, apply_ro
 from transformers.models.mistral.modeling_mistral import MistralDecoderLayer
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
-from erprm.prm.paths import PathTensors, paths_forward
+from erprm.prm.attention.paths import PathTensors, paths_forward
 
 # Layers whose forward is norm, attention with rotary positions, residual, norm, MLP, residual. A subclass may differ.
 LAYERS = (LlamaDecoderLayer, MistralDecoderLayer, Qwen2DecoderLayer)

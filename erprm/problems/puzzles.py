@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from erprm.errors import InputError, import_extra
-from erprm.problems import Problem
+from erprm.problems.problem import Problem
 
 
 def generate(task: str, options: Mapping[str, str]) -> list[Problem]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
-from erprm.prm.data import EncodedDataset, Ints
+from erprm.prm.training.dataset import EncodedDataset, Ints
 
 
 class RowSampler(Sampler[int]):

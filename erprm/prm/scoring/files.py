@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from erprm.errors import InputError
-from erprm.prm.scorer import WINDOW_ROWS, PRMScorer
-from erprm.progress import progress
+from erprm.files.progress import progress
+from erprm.prm.scoring.scorer import WINDOW_ROWS, PRMScorer
 from erprm.rows import StepRow, read_rows, write_rows
 
 SUFFIXES = (".jsonl", ".parquet")

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from erprm.errors import InputError
-from erprm.prm import last_block
-from erprm.prm.loss import StepTargets, pair_loss
+from erprm.prm.attention import tags_only
+from erprm.prm.losses import StepTargets, pair_loss
 from erprm.prm.model import StepOutput
-from erprm.prm.tokens import StepTokens
+from erprm.prm.rows.tokens import StepTokens
 from erprm.steps import StepTags
 
 IGNORE = -100
@@ -55,7 +55,7 @@ def patch(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = No
     else:
         raise InputError(f"model: expected a token classifier with 2 labels or a causal language model, "
                          f"found {type(model).__name__}")
-    at_tags = last_block.install(base)
+    at_tags = tags_only.install(base)
     model.accepts_loss_kwargs = True
     model.forward = functools.partial(_forward, model, rows, at_tags)
     return model

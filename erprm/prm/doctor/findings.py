@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from erprm.prm.tokens import StepTokens
+from erprm.prm.rows.tokens import StepTokens
 
 _EXAMPLES = 3  # rows that a finding names
 

@@ -39,10 +39,10 @@ from transformers import (
 from transformers.utils import logging
 
 from erprm.errors import InputError
-from erprm.prm.conventions import ChatTurns, Convention, LineSteps, QwenMath, SeparatedSteps, Shepherd, TaggedSteps
+from erprm.prm.checkpoints.weights import WeightFiles
+from erprm.prm.rows.conventions import ChatTurns, Convention, LineSteps, QwenMath, SeparatedSteps, Shepherd, TaggedSteps
+from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import FILE_NAME, PRMSpec
-from erprm.prm.tokens import StepTokens
-from erprm.prm.weights import WeightFiles
 
 FORMS = ("classification", "causal-lm", "math-shepherd", "rlhflow", "trl", "qwen2.5-math-prm", "skywork-o1")
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -5,9 +5,9 @@
     scores = scorer.score(read_rows("solutions.parquet"))             # or StepRows
     print(scorer.report)
 
-Every checkpoint of `erprm.prm.checkpoints` is read. A step's score is the softmax of its two label rows at its tag,
-from the hidden state there: no vocabulary logits are ever computed. Rows are bucketed by length, or follow paths
-through shared prefixes where that costs less (`erprm.prm.score_batches`); the last transformer block runs only at the
+Every checkpoint of `erprm.prm.checkpoints.forms` is read. A step's score is the softmax of its two label rows at its
+tag, from the hidden state there: no vocabulary logits are ever computed. Rows are bucketed by length, or follow paths
+through shared prefixes where that costs less (`erprm.prm.scoring.batches`); the last transformer block runs only at the
 tags where its form allows it.
 """
 
@@ -26,13 +26,13 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from erprm.errors import InputError
-from erprm.prm import attention, last_block
-from erprm.prm.checkpoints import Checkpoint, load_base, open_checkpoint
-from erprm.prm.paths import PATHS, PathTensors
-from erprm.prm.score_batches import Plan, ScoreBatch, plan_batches
-from erprm.prm.score_cost import forward_cost
+from erprm.prm.attention import spans, tags_only
+from erprm.prm.attention.paths import PATHS, PathTensors
+from erprm.prm.checkpoints.forms import Checkpoint, load_base, open_checkpoint
+from erprm.prm.rows.tokens import EncodedRow
+from erprm.prm.scoring.batches import Plan, ScoreBatch, plan_batches
+from erprm.prm.scoring.cost import forward_cost
 from erprm.prm.spec import PRMSpec
-from erprm.prm.tokens import EncodedRow
 from erprm.rows import StepRow
 
 Scores = npt.NDArray[np.float32]
@@ -194,7 +194,7 @@ class Forward:
         self.base, self.head = base.to(self.device), checkpoint.head.to(self.device)
         self.batch_tokens = batch_tokens or _BATCH_TOKENS.get(self.device.type, 8192)
         # Paths need layers that look at other positions through attention alone, which is known of these.
-        self.at_tags = last_block.install(self.base)
+        self.at_tags = tags_only.install(self.base)
         if share and not self.at_tags:
             raise InputError(f"share: expected a Llama, Mistral or Qwen2 model, found {type(self.base).__name__}")
         self.share = share if self.at_tags else False
@@ -225,7 +225,7 @@ class Forward:
 
     def plan(self, rows: list[EncodedRow]) -> Plan:
         """The cheapest batches for these rows."""
-        window = attention.sliding_window(self.base)
+        window = spans.sliding_window(self.base)
         too_long = window is not None and max((len(row.ids) for row in rows), default=0) > window
         share = False if too_long else self.share  # paths don't know of the window
         return plan_batches(rows, self.cost, batch_tokens=self.batch_tokens, share=share, pad_id=self.pad_id)
@@ -252,7 +252,7 @@ class VLLMForward:
             raise InputError(f"engine: vllm scores causal language models that are read at a tag, found the form "
                              f"{checkpoint.form} at {checkpoint.folder}; write that form with: "
                              f"erprm export --to causal-lm")
-        from erprm.prm.vllm_scorer import VLLMScorer
+        from erprm.prm.scoring.vllm import VLLMScorer
 
         tag, *pair = checkpoint.causal_ids
         plus, minus = checkpoint.tokenizer.convert_ids_to_tokens(pair)

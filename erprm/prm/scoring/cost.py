@@ -1,4 +1,4 @@
-"""What a forward costs, so that `erprm.prm.score_batches` can choose between plans before anything runs."""
+"""What a forward costs, so that `erprm.prm.scoring.batches` can choose between plans before anything runs."""
 
 from __future__ import annotations
 

@@ -19,10 +19,10 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from erprm.errors import InputError
-from erprm.prm.targets import TargetSpec
-from erprm.prm.tokens import EncodedRow, StepTokens, encode_row, encode_rows
+from erprm.prm.rows.tokens import EncodedRow, StepTokens, encode_row, encode_rows
 from erprm.rows import StepRow
 from erprm.values import JEFFREYS, RatePrior, distinct, targets
+from erprm.values.spec import TargetSpec
 
 Ints = npt.NDArray[np.int64]
 TOO_LONG = ("cut", "drop")

@@ -6,7 +6,7 @@ A batch is described in one of three ways, and no row ever sees another:
 - varlen: [1, N] with `cu_seqlens`; flash-attn where it is installed, else PyTorch's own varlen attention. CUDA only.
 - spans: [B, T] with `ends` [B, T]; the token at i is seen by the queries q with i <= q < ends[i]. With the end of its
   row as its end this is a block-diagonal causal mask; with the end of its subtree, rows that share a prefix share its
-  tokens (`erprm.prm.collate`). A dense mask on CPU, FlexAttention on CUDA.
+  tokens (`erprm.prm.training.batches`). A dense mask on CPU, FlexAttention on CUDA.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from erprm.errors import InputError
-from erprm.prm.tokens import EncodedRow, StepTokens, encode_rows
+from erprm.prm.rows.tokens import EncodedRow, StepTokens, encode_rows
 
 Texts = tuple[str, Sequence[str]]  # a problem and its steps
 
@@ -40,7 +40,7 @@ class Convention(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TaggedSteps:
-    """erprm's own rows (`erprm.prm.tokens`), for checkpoints of either own form."""
+    """erprm's own rows (`erprm.prm.rows.tokens`), for checkpoints of either own form."""
 
     tokenizer: PreTrainedTokenizerBase
     tokens: StepTokens

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from erprm.errors import InputError
-from erprm.prm.metrics import soft_auc
+from erprm.statistics.agreement import soft_auc
 from erprm.values import Array
 
 

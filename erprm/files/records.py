@@ -1,14 +1,12 @@
-"""Records from and to files that a person can open: JSON lines, Parquet; nothing half-written.
+"""Records from files that a person can open: JSON lines, Parquet.
 
     for number, record in read_records("rows.jsonl"): ...     # 1-based line, dict
-    with written_beside("out.jsonl") as beside: ...            # write to `beside`; renamed when the block ends well
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -112,16 +110,3 @@ def count_records(path: str | Path) -> int:
         return sum(1 for _ in read_records(path)) if path.suffix == ".json" else _parquet_rows(path)
     with path.open("rb") as lines:
         return sum(1 for line in lines if line.strip())
-
-
-@contextmanager
-def written_beside(path: str | Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes `path`'s place when the block ends without an error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
-        yield beside
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

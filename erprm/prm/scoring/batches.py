@@ -6,8 +6,8 @@
 
 *Buckets*: rows of similar length side by side, padded on the right; causal attention needs no mask. *Paths*: rows
 sorted by their ids, so that those of one problem follow each other; consecutive rows make a batch [1, N] of their
-distinct tokens without padding, and attention follows each row's path (`erprm.prm.paths`). A token that rows share
-(the question, common steps, equal rows) is computed once per batch. Both give the scores of separate rows; which is
+distinct tokens without padding, and attention follows each row's path (`erprm.prm.attention.paths`). A token that rows
+share (the question, common steps, equal rows) is computed once per batch. Both give the scores of separate rows; which is
 cheaper is counted from the rows and the model before anything runs.
 """
 
@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from erprm.prm.paths import PathGroup
-from erprm.prm.score_cost import Cost
-from erprm.prm.tokens import EncodedRow
+from erprm.prm.attention.paths import PathGroup
+from erprm.prm.rows.tokens import EncodedRow
+from erprm.prm.scoring.cost import Cost
 
 Ints = npt.NDArray[np.int64]
 _KEYS = 4  # gathered keys of one attention call, at most so many times the tokens of a batch

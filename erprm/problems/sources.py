@@ -1,4 +1,4 @@
-"""`Problem`, and readers that bring public problem sets into it.
+"""Readers that bring public problem sets into `Problem`.
 
     load_problems("gsm8k:train.jsonl")                                     # question, answer after "####"
     load_problems("math:test.jsonl")                                       # problem, solution, answer
@@ -8,7 +8,7 @@
     load_problems("problems.jsonl")                                        # what `write_problems` wrote
 
 A reader raises InputError, naming file and line, for what it cannot use; it drops nothing. Puzzles from reasoning-gym
-are in `erprm.puzzles`.
+are in `erprm.problems.puzzles`.
 """
 
 from __future__ import annotations
@@ -16,36 +16,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from erprm.errors import InputError, import_extra
-from erprm.tables import read_records, written_beside
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A question with a checkable answer.
-
-    Attributes:
-        id: unique within a run.
-        question: the text given to the policy.
-        answer: the reference (gold) answer.
-        solution: a reference solution, where the source has one.
-        grader: how an answer is checked: "math", "numeric", "exact", "choice", "reasoning-gym:<task>" or
-            "python:<module>:<function>".
-        metadata: what the grader needs besides (a task verifier's entry).
-    """
-
-    id: str
-    question: str
-    answer: str
-    solution: str | None = None
-    grader: str = "math"
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
+from erprm.files.records import read_records
+from erprm.files.writing import written_beside
+from erprm.problems.problem import Problem
+from erprm.problems.puzzles import generate
 
 COLUMNS = ("id", "question", "answer", "solution", "grader", "metadata")
 _ANNOTATION = re.compile(r"<<[^<>]*>>")
@@ -62,8 +41,6 @@ def load_problems(source: str) -> list[Problem]:
     options = parse_query(query, source)
     kind, colon, rest = name.partition(":")
     if colon and kind == "reasoning-gym":
-        from erprm.puzzles import generate
-
         return generate(rest, options)
     if colon and kind == "gsm8k":
         problems = _gsm8k(rest, options)
@@ -101,38 +78,6 @@ def write_problems(path: str | Path, problems: Iterable[Problem]) -> int:
                 raise InputError(f"{path}: problem {problem.id}: metadata: {error}") from error
             count += 1
     return count
-
-
-def problem_key(problem: Problem) -> str:
-    """What makes two problems the same one: the question up to case and white space; for countdown, which words one
-    puzzle in several ways, its numbers and target."""
-    numbers, target = problem.metadata.get("numbers"), problem.metadata.get("target")
-    if problem.grader == "reasoning-gym:countdown" and numbers is not None:
-        return f"countdown {sorted(numbers)} {target}"
-    return " ".join(problem.question.lower().split())
-
-
-def distinct(problems: Iterable[Problem], exclude: Iterable[Problem] = ()) -> list[Problem]:
-    """The first of each group of same problems, without those that are in `exclude`."""
-    seen = {problem_key(problem) for problem in exclude}
-    kept: list[Problem] = []
-    for problem in problems:
-        key = problem_key(problem)
-        if key not in seen:
-            seen.add(key)
-            kept.append(problem)
-    return kept
-
-
-def check_disjoint(sets: Mapping[str, Sequence[Problem]]) -> None:
-    """Raise InputError when two of the named problem sets share a problem, naming both sets and one of the problems."""
-    owner: dict[str, tuple[str, str]] = {}
-    for name, problems in sets.items():
-        for problem in problems:
-            other, other_id = owner.setdefault(problem_key(problem), (name, problem.id))
-            if other != name:
-                raise InputError(f"problem sets {other} and {name}: expected no common problem, found "
-                                 f"{other_id!r} and {problem.id!r}: {problem.question[:60]!r}")
 
 
 def parse_query(query: str, source: str) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Records, atomic writes, parts, progress: everything that touches the disk."""

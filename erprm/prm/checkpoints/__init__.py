@@ -1,0 +1,1 @@
+"""Published and own checkpoint forms, their heads and weights."""

@@ -1,0 +1,1 @@
+"""Would this file train this model as intended?"""

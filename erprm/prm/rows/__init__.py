@@ -1,0 +1,1 @@
+"""Rows as token ids: own step tags and published conventions."""

@@ -1,0 +1,1 @@
+"""Solutions to step scores: scorer, batches, cost model, files, vLLM."""

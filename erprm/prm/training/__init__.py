@@ -1,0 +1,1 @@
+"""Training a PRM: configuration, data set, batches, order, layout, trainer, patch."""

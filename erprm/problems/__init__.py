@@ -1,0 +1,6 @@
+"""Problems with checkable answers, and where they come from."""
+
+from erprm.problems.problem import Problem, check_disjoint, distinct, problem_key
+from erprm.problems.sources import load_problems, read_problems, write_problems
+
+__all__ = ["Problem", "check_disjoint", "distinct", "load_problems", "problem_key", "read_problems", "write_problems"]

@@ -1,0 +1,1 @@
+"""Bootstrap intervals and paired tests, calibration, agreement of scores with outcomes."""
