@@ -3,9 +3,9 @@
     python bench/attention_costs.py                # one line per constant, for each width
 
 `erprm.prm.scoring.scorer` and `erprm.prm.training.layout` choose between layouts by these constants: what a pair of
-query and key costs per FLOP (in one rectangle of paths, under a dense mask, forward and backward), what gathering a key costs per number,
-and what a call costs on top. The least of many runs, on one thread; the constants in the code are round numbers
-between those of the widths.
+query and key costs per FLOP (in one rectangle of paths, under a dense mask, forward and backward), what gathering a
+key costs per number, and what a call costs on top. The least of many runs, on one thread; the constants in the code are
+round numbers between those of the widths.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@
 *Buckets*: rows of similar length side by side, padded on the right; causal attention needs no mask. *Paths*: rows
 sorted by their ids, so that those of one problem follow each other; consecutive rows make a batch [1, N] of their
 distinct tokens without padding, and attention follows each row's path (`erprm.prm.attention.paths`). A token that rows
-share (the question, common steps, equal rows) is computed once per batch. Both give the scores of separate rows; which is
-cheaper is counted from the rows and the model before anything runs.
+share (the question, common steps, equal rows) is computed once per batch. Both give the scores of separate rows; which
+is cheaper is counted from the rows and the model before anything runs.
 """
 
 from __future__ import annotations
