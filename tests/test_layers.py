@@ -7,7 +7,7 @@ import erprm
 
 ROOT = Path(erprm.__file__).parent
 LAYERS = [
-    {"errors", "files"},
+    {"errors", "options", "files"},
     {"kernels", "_core"},
     {"steps", "rows", "problems", "values", "statistics", "grading"},
     {"engines"},

@@ -29,7 +29,7 @@ def test_each_way_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         assert words[0] == "erprm"
         assert main(words[1:]) == 0, "".join(capsys.readouterr())
         if words[1] == "convert":
-            rows = list(read_rows(words[words.index("--output") + 1]))
+            rows = list(read_rows(words[words.index("--out") + 1]))
             assert [row.labels for row in rows] == [row.labels for row in ROWS], words
     names = {"train_dataset": [{"prompt": row.prompt, "completions": list(row.steps), "labels": list(row.labels or ())}
                                for row in ROWS]}

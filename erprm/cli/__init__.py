@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -31,6 +32,9 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the `erprm` command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without a character shows its code
     if not arguments or arguments[0] in ("-h", "--help") or arguments[0] not in COMMANDS:
         return _overview(arguments)
     command = arguments[0]
@@ -40,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, MissingExtraError, OSError) as error:
         if debug:
             raise
-        print(f"erprm {command}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"erprm {command}: error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\nerprm {command}: interrupted; what was committed is kept, run the same command to go on",
@@ -48,16 +52,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def one_line(error: BaseException) -> str:
+    """An error's message on one line, without what could steer a terminal: it may quote others' text."""
+    text = " ".join(str(error).split())
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def _run(command: str, arguments: list[str]) -> int:
     from erprm.cli import config
 
     module = importlib.import_module(f"erprm.cli.{command}")
-    parser = argparse.ArgumentParser(prog=f"erprm {command}", description=module.__doc__, allow_abbrev=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = config.Parser(prog=f"erprm {command}", description=module.__doc__, allow_abbrev=False,
+                           formatter_class=argparse.RawDescriptionHelpFormatter)
     config.add_arguments(parser, module.Config)
     parser.add_argument("--config", metavar="FILE", help="YAML recipe; flags override it")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    given = parser.parse_args(arguments)
+    given = config.parse(parser, arguments)
     return module.run(config.load(module.Config, command, given, given.config)) or 0
 
 

@@ -1,6 +1,6 @@
 """List the answers on which two graders disagree: what to look at before trusting either.
 
-  erprm audit --input solutions.parquet --graders math numeric --output disagreements.jsonl
+  erprm audit --input solutions.parquet --graders math numeric --out disagreements.jsonl
   erprm audit --input rows.jsonl --graders math python:mygrader:check --problems gsm8k:test.jsonl
 
 The input is a JSONL or Parquet file of solutions with their reference answers. Rows of this project (`steps` and
@@ -39,7 +39,7 @@ class Config:
     input: str = option(help="solutions or completions: .jsonl or .parquet")
     graders: tuple[str, ...] = option(("math", "numeric"), help="two graders: math, numeric, exact, choice, "
                                                                 "reasoning-gym:TASK or python:MODULE:FUNCTION")
-    output: str = option("disagreements.jsonl", help="where the disagreements go")
+    out: str = option("disagreements.jsonl", help="where the disagreements go", aliases=("output",))
     text_field: str | None = option(None, help="column of the completion's text; rows of steps need none")
     gold_field: str = option("gold", help="column of the reference answer")
     problems: str | None = option(None, help="problem set with the reference answers, as `erprm sample` takes it")
@@ -72,7 +72,7 @@ def run(config: Config) -> int | None:
             bar.advance(len(batch))
     if not total:
         raise InputError(f"{config.input}: expected at least one solution, found none")
-    with written_beside(config.output) as beside, beside.open("w", encoding="utf-8") as out:
+    with written_beside(config.out) as beside, beside.open("w", encoding="utf-8") as out:
         for (answer, gold), count in found.most_common():
             left, right, text = details[answer, gold]
             record = {"answer": answer, "gold": gold, "count": count, kinds[0]: _shown(left), kinds[1]: _shown(right),
@@ -81,7 +81,7 @@ def run(config: Config) -> int | None:
     _print_table(config, kinds, found, details)
     print(f"{sum(found.values()):,} of {total:,} answers ({len(found):,} distinct) are graded differently; "
           f"verdicts: {pool.report}")
-    print(config.output)
+    print(config.out)
     return None
 
 

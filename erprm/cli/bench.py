@@ -32,7 +32,8 @@ class Config:
     compare: tuple[str, ...] | None = option(None, help="two result files: before and after")
     run: str | None = option(None, help="a script under bench/, or all of them", choices=(*SCRIPTS, "all"))
     smoke: bool = option(False, help="tiny sizes, to see that it runs")
-    output: str | None = option(None, help="result file (default: bench/results/<machine>-<date>.json)")
+    out: str | None = option(None, help="result file (default: bench/results/<machine>-<date>.json)",
+                             aliases=("output",))
 
 
 def run(config: Config) -> int:
@@ -48,7 +49,7 @@ def run(config: Config) -> int:
     folder = Path(__file__).resolve().parents[2] / "bench"
     if not folder.is_dir():
         raise InputError(f"run: expected a source checkout with its bench/ folder, found no {folder}")
-    flags = [*(["--smoke"] if config.smoke else []), *(["--output", config.output] if config.output else [])]
+    flags = [*(["--smoke"] if config.smoke else []), *(["--output", config.out] if config.out else [])]
     names = SCRIPTS if config.run == "all" else (config.run,)
     return max(subprocess.run([sys.executable, str(folder / f"{name}.py"), *flags], check=False).returncode
                for name in names)

@@ -1,9 +1,9 @@
-"""A command's options: one frozen dataclass, filled from `--config file.yaml` and overridden by flags.
+"""A command's options: one dataclass of `option` fields, filled from `--config file.yaml` and overridden by flags.
 
     @dataclass(frozen=True)
     class Config:
         problems: str = option(help="problem file: .jsonl, .parquet, or gsm8k:PATH")
-        n: int = option(16, help="completions per prefix")
+        n: int = option(16, help="completions per prefix", least=1)
 
 A recipe may hold one section per command (`label: {n: 16}`) or, for one command, the options themselves.
 """
@@ -17,20 +17,22 @@ import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from erprm.errors import InputError
+from erprm.options import REQUIRED, check_value, option
+
+__all__ = ["REQUIRED", "Parser", "add_arguments", "load", "option", "parse", "read_recipe"]
 
 T = TypeVar("T")
-REQUIRED: Any = dataclasses.MISSING
 
 
-def option(default: Any = REQUIRED, *, help: str, choices: Sequence[str] | None = None) -> Any:
-    """A dataclass field with its help text; without a default the option must be given."""
-    metadata = {"help": help, "choices": tuple(choices) if choices else None}
-    # A required option still needs a default so that fields may come in any order; `load` checks that it was given.
-    return dataclasses.field(default=None if default is REQUIRED else default,
-                             metadata={**metadata, "required": default is REQUIRED}, kw_only=True)
+class Parser(argparse.ArgumentParser):
+    """argparse's parser with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError."""
+        raise InputError(message.removeprefix("argument "))
 
 
 def add_arguments(parser: argparse.ArgumentParser, config: type) -> None:
@@ -38,8 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser, config: type) -> None:
     hints = typing.get_type_hints(config)
     for item in sorted(dataclasses.fields(config), key=lambda field: field.name not in config.__annotations__):
         kind, many = _value_type(hints[item.name])
-        flag = "--" + _shown(item.name)
+        flags = ["--" + _shown(name) for name in (item.name, *item.metadata.get("aliases", ()))]
         text = item.metadata.get("help", "")
+        choices = item.metadata.get("choices")
         if item.metadata.get("required"):
             text += " (required)"
         elif item.default not in (None, False, dataclasses.MISSING):
@@ -47,40 +50,49 @@ def add_arguments(parser: argparse.ArgumentParser, config: type) -> None:
             text += f" (default: {shown})"
         text = text.replace("%", "%%")
         if kind is bool:
-            parser.add_argument(flag, dest=item.name, action=argparse.BooleanOptionalAction, default=None, help=text)
-        else:
-            parser.add_argument(flag, dest=item.name, type=kind, nargs="+" if many else None, default=None, help=text,
-                                choices=item.metadata.get("choices"),
-                                metavar=None if item.metadata.get("choices") else kind.__name__.upper())
+            parser.add_argument(*flags, dest=item.name, action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:  # values stay text here: `load` reads them as it reads a recipe's
+            parser.add_argument(*flags, dest=item.name, nargs="+" if many else None, default=None, help=text,
+                                metavar="{" + ",".join(choices) + "}" if choices else kind.__name__.upper())
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments read; InputError for an unknown one, naming the nearest flag."""
+    given, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        raise InputError(f"unknown option {unknown[0]!r}{_nearest(unknown[0].partition('=')[0], flags)}")
+    return given
 
 
 def load(config: type[T], command: str, given: argparse.Namespace, path: str | None) -> T:
     """The configuration of `command`: defaults, then the recipe at `path`, then the flags that were given.
 
     Raises:
-        InputError: for an unknown key (naming the nearest known one), a wrong type, or a missing required option.
+        InputError: for an unknown key (naming the nearest known one), a wrong type, a value that the option doesn't
+            take, or a missing required option.
     """
     hints = typing.get_type_hints(config)
+    fields = {item.name: item for item in dataclasses.fields(config)}  # type: ignore[arg-type]
+    names = {_shown(alias): name for name, item in fields.items() for alias in (name, *item.metadata.get("aliases", ()))}
     values: dict[str, Any] = {}
     if path is not None:
         for key, value in read_recipe(path, command).items():
-            name = key.replace("-", "_")
-            name = name if name in hints else f"{name}_" if f"{name}_" in hints else name
-            if name not in hints:
-                raise InputError(f"{path}: unknown option {key!r} for {command}{_nearest(name, hints)}")
-            values[name] = _coerce(value, hints[name], f"{path}: {key}")
-    for name in hints:
+            shown = str(key).replace("_", "-")
+            if shown not in names:
+                raise InputError(f"{path}: unknown option {key!r} for {command}"
+                                 f"{_nearest(shown, names).replace('-', '_')}")
+            if names[shown] in values:
+                raise InputError(f"{path}: {key}: given twice")
+            values[names[shown]] = _coerce(value, hints[names[shown]], f"{path}: {key}")
+    for name in fields:
         value = getattr(given, name, None)
         if value is not None:
-            values[name] = tuple(value) if isinstance(value, list) else value
-    for item in dataclasses.fields(config):  # type: ignore[arg-type]
-        if item.metadata.get("required") and values.get(item.name) is None:
-            raise InputError(f"{command}: --{_shown(item.name)} is required: {item.metadata['help']}")
-        choices = item.metadata.get("choices")
-        chosen = values.get(item.name)
-        for value in chosen if isinstance(chosen, tuple) else (chosen,):
-            if choices and value is not None and value not in choices:
-                raise InputError(f"{command}: {item.name}: expected one of {', '.join(choices)}, found {value!r}")
+            values[name] = _coerce(value, hints[name], f"--{_shown(name)}", text=True)
+    for name, item in fields.items():
+        if item.metadata.get("required") and values.get(name) in (None, ""):
+            raise InputError(f"--{_shown(name)} is required: {item.metadata['help']}")
+        check_value(item, values.get(name))
     return config(**values)
 
 
@@ -94,7 +106,7 @@ def read_recipe(path: str, command: str) -> dict[str, Any]:
         raise InputError(f"{path}: no such recipe")
     try:
         loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no UTF-8, the 13th month
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if loaded is None:
         return {}
@@ -113,7 +125,7 @@ def read_recipe(path: str, command: str) -> dict[str, Any]:
 
 
 def _shown(name: str) -> str:
-    """The name that users type: a field `from_` (a Python keyword without its underscore) is the option `from`."""
+    """The name that users type: the field `from_` (`from` is a Python keyword) is the option `from`."""
     return name.rstrip("_").replace("_", "-")
 
 
@@ -133,19 +145,21 @@ def _value_type(hint: Any) -> tuple[type, bool]:
     return hint, False
 
 
-def _coerce(value: Any, hint: Any, where: str) -> Any:
+def _coerce(value: Any, hint: Any, where: str, text: bool = False) -> Any:
+    """`value` as the type of the option; `text` for a flag's, which comes as text."""
     kind, many = _value_type(hint)
     if value is None:
         return None
     if many:
-        return tuple(_coerce(part, kind, where) for part in (value if isinstance(value, list) else [value]))
-    if kind is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        return tuple(_coerce(part, kind, where, text) for part in (value if isinstance(value, list) else [value]))
+    if kind is bool or isinstance(value, bool):
+        if isinstance(value, bool) and kind is bool:
+            return value
+    elif kind is str and isinstance(value, (str, int, float)):
+        return str(value)
+    elif isinstance(value, kind) or (kind is float and isinstance(value, (int, str))) or text:
         try:
-            return float(value)  # YAML reads 5e-7 as text
-        except ValueError:
+            return kind(value)  # YAML reads 5e-7 as text
+        except (ValueError, OverflowError):
             pass
-    elif kind in (str, Path) and isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        return kind(str(value))
-    elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-        return value
-    raise InputError(f"{where}: expected {kind.__name__}, found {value!r}")
+    raise InputError(f"{where}: expected {kind.__name__}, found {value!r:.80}")

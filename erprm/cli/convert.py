@@ -1,8 +1,8 @@
 """Read one public data format, write another.
 
-  erprm convert --from math-shepherd --to trl --input shepherd.jsonl --output trl.jsonl
-  erprm convert --from prm800k --neutral bad --to erprm --input phase2.jsonl --output rows.parquet
-  erprm convert --from erprm --target er --eta 2 --to er-prm --input labelled/rows.parquet --output train.jsonl
+  erprm convert --from math-shepherd --to trl --input shepherd.jsonl --out trl.jsonl
+  erprm convert --from prm800k --neutral bad --to erprm --input phase2.jsonl --out rows.parquet
+  erprm convert --from erprm --target er --eta 2 --to er-prm --input labelled/rows.parquet --out train.jsonl
 
 Files stream: a million rows take no more memory than one. Records that cannot be read, and rows that the target format
 cannot hold, are left out and counted, with the reasons, at the end; with --strict the first one is an error that names
@@ -40,7 +40,7 @@ class Config:
     """Options of `erprm convert`."""
 
     input: str = option(help="file to read: .jsonl, .json (one list) or .parquet")
-    output: str = option(help="file to write: .jsonl; .parquet too for the format erprm")
+    out: str = option(help="file to write: .jsonl; .parquet too for the format erprm", aliases=("output",))
     from_: str = option(help="format of the input", choices=tuple(FORMATS))
     to: str = option(help="format of the output", choices=tuple(FORMATS))
     strict: bool = option(False, help="stop at the first record that cannot be used")
@@ -64,10 +64,10 @@ def run(config: Config) -> int | None:
                       eta=config.eta)
     reader = read(config.input, config.from_, strict=config.strict, options=options)
     with progress("converting", total=count_records(config.input), unit="records") as bar:
-        written = write(config.output, config.to, _watched(reader, bar), strict=config.strict, options=options)
+        written = write(config.out, config.to, _watched(reader, bar), strict=config.strict, options=options)
     print(f"read {reader.report}", file=sys.stderr)
     print(f"wrote {written}", file=sys.stderr)
-    print(config.output)
+    print(config.out)
     return None
 
 

@@ -1,6 +1,6 @@
 """Profile one named step with torch.profiler: a Chrome trace, and a table with one line per kernel.
 
-    erprm profile --step step_loss --output runs/profile
+    erprm profile --step step_loss --out runs/profile
 
 Open the trace in chrome://tracing or Perfetto. On a GPU the table is by device time, each phase carries an NVTX range,
 and the `ncu` command for the same kernels is printed; the share of the bound is the time that the step's least traffic
@@ -26,7 +26,7 @@ class Config:
     """Options of `erprm profile`."""
 
     step: str = option("step_loss", help="what to profile", choices=STEPS)
-    output: str = option("runs/profile", help="folder for trace.json and kernels.txt")
+    out: str = option("runs/profile", help="folder for trace.json and kernels.txt", aliases=("output",))
     device: str = option("cpu", help="cpu or cuda", choices=("cpu", "cuda"))
     tags: int = option(512, help="step tags M")
     width: int = option(1024, help="hidden units D")
@@ -59,7 +59,7 @@ def run(config: Config) -> None:
         if gpu:
             torch.cuda.synchronize()
         spent = (time.perf_counter() - started) / config.repeats
-    folder = Path(config.output)
+    folder = Path(config.out)
     folder.mkdir(parents=True, exist_ok=True)
     profiler.export_chrome_trace(str(folder / "trace.json"))
     order = "self_cuda_time_total" if gpu else "self_cpu_time_total"

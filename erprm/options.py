@@ -1,0 +1,72 @@
+"""Options as fields of a dataclass: default, help line, choices and range stand once, wherever the option is used.
+
+    @dataclass(frozen=True)
+    class Sizes:
+        problems: str = option(help="problem file: .jsonl, .parquet, or gsm8k:PATH")
+        n: int = option(16, help="completions per prefix", least=1)
+        aggregate: str = option("min", help="step scores into one number", choices=AGGREGATIONS)
+
+    check(Sizes(problems="p.jsonl", n=0))             # InputError: n: expected at least 1, found 0
+
+The command line makes its flags of these fields (`erprm.cli.config`); Python callers check them with `check`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from erprm.errors import InputError
+
+REQUIRED: Any = dataclasses.MISSING
+LARGEST_SEED = 2**32 - 1  # NumPy's global generator, which transformers seeds, takes no larger one
+_BOUNDS = {
+    "least": ("at least {}", lambda value, bound: value >= bound),
+    "above": ("more than {}", lambda value, bound: value > bound),
+    "most": ("at most {}", lambda value, bound: value <= bound),
+    "below": ("less than {}", lambda value, bound: value < bound),
+}
+
+
+def option(default: Any = REQUIRED, *, help: str, choices: Iterable[str] | None = None, least: float | None = None,
+           above: float | None = None, most: float | None = None, below: float | None = None,
+           aliases: tuple[str, ...] = ()) -> Any:
+    """A dataclass field with its help text; without a default the option must be given.
+
+    Args:
+        choices: the values that are taken; a registry gives its names.
+        least, above, most, below: the range of a number. No option takes NaN or infinity.
+        aliases: older names, which the command line and recipes still take.
+    """
+    metadata = {"help": help, "choices": tuple(choices) if choices is not None else None, "aliases": aliases,
+                "least": least, "above": above, "most": most, "below": below, "required": default is REQUIRED}
+    # A required option still needs a default so that fields may come in any order; the reader checks that it was given.
+    return dataclasses.field(default=None if default is REQUIRED else default, metadata=metadata, kw_only=True)
+
+
+def check(options: Any) -> None:
+    """Raise InputError for the first field of a dataclass whose value its `option` doesn't take; None is taken."""
+    for field in dataclasses.fields(options):
+        check_value(field, getattr(options, field.name))
+
+
+def check_value(field: dataclasses.Field[Any], value: Any) -> None:
+    """`check` for one field and its value."""
+    for part in value if isinstance(value, (tuple, list)) else (value,):
+        if part is not None:
+            _check_one(field, part)
+
+
+def _check_one(field: dataclasses.Field[Any], value: Any) -> None:
+    name = field.name.rstrip("_")
+    choices = field.metadata.get("choices")
+    if choices is not None and value not in choices:
+        raise InputError(f"{name}: expected one of {', '.join(choices)}, found {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{name}: expected a finite number, found {value}")
+    for bound, (words, holds) in _BOUNDS.items():
+        limit = field.metadata.get(bound)
+        if limit is not None and not holds(value, limit):
+            raise InputError(f"{name}: expected {words.format(limit)}, found {value}")
