@@ -15,18 +15,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+import operator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from erprm.errors import InputError
 
 REQUIRED: Any = dataclasses.MISSING
 LARGEST_SEED = 2**32 - 1  # NumPy's global generator, which transformers seeds, takes no larger one
-_BOUNDS = {
-    "least": ("at least {}", lambda value, bound: value >= bound),
-    "above": ("more than {}", lambda value, bound: value > bound),
-    "most": ("at most {}", lambda value, bound: value <= bound),
-    "below": ("less than {}", lambda value, bound: value < bound),
+_BOUNDS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
+    "least": ("at least", operator.ge), "above": ("more than", operator.gt),
+    "most": ("at most", operator.le), "below": ("less than", operator.lt),
 }
 
 
@@ -69,4 +68,4 @@ def _check_one(field: dataclasses.Field[Any], value: Any) -> None:
     for bound, (words, holds) in _BOUNDS.items():
         limit = field.metadata.get(bound)
         if limit is not None and not holds(value, limit):
-            raise InputError(f"{name}: expected {words.format(limit)}, found {value}")
+            raise InputError(f"{name}: expected {words} {limit:g}, found {value}")

@@ -74,7 +74,8 @@ def load(config: type[T], command: str, given: argparse.Namespace, path: str | N
     """
     hints = typing.get_type_hints(config)
     fields = {item.name: item for item in dataclasses.fields(config)}  # type: ignore[arg-type]
-    names = {_shown(alias): name for name, item in fields.items() for alias in (name, *item.metadata.get("aliases", ()))}
+    names = {_shown(alias): name for name, item in fields.items()
+             for alias in (name, *item.metadata.get("aliases", ()))}
     values: dict[str, Any] = {}
     if path is not None:
         for key, value in read_recipe(path, command).items():
