@@ -1,13 +1,23 @@
-"""Files that are there whole or not at all.
+"""Files and folders that are there whole or not at all.
 
     with written_beside("out.jsonl") as beside: ...            # write to `beside`; renamed when the block ends well
+    with written_folder("runs/prm", last="erprm.json") as folder: model.save_pretrained(folder)
+    with locked("runs/prm"): ...                               # a second process is refused
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from erprm.errors import InputError
+
+_UNFINISHED = ".tmp"  # names of what is being written: .NAME.RANDOM.tmp
 
 
 @contextmanager
@@ -21,3 +31,113 @@ def written_beside(path: str | Path) -> Iterator[Path]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_folder(path: str | Path, last: str) -> Iterator[Path]:
+    """A new folder to write to, whose files are synced and put into `path` when the block ends without an error.
+
+    Where there is no `path` the folder takes its name at once. Into a folder that is there the files are moved one by
+    one; `last` is removed from it first and comes last, so that a folder that has it is whole.
+
+    Args:
+        last: the file without which nobody reads the folder.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    there = path.is_dir()
+    beside = (path if there else path.parent) / f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}"
+    beside.mkdir()
+    try:
+        yield beside
+        sync_tree(beside)
+        if there:
+            _move_into(beside, path, last)
+        else:
+            beside.rename(path)
+            _sync(path.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _move_into(source: Path, target: Path, last: str) -> None:
+    (target / last).unlink(missing_ok=True)
+    _sync(target)
+    for item in sorted(source.iterdir(), key=lambda item: item.name == last):
+        place = target / item.name
+        if item.is_dir():
+            remove_folder(place)
+        if item.name == last:
+            _sync(target)
+        item.rename(place)
+    _sync(target)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder, if there is one, such that a kill on the way leaves no half of it under its name."""
+    if path.is_dir():
+        gone = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")
+        path.rename(gone)
+        shutil.rmtree(gone)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the folders that killed writers left in `folder`; for one who holds its lock."""
+    for path in folder.glob(f".*{_UNFINISHED}"):
+        if path.is_dir():
+            shutil.rmtree(path)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush every file and folder under `folder` to the disk."""
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _sync(Path(place) / name)
+        _sync(Path(place))
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+@contextmanager
+def locked(output: str | Path) -> Iterator[None]:
+    """Hold the right to write to a file or folder, which need not be there yet.
+
+    The lock is the kernel's: a dead process holds none.
+
+    Raises:
+        InputError: naming the process that holds it.
+    """
+    output = Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    path = output.with_name(f".{output.name}.lock")
+    while True:
+        with path.open("a+", encoding="ascii") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                lock.seek(0)
+                raise InputError(f"{output}: another process is writing to it (process {lock.read().strip()}); wait "
+                                 "for its end or write elsewhere") from error
+            if not _is_at(lock.fileno(), path):
+                continue  # its last holder has just removed this file
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

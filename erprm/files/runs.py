@@ -1,0 +1,119 @@
+"""A folder that one command fills: one writer, the same settings whenever it goes on, and nothing to do once finished.
+
+    with run_folder("runs/prm", {"eta": 2.0, "data": digest_of("rows.parquet")}) as run:
+        if not run.finished:
+            run.begin(started=False)
+            ...
+            run.finish()
+
+`run.json` in the folder holds the settings and whether the run is finished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from erprm.errors import InputError
+from erprm.files.writing import locked, remove_unfinished, written_beside
+
+FILE_NAME = "run.json"
+_BLOCKS, _BLOCK = 64, 1 << 16  # of each file of a model, besides its beginning
+
+
+class RunFolder:
+    """See the module; made by `run_folder`, which holds the lock."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.folder, self.settings = folder, json.loads(json.dumps(settings))
+        self._path = folder / FILE_NAME
+        self._known = _read(self._path)
+        self.finished = bool(self._known.get("finished")) and not self.differences()
+
+    def differences(self) -> list[str]:
+        """"eta = 2.0 there, 10.0 asked for" for each setting in which the run in the folder differs."""
+        known = self._known.get("settings", {})
+        return [f"{name} = {known.get(name)!r} there, {value!r} asked for" for name, value in self.settings.items()
+                if known.get(name) != value]
+
+    def begin(self, started: bool) -> None:
+        """Claim the folder for these settings.
+
+        Args:
+            started: there is something in the folder that the run would go on with.
+
+        Raises:
+            InputError: when a run with other settings has left something there, naming what differs; when a model lies
+                there that no run wrote.
+        """
+        if not self._known and (started or (self.folder / "config.json").exists()):
+            raise InputError(f"{self.folder}: holds a model or checkpoints, but no {FILE_NAME} that tells how they "
+                             "were made; give another --out")
+        differences = self.differences() if started or self._known.get("finished") else []
+        if differences:
+            raise InputError(f"{self.folder}: holds a run with other settings: {'; '.join(differences)}; give another "
+                             "--out, or remove the folder")
+        remove_unfinished(self.folder)
+        self._write(finished=False)
+
+    def finish(self) -> None:
+        """Note that all is done."""
+        self._write(finished=True)
+
+    def _write(self, finished: bool) -> None:
+        with written_beside(self._path) as beside:
+            record = {"settings": self.settings, "finished": finished}
+            beside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def run_folder(folder: str | Path, settings: Mapping[str, Any]) -> Iterator[RunFolder]:
+    """The folder, locked. Raises InputError when another process writes to it, or its `run.json` can't be read."""
+    with locked(folder):
+        yield RunFolder(Path(folder), settings)
+
+
+def digest_of(path: str | Path) -> str:
+    """A text that differs between files or folders of other content; a path that isn't there (a hub name) is itself.
+
+    Of large files in a folder (weights), the beginning and 64 blocks are looked at, and the size.
+    """
+    path = Path(path)
+    digest = hashlib.blake2b(digest_size=16)
+    if path.is_file():
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    elif path.is_dir():
+        for item in sorted(path.iterdir()):
+            if item.is_file() and item.name[0] != "." and item.name != FILE_NAME:
+                digest.update(f"{item.name}\0{item.stat().st_size}\0".encode("utf-8", "surrogateescape"))
+                _sample(item, digest)
+    else:
+        return str(path)
+    return digest.hexdigest()
+
+
+def _sample(path: Path, digest: hashlib.blake2b) -> None:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        digest.update(file.read(1 << 20))
+        for block in range(_BLOCKS):
+            file.seek(block * size // _BLOCKS)
+            digest.update(file.read(_BLOCK))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: expected the settings of a run as JSON, found {error}") from error
+    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
+        raise InputError(f"{path}: expected the settings of a run, found none")
+    return record
