@@ -15,7 +15,7 @@ from erprm.files.writing import locked, remove_folder, remove_unfinished, writte
 
 
 def killed_at(change: int, work: Callable[[], object]) -> bool:
-    """Run `work` in a child that kills itself before its `change`-th change of a file; False when it came to its end."""
+    """Run `work` in a child that kills itself before its file change number `change`; False when none was left."""
     child = os.fork()
     if child == 0:
         left = [change]
