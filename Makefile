@@ -10,7 +10,7 @@ SEED ?= 0
 TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 SOURCES := pyproject.toml setup.py requirements/constraints.txt $(wildcard csrc/*.cpp csrc/*.hpp)
 
-.PHONY: help setup demo test lint bench gpu clean
+.PHONY: help setup demo test lint bench real attack gpu clean
 
 help:  ## what each target does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,12 @@ lint: $(VENV)/.test  ## ruff and mypy --strict
 
 bench: $(VENV)/.test  ## benchmarks for this machine, into bench/results/
 	@$(BIN)/erprm bench --run all
+
+real: $(VENV)/.test  ## two real small models through every command; downloads 330 MB, bench/results/README.md has the minutes
+	@$(PIP) gguf && $(BIN)/python bench/real.py
+
+attack: $(VENV)/.test  ## ten minutes of hostile answers, mutated rows, kills, bit flips; prints what was tried, held, failed
+	@$(TEST_ENV) $(BIN)/python tests/attack/long.py
 
 # Uses the Python, torch and triton that are there; builds the extension in place and needs no network.
 gpu:  ## GPU tests and benchmarks in under ten minutes, into bench/results/

@@ -1,8 +1,8 @@
-"""Writes the README's figures from result files, so that none is typed by hand.
+"""Writes the figures of README.md and bench/results/README.md from result files, so that none is typed by hand.
 
     python bench/readme.py                         # the newest CPU result files, and docs/demo.json
     python bench/readme.py --demo runs/demo        # first takes over what `erprm demo --seeds 3` wrote
-    python bench/readme.py --check                 # exit code 1 when the README says something else
+    python bench/readme.py --check                 # exit code 1 when a page says something else
 """
 
 from __future__ import annotations
@@ -12,69 +12,163 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+RESULTS = ROOT / "bench" / "results"
 DEMO = ROOT / "docs" / "demo.json"
-TITLES = {"head": "output-head part of a training step", "train_step": "whole training step",
-          "score": "scoring a pool of candidates",
-          "score_unrelated": "scoring unrelated rows", "ledger": "completion bookkeeping", "grading": "answer checking"}
+NAMES = {"orm": "outcome (ORM)", "soft": "soft, k/n", "hard": "hard", "majority": "majority vote",
+         "weighted_majority": "weighted majority", "pass@n": "any right (pass@N)"}
+TITLES = {"head": "output head, forward and backward", "train_step": "whole training step",
+          "train_step_262k": "whole training step, 262k vocabulary", "score": "scoring a pool of candidates",
+          "score_262k": "scoring, 262k vocabulary", "score_unrelated": "scoring unrelated rows",
+          "ledger": "completion bookkeeping", "grading": "answer checking"}
+
+Record = Mapping[str, Any]
 
 
-def measured(files: Iterable[Path]) -> list[str]:
-    """At a bench's largest size, one line per provider of ours and rival: the rival's time and memory over ours."""
-    lines = ["| work | size | against | times faster | times less memory |", "|---|---|---|---|---|"]
-    machines = set()
+def display_name(name: str) -> str:
+    """A selector as people write it: er_eta_2 is "ER, η = 2"."""
+    return re.sub(r"^er_eta_(.+)$", r"ER, η = \1", NAMES.get(name, name))
+
+
+def newest() -> tuple[list[Record], str]:
+    """The records of the CPU files of the newest date, and that date."""
+    files = sorted(RESULTS.glob("cpu-*.json"), key=lambda path: path.stem[-10:])
+    date = files[-1].stem[-10:]
+    records: list[Record] = []
     for path in files:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        machines.add(f"{content['environment']['device']}, {path.name}")
-        groups: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
-        for record in content["results"]:
-            if record["bench"] in TITLES and record["p50"] and record["mode"] in ("both", "whole"):
-                shape = ", ".join(f"{name} {value:,}" for name, value in record["shape"].items())
-                groups.setdefault(record["bench"], {}).setdefault(shape, []).append(record)
-        for bench, shapes in groups.items():
-            shape, records = max(shapes.items(), key=lambda item: sum(one["p50"] for one in item[1]))
-            for ours in (record for record in records if record["provider"].startswith("erprm")):
-                for rival in (record for record in records if not record["provider"].startswith("erprm")):
-                    held = [record["peak_memory"] or 0 for record in (rival, ours)]
-                    less = f"{held[0] / held[1]:.1f}" if min(held) > 1e6 else ""  # below a megabyte it is noise
-                    form = ours["provider"].removeprefix("erprm").lstrip("-, ").replace("-", " ")
-                    name = f"{TITLES[bench]}, {form}" if form else TITLES[bench]
-                    lines.append(f"| {name} | {shape} | {rival['provider']} | {rival['p50'] / ours['p50']:.1f} "
-                                 f"| {less} |")
-    return [f"Medians of the same run ({'; '.join(sorted(machines))}); `bench/` has the scripts, `bench/results/` "
-            "every record with its spread. No GPU figure is among them: none has been measured.", "", *lines]
+        if path.stem[-10:] == date:
+            records += json.loads(path.read_text(encoding="utf-8"))["results"]
+    return records, date
 
 
-def demo(runs: list[Mapping[str, Any]]) -> list[str]:
-    """What runs of the demo with several seeds found, in a few sentences and a table."""
+def largest(records: Sequence[Record], bench: str) -> dict[str, Record]:
+    """By provider, a bench's timed records at the size that took longest."""
+    sizes: dict[str, dict[str, Record]] = {}
+    for record in records:
+        if record["bench"] == bench and record["p50"] and record["mode"] in ("both", "whole"):
+            sizes.setdefault(str(record["shape"]), {})[record["provider"]] = record
+    return max(sizes.values(), key=lambda found: sum(record["p50"] for record in found.values()), default={})
+
+
+def two_digits(value: float) -> str:
+    return f"{float(f'{value:.2g}'):,.{0 if value >= 9.95 else 1}f}"
+
+
+def ratio(rival: Record, ours: Record, key: str = "p50") -> str:
+    """How many times more of `key` the rival takes."""
+    return f"{two_digits(rival[key] / ours[key])} ×"
+
+
+def six_rows() -> list[str]:
+    """What a user asks first, one line each."""
+    records, date = newest()
+    step, pool, grading = (largest(records, bench) for bench in ("train_step", "score", "grading"))
+    ours = min((step["erprm"], step["erprm-shared"]), key=lambda record: record["p50"])
+    rivals = {name: record for name, record in step.items() if not name.startswith("erprm") and name != "paper"}
+    best, leanest = (min(rivals.values(), key=lambda record: record[key]) for key in ("p50", "peak_memory"))
+    tokens = {setting["solutions_each"]: setting["share_of_tokens_at_equal_rmse"]["adaptive, posterior mean"]
+              for setting in json.loads((RESULTS / "adaptive_labels.json").read_text(encoding="utf-8"))["settings"]}
+    served = [json.loads(path.read_text(encoding="utf-8"))["served_difference"] for path in RESULTS.glob("real-*.json")]
+    label = {"trl": "TRL's form", "eager": "gathered rows, eager", "liger": "Liger, packed"}
+    lines = [
+        f"Two CPU cores (x86-64, {date}), medians, rivals in the same run.", "",
+        "| work | against | result |", "|---|---|---|",
+        f"| whole training step, 128k vocabulary | {label[best['provider']]}, the best rival; the paper's form "
+        f"| {ratio(best, ours)}; {ratio(step['paper'], ours)} as fast |",
+        f"| its peak memory | {label[leanest['provider']]}, the leanest rival; the paper's form "
+        f"| {ratio(leanest, ours, 'peak_memory')}; {ratio(step['paper'], ours, 'peak_memory')} less |",
+        f"| labelling, tokens at equal error | 16 completions at every prefix "
+        f"| {100 * tokens[16]:.0f} % with 16 solutions a problem, {100 * tokens[4]:.0f} % with 4 |",
+        "| scoring a pool of candidates | vLLM's step pooling; one row at a time "
+        f"| {ratio(pool['vLLM'], pool['erprm'])}; {ratio(pool['one at a time'], pool['erprm'])} as fast |",
+        f"| checking answers | math-verify on each "
+        f"| {ratio(grading['math-verify on each'], grading['erprm'])} as fast |",
+    ]
+    if served:
+        lines.append(f"| export, two real models | served by stock vLLM, float32 | scores differ by at most "
+                     f"{max(served):.0e} |")
+    return lines
+
+
+def reached(runs: list[Record]) -> dict[str, list[float]]:
+    """Per selector, the accuracy at the largest N in every run, in percent."""
     tables = [run["best_of_n"] for run in runs]
-    last = tables[0]["n"][-1]
-    names = [name for name in tables[0] if name != "n"]
-    found = {name: [100 * table[name]["accuracy"][-1] for table in tables] for name in names}
-    half = max(50 * (table[name]["high"][-1] - table[name]["low"][-1]) for table in tables for name in names)
-    seeds = [str(run["seed"]) for run in runs]
+    return {name: [100 * table[name]["accuracy"][-1] for table in tables] for name in tables[0] if name != "n"}
 
-    def span(values: list[float]) -> str:
-        return f"{min(values):.1f} to {max(values):.1f}"
 
-    task, problems, parameters = runs[0]["task"], runs[0]["problems"], runs[0]["policy"]["parameters"] / 1e6
-    alone = span([100 * run["policy"]["pass@1"] for run in runs])
-    gains = span([100 * run["raft"]["gain"]["difference"] for run in runs])
-    return [
-        f"The demo, run with seeds {', '.join(seeds)} (task {task}, {problems} held-out problems each, all models "
-        f"trained anew): a policy of {parameters:.1f} M parameters solves {alone} % of the problems; this is what "
-        f"choosing among {last} of its candidates reaches. Over problems, the 95 % interval of one figure is "
-        f"±{half:.0f} points or less. RAFT gains {gains} points of pass@1.",
-        "", " | ".join([f"| best of {last}, chosen by", f"mean of {len(runs)} seeds, %",
-                        *(f"seed {seed}" for seed in seeds)]) + " |",
-        "|---|---|" + "---|" * len(runs),
-        *(f"| {name} | {sum(values) / len(values):.1f} | {' | '.join(f'{value:.1f}' for value in values)} |"
-          for name, values in found.items())]
+def demo(runs: list[Record]) -> list[str]:
+    """What runs of the demo with several seeds found, in one sentence."""
+    found, last = reached(runs), runs[0]["best_of_n"]["n"][-1]
+    alone = [100 * run["policy"]["pass@1"] for run in runs]
+
+    def span(name: str) -> str:
+        values = found[name]
+        return f"{display_name(name)} {sum(values) / len(values):.0f} % ({min(values):.0f}-{max(values):.0f})"
+
+    return [f"A policy of half a million parameters solves {min(alone):.0f} to {max(alone):.0f} % of {runs[0]['task']} "
+            f"problems; the best of {last} candidates, mean of {len(runs)} seeds (lowest-highest): "
+            f"{'; '.join(span(name) for name in ('majority', 'orm', 'soft', 'er_eta_2', 'pass@n'))}."]
+
+
+def demo_table(runs: list[Record]) -> list[str]:
+    """The same for every selector and seed."""
+    tables, found = [run["best_of_n"] for run in runs], reached(runs)
+    half = max(50 * (table[name]["high"][-1] - table[name]["low"][-1]) for table in tables for name in found)
+    heads = ["chosen by", "mean", *(f"seed {run['seed']}" for run in runs)]
+    return [f"Best of {tables[0]['n'][-1]}, % of {runs[0]['problems']} held-out problems; 95 % intervals over problems "
+            f"are ±{half:.0f} or narrower; everything trained anew for each seed.", "",
+            f"| {' | '.join(heads)} |", "|---" * len(heads) + "|",
+            *(f"| {display_name(name)} | {sum(values) / len(values):.0f} | "
+              f"{' | '.join(f'{value:.0f}' for value in values)} |" for name, values in found.items())]
+
+
+def every_figure() -> list[str]:
+    """At a bench's largest size, one line per provider of ours and rival: the rival's time and memory over ours."""
+    records, date = newest()
+    lines = [f"Newest CPU files: {date}.", "", "| work | size | against | times faster | times less memory |",
+             "|---|---|---|---|---|"]
+    for bench, title in TITLES.items():
+        found = largest(records, bench)
+        for name, ours in found.items():
+            for rival, record in found.items():
+                if not name.startswith("erprm") or rival.startswith("erprm"):
+                    continue
+                held = [one["peak_memory"] or 0 for one in (record, ours)]
+                less = two_digits(held[0] / held[1]) if min(held) > 1e6 else ""  # below a megabyte it is noise
+                form = name.removeprefix("erprm").lstrip("-, ").replace("-", " ")
+                shape = ", ".join(f"{key} {value:,}" for key, value in ours["shape"].items())
+                lines.append(f"| {title}{form and ', ' + form} | {shape} | {rival} "
+                             f"| {two_digits(record['p50'] / ours['p50'])} | {less} |")
+    return lines
+
+
+def real_models() -> list[str]:
+    """Minutes and peak memory of each stage of `make real`."""
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("real-*.json"))]
+    if not runs:
+        return ["Not run yet."]
+    stages = list(dict.fromkeys(stage["name"] for run in runs for stage in run["stages"]))
+    by_run = [{stage["name"]: stage for stage in run["stages"]} for run in runs]
+    lines = ["| stage | " + " | ".join(f"{run['model']}: minutes | GB" for run in runs) + " |",
+             "|---|" + "---|---|" * len(runs)]
+    for name in stages:
+        cells = []
+        for found in by_run:
+            stage = found.get(name)
+            if stage is None:
+                cells += ["", ""]
+                continue
+            memory = stage["peak_memory"]
+            cells += [f"{stage['seconds'] / 60:.1f}", f"{memory / 1e9:.1f}" if memory else ""]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    sizes = ", ".join(f"{run['model']}: {run['problems']} problems, {run['solutions']} solutions and completions"
+                      for run in runs)
+    return [f"{sizes}; engine {runs[0]['engine']}.", "", *lines]
 
 
 def fill(text: str, section: str, lines: list[str]) -> str:
@@ -82,7 +176,7 @@ def fill(text: str, section: str, lines: list[str]) -> str:
     pattern = rf"(<!-- {section}: begin -->\n).*?(<!-- {section}: end -->)"
     found, count = re.subn(pattern, lambda match: match[1] + "\n".join(lines) + "\n" + match[2], text, flags=re.DOTALL)
     if count != 1:
-        raise SystemExit(f"README.md: expected one section '{section}', found {count}")
+        raise SystemExit(f"expected one section '{section}', found {count}")
     return found
 
 
@@ -92,20 +186,24 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
     if given.demo is not None:
-        runs = sorted(given.demo.glob("seed-*/results.json"), key=lambda path: int(path.parent.name[len("seed-"):]))
-        if not runs:
+        found = sorted(given.demo.glob("seed-*/results.json"), key=lambda path: int(path.parent.name[len("seed-"):]))
+        if not found:
             raise SystemExit(f"{given.demo}: expected the folders seed-* of `erprm demo --seeds N`, found none")
-        DEMO.write_text(json.dumps([json.loads(path.read_text(encoding="utf-8")) for path in runs], indent=1) + "\n",
+        DEMO.write_text(json.dumps([json.loads(path.read_text(encoding="utf-8")) for path in found], indent=1) + "\n",
                         encoding="utf-8")
         shutil.copyfile(next(given.demo.glob("best_of_n-*.png")), DEMO.with_name("best_of_n.png"))
-    text = README.read_text(encoding="utf-8")
-    files = sorted((ROOT / "bench" / "results").glob("cpu-*.json"), key=lambda path: path.stem[-10:])
-    files = [path for path in files if path.stem[-10:] == files[-1].stem[-10:]]  # those of the newest date
-    filled = fill(fill(text, "demo", demo(json.loads(DEMO.read_text(encoding="utf-8")))), "measured", measured(files))
-    if given.check:
-        return int(filled != text)
-    README.write_text(filled, encoding="utf-8")
-    return 0
+    runs = json.loads(DEMO.read_text(encoding="utf-8"))
+    pages = {README: {"demo": demo(runs), "measured": six_rows()},
+             RESULTS / "README.md": {"figures": every_figure(), "demo": demo_table(runs), "real": real_models()}}
+    stale = 0
+    for page, sections in pages.items():
+        text = filled = page.read_text(encoding="utf-8")
+        for section, lines in sections.items():
+            filled = fill(filled, section, lines)
+        stale += filled != text
+        if not given.check:
+            page.write_text(filled, encoding="utf-8")
+    return int(given.check and stale > 0)
 
 
 if __name__ == "__main__":
