@@ -59,11 +59,12 @@ def test_make_targets_exist() -> None:
 def test_the_serving_line_is_that_of_the_exported_script(tmp_path: Path) -> None:
     from erprm.prm.scoring.vllm import serve_script
 
-    line = re.search(r"python -m vllm.*?--dtype float32\n", TEXT, re.DOTALL)
+    text = (ROOT / "docs" / "scoring.md").read_text(encoding="utf-8")
+    line = re.search(r"python -m vllm.*?--dtype \w+\n", text, re.DOTALL)
     assert line is not None
-    printed = shlex.split(line[0].replace("\\\n", " ").replace("TAG", "7"))
+    printed = shlex.split(line[0].replace("\\\n", " ").replace("TAG", "7").replace("bfloat16", "float32"))
     ours = shlex.split(serve_script(tiny.save(tmp_path / "model"), 7, ("Ġ+", "Ġ-")).splitlines()[-1])
-    assert printed[3:5] == ["--model", "models/prm-causal-lm"]
+    assert printed[3:5] == ["--model", "runs/prm-causal-lm"]
     assert printed[5:] == [word for word in ours[6:] if word != "$@"]
 
 

@@ -14,12 +14,13 @@ docs/theory.md derives the formulas and gives the bias and error of each estimat
 """
 
 from erprm.values.estimators import ESTIMATORS, JEFFREYS, check_counts, interval, soft_value
+from erprm.values.first_errors import ErrorPrior, first_error, fit_error_prior, next_sample
 from erprm.values.priors import RATES, RatePrior, distinct, fit_prior, fit_rates
 from erprm.values.soft import Array, mean_of_soft, soft_mean, soft_of_mean
 from erprm.values.targets import KINDS, row_targets, targets, td_targets
 
 __all__ = [
-    "ESTIMATORS", "JEFFREYS", "KINDS", "RATES", "Array", "RatePrior", "check_counts", "distinct", "fit_prior",
-    "fit_rates", "interval", "mean_of_soft", "row_targets", "soft_mean", "soft_of_mean", "soft_value", "targets",
-    "td_targets",
+    "ESTIMATORS", "JEFFREYS", "KINDS", "RATES", "Array", "ErrorPrior", "RatePrior", "check_counts", "distinct",
+    "first_error", "fit_error_prior", "fit_prior", "fit_rates", "interval", "mean_of_soft", "next_sample",
+    "row_targets", "soft_mean", "soft_of_mean", "soft_value", "targets", "td_targets",
 ]

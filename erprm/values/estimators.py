@@ -91,8 +91,8 @@ def interval(successes: npt.ArrayLike, trials: npt.ArrayLike, eta: float, level:
     return soft_of_mean(low, eta), soft_of_mean(high, eta)
 
 
-def check_counts(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Array, Array]:
-    """Counts as float64 in their broadcast shape. Raises InputError unless they are whole, 0 <= k <= n and n >= 1."""
+def check_counts(successes: npt.ArrayLike, trials: npt.ArrayLike, least: int = 1) -> tuple[Array, Array]:
+    """Counts as float64 in their broadcast shape. Raises InputError unless they are whole, 0 <= k <= n, n >= least."""
     checked = []
     for name, given in (("successes", successes), ("trials", trials)):
         array = np.asarray(given)
@@ -105,7 +105,7 @@ def check_counts(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Array
     except ValueError as error:
         raise InputError(f"successes and trials: expected shapes that broadcast, found {checked[0].shape} and "
                          f"{checked[1].shape}") from error
-    for bad, problem in ((n < 1, "expected trials >= 1"), ((k < 0) | (k > n), "expected 0 <= successes <= trials")):
+    for bad, problem in ((n < least, f"expected trials >= {least}"), ((k < 0) | (k > n), "expected 0 <= successes <= trials")):
         if bad.any():
             where = np.unravel_index(int(np.argmax(bad)), bad.shape)
             place = f" at index {', '.join(map(str, where))}" if where else ""

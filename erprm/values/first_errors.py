@@ -1,0 +1,189 @@
+"""Where a solution goes wrong: the posterior over its first wrong step, from completions sampled at its prefixes.
+
+    first_error([9, 7, 0, 0], [16, 16, 8, 4], right=False)     # [5]: nearly all of it on the third step; last entry: none
+    prior = fit_error_prior(successes, trials, offsets)        # what alive and dead prefixes look like here
+    place, gain = next_sample(posterior, successes, trials, prior, cost)
+
+After a first wrong step success is (nearly) impossible, before it it is not: along a wrong solution the success rate falls
+once and stays down. With e the first wrong step, the counts of prefix j are beta-binomial with the rates of alive
+prefixes for j < e and of dead ones for j >= e, and P(e = l) before any count is geometric with a hazard per step. The
+monotone shape is what bisection uses (OmegaPRM, arXiv 2406.06592); here the next sample goes where the posterior's
+entropy is expected to fall most per token.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from erprm.errors import InputError
+from erprm.values.estimators import check_counts
+from erprm.values.soft import Array
+
+_LEAST, _MOST = 1e-3, 1e4  # of a Beta parameter that is fitted
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorPrior:
+    """What is known before a solution's completions are counted.
+
+    Attributes:
+        alive: (a, b) of the Beta distribution of success rates before the first wrong step.
+        dead: the same from the first wrong step on; near 0.
+        hazard: probability that a step is the first wrong one, given that none before it was, in (0, 1).
+    """
+
+    alive: tuple[float, float] = (1.0, 1.0)
+    dead: tuple[float, float] = (0.1, 10.0)
+    hazard: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("alive", "dead"):
+            pair = getattr(self, name)
+            if len(pair) != 2 or not all(math.isfinite(value) and value > 0 for value in pair):
+                raise InputError(f"{name}: expected two positive numbers (a, b), found {pair}")
+        if not 0 < self.hazard < 1:
+            raise InputError(f"hazard: expected a number in (0, 1), found {self.hazard}")
+
+
+def first_error(successes: npt.ArrayLike, trials: npt.ArrayLike, right: bool | None = None,
+                prior: ErrorPrior | None = None) -> Array:
+    """The posterior over the first wrong step of one solution.
+
+    Args:
+        successes, trials: k and n at the prefix that ends with each step, integers [L], L >= 1; n may be 0.
+        right: the solution's own outcome, one more completion of its last prefix: a wrong solution has a wrong step, a
+            right one may have got there by chance. None: not finished, or not graded.
+        prior: rates of alive and dead prefixes and the hazard; the default suits policies that often recover before
+            an error and hardly ever after it.
+
+    Returns:
+        float64 [L + 1], sums to 1: the probability that step l (0-based) is the first wrong one; the last entry: none.
+
+    Raises:
+        InputError: for counts out of order or no step.
+    """
+    prior = prior or ErrorPrior()
+    k, n = _counts(successes, trials)
+    logs = _log_likelihoods(k, n, prior) + _log_prior(len(k), prior)
+    if right is not None:
+        a, b = prior.dead
+        logs[:-1] += math.log((a if right else b) / (a + b))
+        logs[-1] += 0.0 if right else -math.inf
+    weights = np.exp(logs - logs.max())
+    return np.asarray(weights / weights.sum())
+
+
+def next_sample(posterior: npt.ArrayLike, successes: npt.ArrayLike, trials: npt.ArrayLike, prior: ErrorPrior,
+                cost: npt.ArrayLike) -> tuple[int, float]:
+    """The prefix whose next outcome is expected to lower the posterior's entropy most per token.
+
+    Args:
+        posterior: [L + 1], as `first_error` returns it for these counts.
+        successes, trials: [L].
+        cost: expected tokens of one more completion of each prefix, positive, [L].
+
+    Returns:
+        (its number in 0 .. L - 1, nats per token).
+    """
+    p = np.asarray(posterior, np.float64)
+    k, n = _counts(successes, trials)
+    length = len(k)
+    dead = np.arange(length)[:, None] >= np.arange(length + 1)[None, :]  # [prefix j, first error e]
+    rates = {state: (k + a) / (n + a + b) for state, (a, b) in (("alive", prior.alive), ("dead", prior.dead))}
+    chance = np.where(dead, rates["dead"][:, None], rates["alive"][:, None])  # of a success at j, given e: [L, L + 1]
+    expected = np.zeros(length)
+    for likelihood in (chance, 1.0 - chance):
+        joint = likelihood * p
+        total = joint.sum(1, keepdims=True)
+        expected += total[:, 0] * _entropy(joint / np.maximum(total, np.finfo(np.float64).tiny))
+    gain = (_entropy(p[None])[0] - expected) / np.asarray(cost, np.float64)
+    best = int(np.argmax(gain))
+    return best, float(gain[best])
+
+
+def fit_error_prior(successes: npt.ArrayLike, trials: npt.ArrayLike, offsets: npt.ArrayLike,
+                    right: npt.ArrayLike | None = None, rounds: int = 20) -> ErrorPrior:
+    """Rates and hazard by expectation-maximisation over many solutions, from the default prior on.
+
+    Args:
+        successes, trials: integers [M], the steps of S solutions one behind the other.
+        offsets: where each begins, [S + 1].
+        right: outcomes [S], 0 or 1; NaN where one is not known.
+
+    Raises:
+        InputError: when no prefix has a trial.
+    """
+    k, n = check_counts(successes, trials, least=0)
+    bounds = np.asarray(offsets, np.int64)
+    outcomes = np.full(len(bounds) - 1, math.nan) if right is None else np.asarray(right, np.float64)
+    if not np.any(n > 0):
+        raise InputError("trials: expected at least one prefix with a trial, found none")
+    prior = ErrorPrior()
+    for _ in range(rounds):
+        alive = np.zeros(len(k))  # probability that the prefix is alive
+        errors, steps = 0.0, 0.0
+        for number, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+            outcome = None if math.isnan(outcomes[number]) else bool(outcomes[number])
+            p = first_error(k[begin:end], n[begin:end], outcome, prior)
+            after = 1.0 - np.cumsum(p[:-1])
+            alive[begin:end] = after
+            errors += float(p[:-1].sum())
+            steps += 1.0 + float(after[:-1].sum())  # steps at which a first error could have happened
+        hazard = min(max(errors / steps, 1e-3), 1.0 - 1e-3)
+        prior = ErrorPrior(_fitted(k, n, alive, prior.alive), _fitted(k, n, 1.0 - alive, prior.dead), hazard)
+    return prior
+
+
+def _counts(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Array, Array]:
+    k, n = check_counts(successes, trials, least=0)
+    if k.ndim != 1 or len(k) == 0:
+        raise InputError(f"successes: expected the counts of at least one step [L], found shape {k.shape}")
+    return k, n
+
+
+def _log_prior(length: int, prior: ErrorPrior) -> Array:
+    survived = np.arange(length + 1) * math.log1p(-prior.hazard)
+    survived[:-1] += math.log(prior.hazard)
+    return np.asarray(survived)
+
+
+def _log_likelihoods(k: Array, n: Array, prior: ErrorPrior) -> Array:
+    """Of all counts given each first error, [L + 1]."""
+    alive, dead = (_beta_binomial(k, n, *pair) for pair in (prior.alive, prior.dead))
+    before = np.concatenate([[0.0], np.cumsum(alive)])
+    behind = np.concatenate([np.cumsum(dead[::-1])[::-1], [0.0]])
+    return np.asarray(before + behind)
+
+
+def _beta_binomial(k: Array, n: Array, a: float, b: float) -> Array:
+    """Log-probability up to the binomial coefficient, which is the same for both states."""
+    from scipy.special import betaln
+
+    return np.asarray(betaln(a + k, b + n - k) - betaln(a, b))
+
+
+def _entropy(p: Array) -> Array:
+    """Of each row, in nats."""
+    return np.asarray(-np.sum(np.where(p > 0, p * np.log(np.maximum(p, np.finfo(np.float64).tiny)), 0.0), axis=-1))
+
+
+def _fitted(k: Array, n: Array, weight: Array, start: tuple[float, float]) -> tuple[float, float]:
+    """(a, b) that maximise the weighted beta-binomial likelihood, with one pseudo-prefix at the start's mean."""
+    from scipy.optimize import minimize
+
+    counted = (n > 0) & (weight > 1e-6)
+    if not counted.any():
+        return start
+    k, n, weight = (np.append(values[counted], extra) for values, extra in
+                    ((k, start[0] / (start[0] + start[1])), (n, 1.0), (weight, 1.0)))
+
+    def loss(logs: Array) -> float:
+        return float(-np.sum(weight * _beta_binomial(k, n, *np.exp(logs))) / weight.sum())
+
+    found = minimize(loss, np.log(start), method="L-BFGS-B", bounds=[(math.log(_LEAST), math.log(_MOST))] * 2)
+    a, b = np.exp(found.x)
+    return float(a), float(b)
