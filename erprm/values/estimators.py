@@ -105,7 +105,8 @@ def check_counts(successes: npt.ArrayLike, trials: npt.ArrayLike, least: int = 1
     except ValueError as error:
         raise InputError(f"successes and trials: expected shapes that broadcast, found {checked[0].shape} and "
                          f"{checked[1].shape}") from error
-    for bad, problem in ((n < least, f"expected trials >= {least}"), ((k < 0) | (k > n), "expected 0 <= successes <= trials")):
+    for bad, problem in ((n < least, f"expected trials >= {least}"),
+                         ((k < 0) | (k > n), "expected 0 <= successes <= trials")):
         if bad.any():
             where = np.unravel_index(int(np.argmax(bad)), bad.shape)
             place = f" at index {', '.join(map(str, where))}" if where else ""

@@ -1,11 +1,11 @@
 """Where a solution goes wrong: the posterior over its first wrong step, from completions sampled at its prefixes.
 
-    first_error([9, 7, 0, 0], [16, 16, 8, 4], right=False)     # [5]: nearly all of it on the third step; last entry: none
+    first_error([9, 7, 0, 0], [16, 16, 8, 4], right=False)     # [5]: nearly all on the third step; last entry: none
     prior = fit_error_prior(successes, trials, offsets)        # what alive and dead prefixes look like here
     place, gain = next_sample(posterior, successes, trials, prior, cost)
 
-After a first wrong step success is (nearly) impossible, before it it is not: along a wrong solution the success rate falls
-once and stays down. With e the first wrong step, the counts of prefix j are beta-binomial with the rates of alive
+After a first wrong step success is (nearly) impossible, before it it is not: along a wrong solution the success rate
+falls once and stays down. With e the first wrong step, the counts of prefix j are beta-binomial with the rates of alive
 prefixes for j < e and of dead ones for j >= e, and P(e = l) before any count is geometric with a hazard per step. The
 monotone shape is what bisection uses (OmegaPRM, arXiv 2406.06592); here the next sample goes where the posterior's
 entropy is expected to fall most per token.
@@ -13,6 +13,7 @@ entropy is expected to fall most per token.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -126,7 +127,7 @@ def fit_error_prior(successes: npt.ArrayLike, trials: npt.ArrayLike, offsets: np
     for _ in range(rounds):
         alive = np.zeros(len(k))  # probability that the prefix is alive
         errors, steps = 0.0, 0.0
-        for number, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        for number, (begin, end) in enumerate(itertools.pairwise(bounds)):
             outcome = None if math.isnan(outcomes[number]) else bool(outcomes[number])
             p = first_error(k[begin:end], n[begin:end], outcome, prior)
             after = 1.0 - np.cumsum(p[:-1])

@@ -64,7 +64,7 @@ def test_ninety_per_cent_sets_hold_the_truth_nine_times_in_ten() -> None:
         order = np.argsort(-posterior, kind="stable")
         mass = np.cumsum(posterior[order])
         size = int(np.searchsorted(mass, 0.9))
-        # the last place is in the set with the probability that makes its mass 0.9: an exact set of a discrete posterior
+        # the last place is in the set with the probability that makes its mass 0.9: exact for a discrete posterior
         short = mass[size - 1] if size else 0.0
         size += int(rng.random() < (0.9 - short) / (mass[size] - short))
         held += error in order[:size]
