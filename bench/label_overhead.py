@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 from erprm.demo.policy import write_untrained
-from erprm.demo.tasks import Task
 from erprm.engines import load_engine
 from erprm.engines.base import Completion, Engine, Request, Sampling
 from erprm.grading import GraderPool
 from erprm.problems import Problem
+from erprm.problems.tasks import Task
 from erprm.rollouts.run import LabelOptions, label
 from erprm.rows import StepRow
 

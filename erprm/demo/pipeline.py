@@ -20,13 +20,13 @@ from erprm.demo import outcome
 from erprm.demo.outcome import Target, targets_of
 from erprm.demo.policy import demonstrations, write_untrained
 from erprm.demo.stages import Stages
-from erprm.demo.tasks import Task, task
 from erprm.engines import Sampling, load_engine
 from erprm.files.progress import progress
 from erprm.grading import GraderPool
 from erprm.policy.preferences import best_solutions
 from erprm.policy.sft import SFTOptions, train_sft
 from erprm.problems import Problem, check_disjoint, read_problems, write_problems
+from erprm.problems.tasks import Task, task
 from erprm.rollouts.contrast import contrast_rows
 from erprm.rows import StepRow, read_rows, write_rows
 from erprm.selection.aggregate import aggregate_all

@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from erprm.demo.tasks import ANSWER, Task
 from erprm.problems import Problem
+from erprm.problems.tasks import ANSWER, Task
 from erprm.rows import StepRow
 from erprm.steps import StepTags
 

@@ -13,9 +13,9 @@ from erprm.demo.outcome import best_aggregation, targets_of
 from erprm.demo.pipeline import Demo, DemoSettings
 from erprm.demo.stages import Stages
 from erprm.demo.summary import write_summary
-from erprm.demo.tasks import TASKS
 from erprm.errors import InputError
 from erprm.grading import GraderPool
+from erprm.problems.tasks import TASKS
 from erprm.rollouts.contrast import contrast_rows
 from erprm.rows import StepRow, read_rows
 

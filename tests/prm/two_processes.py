@@ -18,10 +18,10 @@ from transformers import (
 )
 
 from erprm.demo.policy import demonstrations, write_untrained
-from erprm.demo.tasks import TASKS
 from erprm.grading import GraderPool
 from erprm.prm.training.config import PRMConfig
 from erprm.prm.training.trainer import PRMTrainer
+from erprm.problems.tasks import TASKS
 from erprm.rows import StepRow, read_rows, write_rows
 
 Data = tuple[PreTrainedModel, PreTrainedTokenizerFast, list[StepRow], list[StepRow]]

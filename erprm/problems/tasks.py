@@ -1,4 +1,4 @@
-"""The demo's tasks: problems and verifiers from reasoning-gym, and demonstrations that teach a policy their steps.
+"""Tasks that a policy can be taught: puzzles from reasoning-gym, with demonstrations of their steps.
 
 Every step of a demonstration is valid. With the probability `wandering` it is chosen at random, else it leads towards a
 solution where one can still be reached. A policy taught on these searches and often loses its way, so that the value of
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from erprm.errors import InputError
-from erprm.problems import Problem
+from erprm.problems.problem import Problem
 
 ANSWER = "The answer is "
 State = tuple[int, ...]
