@@ -13,7 +13,7 @@ LAYERS = [
     {"engines"},
     {"rollouts"},
     {"formats"},
-    {"selection", "prm"},
+    {"selection", "prm", "judging"},
     {"policy", "evaluation"},
     {"demo"},
     {"cli", "__main__"},

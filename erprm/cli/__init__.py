@@ -14,6 +14,8 @@ COMMANDS = {
     "sft": "teach a policy step-by-step solutions",
     "sample": "sample solutions to problems from a policy",
     "label": "sample completions from every prefix and count the right ones",
+    "judge": "say which step of each solution is the first wrong one",
+    "filter": "keep rows on which Monte Carlo and a judge agree",
     "train": "train a process reward model",
     "score": "score every step of solutions",
     "evaluate": "best-of-N curves, ProcessBench, PRMBench, calibration",

@@ -62,6 +62,12 @@ def _first_wrong(metadata: Metadata, steps: Sequence[str]) -> int | None:
     return None
 
 
+def _answer(metadata: Metadata) -> str:
+    """One of the proper colourings."""
+    steps = _demonstration(metadata, random.Random(0), 0.0)
+    return "" if steps is None else steps[-1].removeprefix(ANSWER)
+
+
 def _read(answer: str) -> object:
     try:
         return json.loads(answer)
@@ -74,4 +80,5 @@ GRAPH_COLOR = Task(
     options={"num_colors": 3, "min_num_vertices": 7, "max_num_vertices": 7, "edge_probability": 0.5},
     question=lambda entry: " ".join(f"{a}-{b}" for a, b in entry["puzzle"]["edges"]),
     key=lambda entry: str(entry["puzzle"]["edges"]),
-    demonstrate=_demonstration, first_wrong=_first_wrong, words=(ANSWER, '":', ',"', '{"'), max_tokens=64)
+    demonstrate=_demonstration, first_wrong=_first_wrong, words=(ANSWER, '":', ',"', '{"'), max_tokens=64,
+    answer=_answer)

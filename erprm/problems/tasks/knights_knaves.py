@@ -28,7 +28,7 @@ def _holds(statement: Sequence[Any], knights: Sequence[bool]) -> bool:
     """Whether a statement is true when these are the knights."""
     kind, *parts = statement
     if kind in ("telling-truth", "lying"):
-        return knights[parts[0]] == (kind == "telling-truth")
+        return bool(knights[parts[0]] == (kind == "telling-truth"))
     values = [_holds(part, knights) for part in parts]
     if kind == "not":
         return not values[0]
@@ -79,4 +79,5 @@ KNIGHTS_KNAVES = Task(
     options={"n_people": 5, "depth_constraint": 2, "width_constraint": 2},
     question=lambda entry: " ".join(f"{person}:{_text(said)}" for person, said in enumerate(entry["statements"])),
     key=lambda entry: str(entry["statements"]),
-    demonstrate=_demonstration, first_wrong=_first_wrong, words=(ANSWER, "&", "|", "!"), max_tokens=40, answer=_answer)
+    demonstrate=_demonstration, first_wrong=_first_wrong, words=(ANSWER, "&", "|", "!"), max_tokens=40, answer=_answer,
+    grader="exact")

@@ -60,4 +60,5 @@ NUMBER_SORTING = Task(
              "max_value": 99.0},
     question=lambda entry: _joined(_numbers(entry)) + (">+" if entry["direction"] == "ascending" else ">-"),
     key=lambda entry: (tuple(entry["original_numbers"]), entry["direction"]),
-    demonstrate=_demonstration, first_wrong=_first_wrong, words=(ANSWER,), max_tokens=72, answer=_answer)
+    demonstrate=_demonstration, first_wrong=_first_wrong, words=(ANSWER,), max_tokens=72, answer=_answer,
+    grader="exact")

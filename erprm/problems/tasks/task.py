@@ -30,8 +30,8 @@ class Task:
             which the answer can no longer be reached; None where there is none. By exact search, no model.
         words: the tokenizer's words besides the numbers 0 to 99 and single signs.
         max_tokens: an upper bound of a solution's length in tokens.
-        answer: the reference in the form in which the policy writes it, from an entry's metadata; None: the entry's own
-            answer, judged by its own verifier.
+        answer: the reference in the form in which the policy writes it, from an entry's metadata; None: the entry's own.
+        grader: "exact" where `answer` is the only right one; None: the entry's own verifier.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Task:
     words: tuple[str, ...]
     max_tokens: int
     answer: Callable[[Metadata], str] | None = None
+    grader: str | None = None
 
     def splits(self, sizes: Mapping[str, int], seed: int, advance: Callable[[int], object] = lambda found: None,
                ) -> dict[str, list[Problem]]:
@@ -74,8 +75,8 @@ class Task:
             if self.demonstrate(metadata, random.Random(0), 0.0) is None:
                 continue
             found.append(Problem(id=f"{self.name}-{seed}-{index}", question=self.question(metadata),
-                                 answer=self.answer(metadata) if self.answer else str(entry["answer"] or ""),
-                                 grader="exact" if self.answer else f"reasoning-gym:{self.name}", metadata=metadata))
+                                 answer=self.answer(metadata) if self.answer else str(entry["answer"]),
+                                 grader=self.grader or f"reasoning-gym:{self.name}", metadata=metadata))
             advance(1)
         if len(found) < wanted:
             raise InputError(f"{self.name}: expected {wanted} different problems, the generator gave {len(found)}")
