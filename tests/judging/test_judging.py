@@ -92,7 +92,8 @@ def test_rows_that_agree_are_kept_and_the_others_counted(folder: Path, solutions
     rows += [counted(row, wrong, wrong - 1) for row, wrong in late]  # type: ignore[operator]
     rows += [clean[0][0]]
     write_rows("labelled.parquet", rows)
-    words = ["filter", "--rows", "labelled.parquet", "--consensus", "verdicts.parquet", "--out", "agreed.parquet", *more]
+    words = ["filter", "--rows", "labelled.parquet", "--consensus", "verdicts.parquet", "--out", "agreed.parquet",
+             *more]
     assert main(words) == 0
     said = capsys.readouterr().out
     kept = list(read_rows("agreed.parquet"))

@@ -30,7 +30,7 @@ class Task:
             which the answer can no longer be reached; None where there is none. By exact search, no model.
         words: the tokenizer's words besides the numbers 0 to 99 and single signs.
         max_tokens: an upper bound of a solution's length in tokens.
-        answer: the reference in the form in which the policy writes it, from an entry's metadata; None: the entry's own.
+        answer: the reference as the policy writes it, from an entry's metadata; None: the entry's own.
         grader: "exact" where `answer` is the only right one; None: the entry's own verifier.
     """
 
