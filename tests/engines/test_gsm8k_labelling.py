@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from rollouts.test_killed import Nursery, ended_before, texts
+from attack.kill import Nursery
+from rollouts.test_killed import ended_before, texts
 
 from erprm.engines.vllm_process import cpu_environment
 from erprm.problems import load_problems
@@ -23,8 +24,7 @@ def test_a_killed_run_is_resumed(engine: str, data: Path, model_dir: Path, tmp_p
     source, store = f"gsm8k:{data / 'gsm8k' / 'train.jsonl'}", tmp_path / "labels"
     argv = ["label", "--problems", source, "--limit", str(PROBLEMS), "--policy", str(model_dir), "--engine", engine,
             "--n", str(N), "--max-tokens", "8", "--workers", "1", "--part-completions", "128", "--out", str(store)]
-    nursery = Nursery(tmp_path / "log", *(("vllm",) if engine == "vllm" else ()), **cpu_environment(1))
-    try:
+    with Nursery(tmp_path / "log", *(("vllm",) if engine == "vllm" else ()), **cpu_environment(1)) as nursery:
         process = nursery.start(argv)
         assert not ended_before(process, store / "parts", 3, 0), (tmp_path / "log").read_text()
         os.kill(process, signal.SIGKILL)
@@ -32,8 +32,6 @@ def test_a_killed_run_is_resumed(engine: str, data: Path, model_dir: Path, tmp_p
         committed = texts(store)
         nursery.start(argv)
         assert nursery.status() == 0, (tmp_path / "log").read_text()
-    finally:
-        nursery.close()
     final = texts(store)
     assert 3 * 128 <= len(committed) < len(final)
     assert committed.items() <= final.items()

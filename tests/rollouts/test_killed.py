@@ -1,15 +1,13 @@
 """A real `erprm label` process, killed (SIGKILL) at 30 random moments and started again each time."""
 
-import json
 import os
 import random
 import select
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from attack.kill import Nursery
 
 from erprm.problems import Problem, write_problems
 from erprm.rollouts.store import read_parts
@@ -17,36 +15,6 @@ from erprm.rows import StepRow, read_rows, write_rows
 
 KILLS, N = 30, 9  # a prefix is a part: 300 parts
 TREE = [("a", "b", "c"), ("a", "b", "d"), ("a", "e"), ("f",)]  # two unfinished prefixes a problem: a, a b
-
-
-class Nursery:
-    """Starts children of the warmed process and waits for them."""
-
-    def __init__(self, log: Path, *modules: str, **environment: str) -> None:
-        self._log = log
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1",
-                       **environment}
-        self._process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("nursery.py")), *modules],
-                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-
-    def start(self, argv: list[str]) -> int:
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps({"argv": argv, "log": str(self._log)}) + "\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> int:
-        assert self._process.stdout
-        return int(self._process.stdout.readline())
-
-    status = _answer
-
-    def close(self) -> None:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
 
 
 def texts(store: Path) -> dict[tuple[str, int], str]:
@@ -93,9 +61,8 @@ def test_nothing_is_lost_or_counted_twice(model_dir: Path, tmp_path: Path) -> No
             "--policy", str(model_dir), "--device", "cpu", "--max-tokens", "4", "--n", str(N), "--workers", "1",
             "--part-completions", "9", "--out", str(store)]
     chance = random.Random(5)
-    nursery = Nursery(tmp_path / "log")
     killed, committed = 0, {}
-    try:
+    with Nursery(tmp_path / "log") as nursery:
         while killed < KILLS:
             process = nursery.start(argv)
             assert not ended_before(process, store / "parts", chance.choice((0, 1, 1)), chance.uniform(0, 15)), \
@@ -108,8 +75,6 @@ def test_nothing_is_lost_or_counted_twice(model_dir: Path, tmp_path: Path) -> No
             committed = now
         nursery.start(argv)
         assert nursery.status() == 0, (tmp_path / "log").read_text()
-    finally:
-        nursery.close()
     assert killed == KILLS
     final = texts(store)
     assert committed.items() <= final.items()

@@ -1,0 +1,67 @@
+"""sample, label and guide, killed at every change that they make to files, go on to the same result."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from attack.kill import Case, Nursery, survives
+
+from erprm.prm.model import PRM
+from erprm.problems import Problem, write_problems
+from erprm.rows import StepRow, read_rows, write_rows
+
+_PROBLEMS = [Problem(id=f"p{i}", question=f"{i}+1?", answer=str(i + 1), grader="numeric") for i in range(3)]
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    with Nursery(tmp_path_factory.mktemp("kills") / "log", "erprm.cli.sample", "erprm.cli.guide",
+                 "erprm.prm.scoring.scorer", "erprm.selection.beam", "erprm.selection.files") as nursery:
+        yield nursery
+
+
+@pytest.fixture(scope="module")
+def prm_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prm")
+    PRM.from_base(tiny.llama(), tiny.tokenizer()).save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    return folder
+
+
+def _prepare(folder: Path) -> None:
+    write_problems(folder / "problems.jsonl", _PROBLEMS)
+    write_rows(folder / "rows.jsonl", [
+        StepRow(prompt=problem.question, steps=steps, outcome=0.0, problem_id=problem.id)
+        for problem in _PROBLEMS for steps in (("a", "b"), ("a", "c"))])
+
+
+def _left(folder: Path) -> dict[str, Any]:
+    """Every file's name, and what the rows files say."""
+    files = {str(path.relative_to(folder)): None for path in folder.rglob("*") if path.is_file()}
+    return files | {name: list(read_rows(folder / name)) for name in files
+                    if name.endswith(("out.jsonl", "out.parquet", "rows.parquet"))}
+
+
+def _results_are_whole(folder: Path) -> None:
+    for path in (folder / "out.jsonl", folder / "labels" / "rows.parquet"):
+        if path.exists():
+            assert list(read_rows(path))
+
+
+@pytest.mark.parametrize(("command", "options"), [
+    ("sample", ("--n", "2", "--out", "{}/out.jsonl")),
+    ("label", ("--solutions", "{}/rows.jsonl", "--n", "2", "--contrast", "1", "--out", "{}/labels")),
+    ("guide", ("--width", "1", "--expand", "2", "--max-steps", "1", "--part-problems", "2", "--out", "{}/out.jsonl")),
+])
+def test_a_kill_at_any_change_loses_nothing(command: str, options: tuple[str, ...], nursery: Nursery, model_dir: Path,
+                                            prm_dir: Path, tmp_path: Path) -> None:
+    more = ["--prm", str(prm_dir)] if command == "guide" else []
+
+    def argv(folder: Path) -> list[str]:
+        return [command, "--problems", str(folder / "problems.jsonl"), "--policy", str(model_dir), "--device", "cpu",
+                "--max-tokens", "4", "--workers", "1", "--part-completions", "3", *more,
+                *(text.format(folder) for text in options)]
+
+    assert survives(nursery, Case(command, _prepare, argv, _left, _results_are_whole), tmp_path) >= 8
