@@ -29,7 +29,7 @@ class Nursery:
         """
         Args:
             log: where the children's output goes.
-            modules: to import before the first child, beside what `erprm label` needs.
+            modules: to import before the first child, beside what `erprm label` needs; folders of models to load.
             environment: variables of the process.
         """
         self.log = log

@@ -3,7 +3,7 @@
 Reads JSON lines {"argv": [...], "log": path, "folder": path, "kill_at": k} and answers each with the child's process
 id, and then, when the child has ended, with its exit status (negative: the signal) and how many changes to files in
 `folder` it was about to make. Importing takes seconds, forking does not: kills become cheap. Arguments are further
-modules to import.
+modules to import, and folders of models to load once, after which transformers has compiled what it needs for that.
 """
 
 import importlib
@@ -86,7 +86,7 @@ def child(argv: list[str], log: str) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     for name in sys.argv[1:]:
-        importlib.import_module(name)
+        AutoModelForCausalLM.from_pretrained(name) if os.path.isdir(name) else importlib.import_module(name)
     shared = mmap.mmap(-1, 8)  # the child's count outlives it
     for line in sys.stdin:
         job = json.loads(line)
