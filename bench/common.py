@@ -30,6 +30,8 @@ from typing import Any
 
 import torch
 
+from erprm.files.writing import written_beside
+
 RESULTS = Path(__file__).parent / "results"
 GRAPH_BELOW = 100e-6  # seconds
 FLUSH_BYTES = 256 << 20  # written between timings on a GPU, larger than any L2
@@ -280,9 +282,8 @@ def write(records: list[Record], path: Path | None = None) -> Path:
     merged = {record.key(): record for record in read(path)} if path.exists() else {}
     merged |= {record.key(): record for record in records}
     content = {"environment": environment(), "results": [dataclasses.asdict(record) for record in merged.values()]}
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)
+    with written_beside(path) as beside:
+        beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return path
 
 

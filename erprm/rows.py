@@ -17,6 +17,7 @@ from typing import Any
 
 from erprm.errors import InputError
 from erprm.files.records import read_records
+from erprm.files.writing import written_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +108,16 @@ def read_rows(path: str | Path) -> Iterator[StepRow]:
 
 
 def write_rows(path: str | Path, rows: Iterable[StepRow]) -> int:
-    """Write rows to `.jsonl` or `.parquet`, beside the target and then renamed; returns how many were written."""
+    """Write rows to `.jsonl` or `.parquet`, whole or not at all; returns how many were written."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
-    count = 0
-    try:
+    with written_beside(path) as beside:
         if path.suffix == ".parquet":
-            count = _write_parquet(beside, rows)
-        else:
-            with beside.open("w", encoding="utf-8") as out:
-                for row in rows:
-                    out.write(json.dumps(row.to_dict(), ensure_ascii=False) + "\n")
-                    count += 1
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return count
+            return _write_parquet(beside, rows)
+        count = 0
+        with beside.open("w", encoding="utf-8") as out:
+            for count, row in enumerate(rows, start=1):
+                out.write(json.dumps(row.to_dict(), ensure_ascii=False) + "\n")
+        return count
 
 
 def _write_parquet(path: Path, rows: Iterable[StepRow], batch: int = 4096) -> int:
@@ -138,7 +132,7 @@ def _write_parquet(path: Path, rows: Iterable[StepRow], batch: int = 4096) -> in
     ])
     count = 0
     pending: list[dict[str, Any]] = []
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         for row in rows:
             record = row.to_dict()
             if "extra" in record:

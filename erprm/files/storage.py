@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from erprm.errors import InputError
+from erprm.files.writing import held, remove_unfinished, written_beside
 
 _LOCK = "lock"
 
@@ -80,23 +80,12 @@ class LocalStorage:
 
     def write(self, name: str, data: bytes) -> None:
         path = self._root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.tmp")
         try:
-            with beside.open("wb") as out:
-                out.write(data)
-                out.flush()
-                os.fsync(out.fileno())
-            beside.replace(path)
+            with written_beside(path) as beside:
+                beside.write_bytes(data)
         except OSError as error:
-            beside.unlink(missing_ok=True)
             raise OSError(error.errno, f"could not write {path} ({error.strerror}); what was committed is kept"
                           ) from error
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # the new name itself
-        finally:
-            os.close(folder)
 
     def names(self, folder: str) -> list[str]:
         place = self._root / folder
@@ -108,17 +97,9 @@ class LocalStorage:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        self._root.mkdir(parents=True, exist_ok=True)
-        with (self._root / _LOCK).open("a+", encoding="ascii") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                lock.seek(0)
-                raise InputError(f"store {self.place}: another process writes to it (process {lock.read().strip()})"
-                                 ) from error
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+        with held(self._root / _LOCK, f"store {self.place}"):
+            for folder in [self._root, *self._root.iterdir()]:
+                remove_unfinished(folder)
             yield
 
 

@@ -3,12 +3,17 @@
     with written_beside("out.jsonl") as beside: ...            # write to `beside`; renamed when the block ends well
     with written_folder("runs/prm", last="erprm.json") as folder: model.save_pretrained(folder)
     with locked("runs/prm"): ...                               # a second process is refused
+
+What is being written has a name of its own, `.NAME.RANDOM.tmp`, made anew (never through a symbolic link that lies
+there), and takes its place once it is on the disk. What a killed process left of it is removed by the next that holds
+the lock.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -22,15 +27,25 @@ _UNFINISHED = ".tmp"  # names of what is being written: .NAME.RANDOM.tmp
 
 @contextmanager
 def written_beside(path: str | Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes `path`'s place when the block ends without an error."""
+    """A new, empty file beside `path` to write to; it takes `path`'s place when the block ends without an error.
+
+    Written through to the disk, file and name: after a power cut too `path` is the old file or the new one, whole.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.tmp")
+    beside = _unfinished(path)
+    os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         yield beside
+        _sync(beside)
         beside.replace(path)
+        _sync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")
 
 
 @contextmanager
@@ -46,7 +61,7 @@ def written_folder(path: str | Path, last: str) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     there = path.is_dir()
-    beside = (path if there else path.parent) / f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}"
+    beside = _unfinished(path / path.name if there else path)
     beside.mkdir()
     try:
         yield beside
@@ -76,16 +91,24 @@ def _move_into(source: Path, target: Path, last: str) -> None:
 def remove_folder(path: Path) -> None:
     """Remove a folder, if there is one, such that a kill on the way leaves no half of it under its name."""
     if path.is_dir():
-        gone = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")
+        gone = _unfinished(path)
         path.rename(gone)
         shutil.rmtree(gone)
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove the folders that killed writers left in `folder`; for one who holds its lock."""
-    for path in folder.glob(f".*{_UNFINISHED}"):
-        if path.is_dir():
-            shutil.rmtree(path)
+def remove_unfinished(folder: Path, of: str | None = None) -> None:
+    """Remove what killed writers left in `folder`; for one who holds its lock.
+
+    Args:
+        of: only what would have become this name.
+    """
+    name = re.compile(rf"\.{'.+' if of is None else re.escape(of)}\.[0-9a-f]{{8}}{re.escape(_UNFINISHED)}")
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if name.fullmatch(path.name):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def sync_tree(folder: Path) -> None:
@@ -106,24 +129,33 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def locked(output: str | Path) -> Iterator[None]:
-    """Hold the right to write to a file or folder, which need not be there yet.
-
-    The lock is the kernel's: a dead process holds none.
+    """Hold the right to write to a file or folder, which need not be there yet; the first thing is to tidy up.
 
     Raises:
         InputError: naming the process that holds it.
     """
     output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    path = output.with_name(f".{output.name}.lock")
+    with held(output.with_name(f".{output.name}.lock"), str(output)):
+        remove_unfinished(output.parent, of=output.name)
+        yield
+
+
+@contextmanager
+def held(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock file `path`. The lock is the kernel's: a dead process holds none.
+
+    Raises:
+        InputError: saying that another process writes to `what`, and which.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with path.open("a+", encoding="ascii") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 lock.seek(0)
-                raise InputError(f"{output}: another process is writing to it (process {lock.read().strip()}); wait "
-                                 "for its end or write elsewhere") from error
+                raise InputError(f"{what}: another process writes to it (process {lock.read().strip()}); wait for its "
+                                 "end or write elsewhere") from error
             if not _is_at(lock.fileno(), path):
                 continue  # its last holder has just removed this file
             lock.truncate(0)
