@@ -115,8 +115,9 @@ def write_rows(path: str | Path, rows: Iterable[StepRow]) -> int:
             return _write_parquet(beside, rows)
         count = 0
         with beside.open("w", encoding="utf-8") as out:
-            for count, row in enumerate(rows, start=1):
+            for row in rows:
                 out.write(json.dumps(row.to_dict(), ensure_ascii=False) + "\n")
+                count += 1
         return count
 
 
