@@ -29,6 +29,13 @@ _BOUNDS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 }
 
 
+class _Metadata(dict[str, Any]):
+    """What a field knows of itself; copied, only what argparse takes too (transformers' HfArgumentParser copies)."""
+
+    def copy(self) -> dict[str, Any]:
+        return {name: self[name] for name in ("help", "choices") if self[name] is not None}
+
+
 def option(default: Any = REQUIRED, *, help: str, choices: Iterable[str] | None = None, least: float | None = None,
            above: float | None = None, most: float | None = None, below: float | None = None,
            aliases: tuple[str, ...] = ()) -> Any:
@@ -39,8 +46,8 @@ def option(default: Any = REQUIRED, *, help: str, choices: Iterable[str] | None 
         least, above, most, below: the range of a number. No option takes NaN or infinity.
         aliases: older names, which the command line and recipes still take.
     """
-    metadata = {"help": help, "choices": tuple(choices) if choices is not None else None, "aliases": aliases,
-                "least": least, "above": above, "most": most, "below": below, "required": default is REQUIRED}
+    metadata = _Metadata({"help": help, "choices": tuple(choices) if choices is not None else None, "aliases": aliases,
+                "least": least, "above": above, "most": most, "below": below, "required": default is REQUIRED})
     # A required option still needs a default so that fields may come in any order; the reader checks that it was given.
     return dataclasses.field(default=None if default is REQUIRED else default, metadata=metadata, kw_only=True)
 
@@ -68,4 +75,4 @@ def _check_one(field: dataclasses.Field[Any], value: Any) -> None:
     for bound, (words, holds) in _BOUNDS.items():
         limit = field.metadata.get(bound)
         if limit is not None and not holds(value, limit):
-            raise InputError(f"{name}: expected {words} {limit:g}, found {value}")
+            raise InputError(f"{name}: expected {words} {limit}, found {value}")

@@ -2,7 +2,8 @@
 
     with run_folder("runs/prm", {"eta": 2.0, "data": digest_of("rows.parquet")}) as run:
         if not run.finished:
-            run.begin(started=False)
+            run.check(started=False)
+            run.begin()
             ...
             run.finish()
 
@@ -40,8 +41,8 @@ class RunFolder:
         return [f"{name} = {known.get(name)!r} there, {value!r} asked for" for name, value in self.settings.items()
                 if known.get(name) != value]
 
-    def begin(self, started: bool) -> None:
-        """Claim the folder for these settings.
+    def check(self, started: bool) -> None:
+        """Whether a run with these settings may write here.
 
         Args:
             started: there is something in the folder that the run would go on with.
@@ -57,6 +58,9 @@ class RunFolder:
         if differences:
             raise InputError(f"{self.folder}: holds a run with other settings: {'; '.join(differences)}; give another "
                              "--out, or remove the folder")
+
+    def begin(self) -> None:
+        """Claim the folder for these settings, and remove what a killed run left unfinished."""
         remove_unfinished(self.folder)
         self._write(finished=False)
 

@@ -56,7 +56,7 @@ def written_folder(path: str | Path, last: str) -> Iterator[Path]:
     one; `last` is removed from it first and comes last, so that a folder that has it is whole.
 
     Args:
-        last: the file without which nobody reads the folder.
+        last: the file or folder without which nobody reads `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,24 +76,25 @@ def written_folder(path: str | Path, last: str) -> Iterator[Path]:
 
 
 def _move_into(source: Path, target: Path, last: str) -> None:
-    (target / last).unlink(missing_ok=True)
+    if not remove_folder(target / last):
+        (target / last).unlink(missing_ok=True)
     _sync(target)
     for item in sorted(source.iterdir(), key=lambda item: item.name == last):
-        place = target / item.name
-        if item.is_dir():
-            remove_folder(place)
+        remove_folder(target / item.name)
         if item.name == last:
             _sync(target)
-        item.rename(place)
+        item.rename(target / item.name)
     _sync(target)
 
 
-def remove_folder(path: Path) -> None:
-    """Remove a folder, if there is one, such that a kill on the way leaves no half of it under its name."""
-    if path.is_dir():
-        gone = _unfinished(path)
-        path.rename(gone)
-        shutil.rmtree(gone)
+def remove_folder(path: Path) -> bool:
+    """Remove a folder such that a kill on the way leaves no half of it under its name; False where there is none."""
+    if not path.is_dir():
+        return False
+    gone = _unfinished(path)
+    path.rename(gone)
+    shutil.rmtree(gone)
+    return True
 
 
 def remove_unfinished(folder: Path, of: str | None = None) -> None:

@@ -97,21 +97,22 @@ def test_the_second_writer_is_refused_and_a_dead_one_holds_nothing(tmp_path: Pat
 def test_a_run_goes_on_with_its_own_settings_only(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with run_folder(folder, {"eta": 2.0}) as run:
-        run.begin(started=False)
+        run.begin()
     with run_folder(folder, {"eta": 3.0}) as run:
-        run.begin(started=False)  # nothing was made with eta 2
+        run.check(started=False)  # nothing was made with eta 2
+        run.begin()
     with run_folder(folder, {"eta": 2.0, "seed": 1}) as run, pytest.raises(InputError) as refused:
-        run.begin(started=True)
+        run.check(started=True)
     assert "eta = 3.0 there, 2.0 asked for; seed = None there, 1 asked for" in str(refused.value)
     with run_folder(folder, {"eta": 3.0}) as run:
-        run.begin(started=True)
+        run.check(started=True)
         run.finish()
     with run_folder(folder, {"eta": 3.0}) as run:
         assert run.finished
     with run_folder(folder, {"eta": 4.0}) as run:
         assert not run.finished
         with pytest.raises(InputError, match="eta = 3"):
-            run.begin(started=False)
+            run.check(started=False)
     (folder / FILE_NAME).write_text("{")
     with pytest.raises(InputError, match="expected the settings of a run"), run_folder(folder, {}):
         pass
@@ -120,7 +121,7 @@ def test_a_run_goes_on_with_its_own_settings_only(tmp_path: Path) -> None:
 def test_a_model_of_others_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with run_folder(tmp_path, {}) as run, pytest.raises(InputError, match="holds a model or checkpoints, but no"):
-        run.begin(started=False)
+        run.check(started=False)
 
 
 def test_a_digest_tells_contents_apart(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from prm.rows_of_steps import rows
 
 from erprm.errors import InputError
 from erprm.prm.rows.tokens import StepTokens, encode_row
-from erprm.prm.training.dataset import encode_dataset
-from erprm.prm.training.sources import as_trl_dataset, rows_of
+from erprm.prm.training.encode import encode_dataset
+from erprm.prm.training.inputs import as_trl_dataset, rows_of
 from erprm.rows import StepRow, write_rows
 from erprm.values import fit_prior, fit_rates, row_targets
 from erprm.values.spec import TargetSpec

@@ -17,7 +17,7 @@ from erprm.prm.model import PRM
 from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import PRMSpec
 from erprm.prm.training.batches import Collator
-from erprm.prm.training.dataset import encode_dataset
+from erprm.prm.training.encode import encode_dataset
 from erprm.prm.training.layout import choose_layout, sharing
 from erprm.prm.training.order import RowSampler
 from erprm.values.spec import TargetSpec

@@ -25,7 +25,7 @@ from erprm.prm.model import PRM
 from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import LOSSES, PRMSpec
 from erprm.prm.training.batches import Collator
-from erprm.prm.training.dataset import encode_dataset
+from erprm.prm.training.encode import encode_dataset
 from erprm.prm.training.patch import patch
 from erprm.values.spec import TargetSpec
 

@@ -15,7 +15,7 @@ from erprm.errors import InputError
 from erprm.prm.model import PRM
 from erprm.prm.rows.tokens import encode_row
 from erprm.prm.training.config import PRMConfig
-from erprm.prm.training.dataset import encode_dataset
+from erprm.prm.training.encode import encode_dataset
 from erprm.prm.training.trainer import PRMTrainer
 from erprm.rows import write_rows
 from erprm.statistics.agreement import calibration_error, pool_accuracy, soft_auc

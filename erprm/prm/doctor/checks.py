@@ -24,6 +24,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from erprm.errors import InputError
 from erprm.prm.doctor.findings import Diagnosis, Finding
 from erprm.prm.rows.tokens import EncodedRow, StepTokens, encode_row, encode_rows
+from erprm.prm.training.options import TargetOptions
 from erprm.rows import StepRow, read_rows
 from erprm.steps import StepTags
 from erprm.values.spec import TargetSpec
@@ -41,7 +42,7 @@ def diagnose(model: str | Path, rows: str | Path, heldout: str | Path | None = N
         model: a model or tokenizer, folder or hub name.
         rows, heldout: training and evaluation rows, .jsonl or .parquet.
         max_length: most tokens of a row in training.
-        target: what will be trained on; None stands for `usual_target(rows)`.
+        target: what will be trained on; None stands for "er" where rows have counts, else "labels".
         samples: rows to show.
 
     Raises:
@@ -55,7 +56,7 @@ def diagnose(model: str | Path, rows: str | Path, heldout: str | Path | None = N
         if path is not None and not Path(path).is_file():
             raise InputError(f"{path}: no such file")
     readable = (row for row in _until_error(read_rows(rows)) if isinstance(row, StepRow))
-    target = (target or usual_target(rows)).fitted_to_rows(readable)
+    target = (target or TargetOptions().target_spec(has_counts(rows))).fitted_to_rows(readable)
     seen = _Rows(diagnosis, tokenizer, max_length, target, samples)
     try:
         seen.read(read_rows(rows))
@@ -177,11 +178,10 @@ class _Rows:
             return np.full(len(row.steps), np.nan)
 
 
-def usual_target(rows: str | Path, eta: float = 2.0, estimator: str = "plug-in") -> TargetSpec:
-    """"er" where the first row of the file has counts, else "labels"."""
+def has_counts(rows: str | Path) -> bool:
+    """Whether the first row of the file has counts."""
     first = next(_until_error(read_rows(rows)), None)
-    counted = isinstance(first, StepRow) and first.trials is not None
-    return TargetSpec(kind="er" if counted else "labels", eta=eta, estimator=estimator)
+    return isinstance(first, StepRow) and first.trials is not None
 
 
 def problem_digest(row: StepRow) -> bytes:

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -27,40 +26,28 @@ from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    Trainer,
 )
-from transformers.trainer_utils import EvalLoopOutput
 
 from erprm.errors import InputError, import_extra
 from erprm.prm.attention import spans
 from erprm.prm.model import PRM
 from erprm.prm.rows.tokens import StepTokens
+from erprm.prm.spec import FILE_NAME as SPEC_NAME
 from erprm.prm.spec import PRMSpec
 from erprm.prm.training.batches import Collator
 from erprm.prm.training.config import PRMConfig
-from erprm.prm.training.dataset import DataReport, EncodedDataset, encode_dataset
+from erprm.prm.training.dataset import EncodedDataset
+from erprm.prm.training.encode import DataReport, encode_dataset
+from erprm.prm.training.evaluating import StepEvaluation
+from erprm.prm.training.inputs import rows_of
 from erprm.prm.training.layout import choose_layout, group_rows, sharing
 from erprm.prm.training.order import RowNumbers, RowSampler
-from erprm.prm.training.sources import rows_of
+from erprm.prm.training.saving import WholeCheckpoints, check_finite
 from erprm.rows import StepRow
-from erprm.statistics.agreement import pool_accuracy, step_metrics
 from erprm.values.spec import TargetSpec
 
 
-class EvaluationBatches:
-    """Iterates (batch, steps): tensors for the model, and which of the dataset's steps it scores."""
-
-    def __init__(self, collator: Collator, batches: list[Any]) -> None:
-        self.dataset, self._collator, self._batches = collator.dataset, collator, batches
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[tuple[dict[str, Any], Any]]:
-        return (self._collator.batch(rows) for rows in self._batches)
-
-
-class PRMTrainer(Trainer):  # type: ignore[misc]
+class PRMTrainer(WholeCheckpoints, StepEvaluation):
     """See the module.
 
     Args:
@@ -94,6 +81,7 @@ class PRMTrainer(Trainer):  # type: ignore[misc]
         self._tokenizer = processing_class
         prm = PRM.for_training(model, processing_class, spec, seed=args.seed, **(model_options or {}))
         prm.spec, prm.tokens = spec, self.tokens
+        self._prm = prm
         self.report: DataReport | None = None
         if train_dataset is not None:
             train_dataset, self.report = self._encoded(train_dataset, args, self.target)
@@ -178,88 +166,21 @@ class PRMTrainer(Trainer):  # type: ignore[misc]
                      + (f", shared prefixes save up to {100 * saving:.0f}%" if saving else ""))
         print("\n".join(lines), flush=True)
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> EvaluationBatches:
-        """This process's share of the evaluation batches."""
-        chosen = self.eval_dataset if eval_dataset is None else eval_dataset
-        if isinstance(chosen, str):
-            chosen = self.eval_dataset[chosen]
-        if chosen is None:
-            raise InputError("eval_dataset: expected held-out rows, found none")
-        dataset, _ = self._encoded(chosen, self.args, self.target)
-        collator = self._collator(dataset, self.layout)
-        order = np.argsort(dataset.lengths, kind="stable") if self.layout == "padded" else \
-            np.argsort(dataset.problems, kind="stable")
-        size = self.args.per_device_eval_batch_size
-        batches = [order[begin: begin + size] for begin in range(0, len(order), size)]
-        world, rank = self.args.world_size, self.args.process_index
-        mine = batches[rank::world]
-        if len(mine) < -(-len(batches) // world):  # every process runs as many forwards as the others
-            mine.append(batches[0])
-        return EvaluationBatches(collator, mine)
-
-    def get_test_dataloader(self, test_dataset: Any) -> EvaluationBatches:
-        """As for evaluation."""
-        return self.get_eval_dataloader(test_dataset)
-
-    # ---- evaluation ----
-
-    def evaluation_loop(self, dataloader: EvaluationBatches, description: str, prediction_loss_only: bool | None = None,
-                        ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval") -> EvalLoopOutput:
-        """Score every labelled step once and measure (see `erprm.statistics.agreement`).
-
-        Returns:
-            predictions: scores [M] of the dataset's steps, NaN where a step has no target; label_ids: the targets.
-        """
-        model = self._evaluation_model()
-        model.eval()
-        parts: list[tuple[Any, ...]] = []
-        for batch, steps in dataloader:
-            with torch.no_grad(), self.compute_loss_context_manager():
-                output = model(**self._prepare_inputs(batch), num_items_in_batch=1.0)
-            parts.append((steps, output["scores"].float().cpu().numpy(), float(output["loss"])))
-        dataset = dataloader.dataset
-        scores = np.full(len(dataset.tags), np.nan)
-        losses: dict[int, float] = {}
-        for steps, values, loss in self._from_every_process(parts):
-            scores[steps] = values
-            if len(steps):
-                losses[int(steps.min())] = loss  # a batch that was run twice counts once
-        metrics = self._measure(dataset, scores, sum(losses.values()))
-        return EvalLoopOutput(predictions=scores, label_ids=dataset.target_values(self.target),
-                              metrics={f"{metric_key_prefix}_{name}": value for name, value in metrics.items()},
-                              num_samples=len(dataset))
-
-    def _measure(self, dataset: EncodedDataset, scores: Any, loss: float) -> dict[str, float]:
-        targets = dataset.target_values(self.target)
-        known = ~np.isnan(scores)
-        if not known.any():
-            raise InputError("eval_dataset: expected steps with a target, found none")
-        counted = dataset.trials > 0
-        chances = np.where(counted, dataset.successes / np.maximum(dataset.trials, 1), targets)
-        return {"loss": loss / int(known.sum()), **step_metrics(scores[known], targets[known], chances[known]),
-                **pool_accuracy(scores, dataset.step_offsets, dataset.outcomes, dataset.problems)}
-
-    def _evaluation_model(self) -> Any:
-        """The model as the forward pass needs it, prepared for its device or shards when no training did that."""
-        model: Any = self._wrap_model(self.model, training=False)
-        if not self.accelerator._models and model is self.model:
-            model = self.accelerator.prepare(model) if self.is_deepspeed_enabled or self.is_fsdp_enabled else \
-                self.accelerator.prepare_model(model, evaluation_mode=True)
-            if self.is_fsdp_enabled:
-                self.model: Any = model
-            if model is not self.model:
-                self.model_wrapped = model
-        return model
-
-    def _from_every_process(self, parts: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-        if self.args.world_size == 1:
-            return parts
-        from accelerate.utils import gather_object
-
-        gathered: list[tuple[Any, ...]] = gather_object(parts)
-        return gathered
-
     # ---- the Trainer's own questions ----
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *arguments: Any, **options: Any) -> Any:
+        """The Trainer's; `resume_from_checkpoint=True` goes on from the newest whole checkpoint, if there is one.
+
+        Raises:
+            InputError: for weights that aren't finite, or a checkpoint of another loss, tags or targets.
+        """
+        check_finite(self._prm, "model")
+        return super().train(resume_from_checkpoint, *arguments, **options)
+
+    def check_checkpoint(self, checkpoint: Path) -> None:
+        """Whether it is one of this loss, tags and targets; adapters alone don't say. Raises InputError."""
+        if (checkpoint / SPEC_NAME).is_file() and (kept := PRMSpec.load(checkpoint)) != self._prm.spec:
+            raise InputError(f"{checkpoint}: expected a checkpoint of {self._prm.spec}, found {kept}")
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """6 per parameter and token; the Trainer's own count walks over all parameters at every step."""
@@ -267,11 +188,15 @@ class PRMTrainer(Trainer):  # type: ignore[misc]
         return int(6 * self._trained_parameters * tokens.numel())
 
     def save_merged(self, folder: str | Path) -> None:
-        """`save_model`, with adapters (LoRA) merged into the weights, so that the folder is a checkpoint of its own."""
+        """`save_model`, with adapters (LoRA) merged into the weights, so that the folder is a checkpoint of its own.
+
+        The folder's other files stay; it has `erprm.json` once all is there.
+        """
         model = self.accelerator.unwrap_model(self.model)
         if hasattr(model, "merge_and_unload"):
             self.model = model.merge_and_unload()
-        self.save_model(str(folder))
+        with self.written(Path(folder), last=SPEC_NAME) as beside:
+            self.save_model(str(beside))
 
 
 def _first(source: Any) -> tuple[StepRow | None, Any]:

@@ -1,0 +1,125 @@
+"""Evaluation while training: every labelled step of the held-out rows scored once, in however many processes.
+
+    class PRMTrainer(StepEvaluation): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput
+
+from erprm.errors import InputError
+from erprm.prm.training.batches import Collator
+from erprm.prm.training.dataset import EncodedDataset
+from erprm.statistics.agreement import pool_accuracy, step_metrics
+from erprm.values.spec import TargetSpec
+
+
+class EvaluationBatches:
+    """Iterates (batch, steps): tensors for the model, and which of the dataset's steps it scores."""
+
+    def __init__(self, collator: Collator, batches: list[Any]) -> None:
+        self.dataset, self._collator, self._batches = collator.dataset, collator, batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], Any]]:
+        return (self._collator.batch(rows) for rows in self._batches)
+
+
+class StepEvaluation(Trainer):  # type: ignore[misc]
+    """The evaluation of a trainer that encodes and collates rows."""
+
+    layout: str
+    target: TargetSpec
+
+    def _encoded(self, source: Any, args: Any, target: TargetSpec) -> tuple[EncodedDataset, Any]:
+        raise NotImplementedError
+
+    def _collator(self, dataset: EncodedDataset, layout: str) -> Collator:
+        raise NotImplementedError
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> EvaluationBatches:
+        """This process's share of the evaluation batches."""
+        chosen = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(chosen, str):
+            chosen = self.eval_dataset[chosen]
+        if chosen is None:
+            raise InputError("eval_dataset: expected held-out rows, found none")
+        dataset, _ = self._encoded(chosen, self.args, self.target)
+        collator = self._collator(dataset, self.layout)
+        order = np.argsort(dataset.lengths, kind="stable") if self.layout == "padded" else \
+            np.argsort(dataset.problems, kind="stable")
+        size = self.args.per_device_eval_batch_size
+        batches = [order[begin: begin + size] for begin in range(0, len(order), size)]
+        world, rank = self.args.world_size, self.args.process_index
+        mine = batches[rank::world]
+        if len(mine) < -(-len(batches) // world):  # every process runs as many forwards as the others
+            mine.append(batches[0])
+        return EvaluationBatches(collator, mine)
+
+    def get_test_dataloader(self, test_dataset: Any) -> EvaluationBatches:
+        """As for evaluation."""
+        return self.get_eval_dataloader(test_dataset)
+
+    def evaluation_loop(self, dataloader: EvaluationBatches, description: str, prediction_loss_only: bool | None = None,
+                        ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval") -> EvalLoopOutput:
+        """Score every labelled step once and measure (see `erprm.statistics.agreement`).
+
+        Returns:
+            predictions: scores [M] of the dataset's steps, NaN where a step has no target; label_ids: the targets.
+        """
+        model = self._evaluation_model()
+        model.eval()
+        parts: list[tuple[Any, ...]] = []
+        for batch, steps in dataloader:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                output = model(**self._prepare_inputs(batch), num_items_in_batch=1.0)
+            parts.append((steps, output["scores"].float().cpu().numpy(), float(output["loss"])))
+        dataset = dataloader.dataset
+        scores = np.full(len(dataset.tags), np.nan)
+        losses: dict[int, float] = {}
+        for steps, values, loss in self._from_every_process(parts):
+            scores[steps] = values
+            if len(steps):
+                losses[int(steps.min())] = loss  # a batch that was run twice counts once
+        metrics = self._measure(dataset, scores, sum(losses.values()))
+        return EvalLoopOutput(predictions=scores, label_ids=dataset.target_values(self.target),
+                              metrics={f"{metric_key_prefix}_{name}": value for name, value in metrics.items()},
+                              num_samples=len(dataset))
+
+    def _measure(self, dataset: EncodedDataset, scores: Any, loss: float) -> dict[str, float]:
+        targets = dataset.target_values(self.target)
+        known = ~np.isnan(scores)
+        if not known.any():
+            raise InputError("eval_dataset: expected steps with a target, found none")
+        counted = dataset.trials > 0
+        chances = np.where(counted, dataset.successes / np.maximum(dataset.trials, 1), targets)
+        return {"loss": loss / int(known.sum()), **step_metrics(scores[known], targets[known], chances[known]),
+                **pool_accuracy(scores, dataset.step_offsets, dataset.outcomes, dataset.problems)}
+
+    def _evaluation_model(self) -> Any:
+        """The model as the forward pass needs it, prepared for its device or shards when no training did that."""
+        model: Any = self._wrap_model(self.model, training=False)
+        if not self.accelerator._models and model is self.model:
+            model = self.accelerator.prepare(model) if self.is_deepspeed_enabled or self.is_fsdp_enabled else \
+                self.accelerator.prepare_model(model, evaluation_mode=True)
+            if self.is_fsdp_enabled:
+                self.model: Any = model
+            if model is not self.model:
+                self.model_wrapped = model
+        return model
+
+    def _from_every_process(self, parts: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        if self.args.world_size == 1:
+            return parts
+        from accelerate.utils import gather_object
+
+        gathered: list[tuple[Any, ...]] = gather_object(parts)
+        return gathered
