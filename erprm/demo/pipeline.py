@@ -155,7 +155,7 @@ class Demo:
                 lr_scheduler_type="cosine", warmup_steps=30, weight_decay=0.01, save_strategy="no", logging_steps=100,
                 seed=settings.seed, report_to="none"), rows)
             trainer.train()
-            trainer.save_model(str(out))
+            trainer.save_merged(out)
 
     def choose_aggregation(self) -> None:
         """How each model's step scores become one number: what serves best-of-N on problems of their own."""
