@@ -109,7 +109,7 @@ def extend(engine: Engine, score: Scorer, branches: Sequence[Branch], settings: 
                 for branch, completions in zip(branches, written, strict=True)]
     texts = sorted({(branch.question, path.steps) for branch, paths in zip(branches, extended, strict=True)
                     for path in paths if path.steps})
-    scores = dict(zip(texts, score(texts) if refused is None else _score_each(score, texts), strict=True))
+    scores = dict(zip(texts, score(texts) if refused is None else score_each(score, texts), strict=True))
     result = []
     for branch, paths in zip(branches, extended, strict=True):
         kept = []
@@ -124,14 +124,14 @@ def extend(engine: Engine, score: Scorer, branches: Sequence[Branch], settings: 
     return result
 
 
-def _score_each(score: Scorer, texts: Sequence[Text]) -> list[npt.NDArray[np.floating] | InputError]:
+def score_each(score: Scorer, texts: Sequence[Text]) -> list[npt.NDArray[np.floating] | InputError]:
     """The scores of each text, or why it has none: halves are tried apart until the text is found."""
     try:
         return list(score(texts)) if texts else []
     except InputError as error:
         if len(texts) == 1:
             return [error]
-    halves = [_score_each(score, half) for half in (texts[: len(texts) // 2], texts[len(texts) // 2:])]
+    halves = [score_each(score, half) for half in (texts[: len(texts) // 2], texts[len(texts) // 2:])]
     return halves[0] + halves[1]
 
 
