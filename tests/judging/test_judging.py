@@ -108,7 +108,8 @@ def test_rows_that_agree_are_kept_and_the_others_counted(folder: Path, solutions
 @pytest.mark.parametrize(("words", "says"), [
     (["judge", "--rows", "rows.parquet", "--out", "v.parquet"], "expected --problems"),
     (["judge", "--rows", "rows.parquet", "--out", "v.parquet", "--judge", "file"], "expected --verdicts"),
-    (["judge", "--rows", "rows.parquet", "--out", "v.parquet", "--judge", "oracle"], "program, file"),
+    (["judge", "--rows", "rows.parquet", "--out", "v.parquet", "--judge", "llm"], "expected --policy"),
+    (["judge", "--rows", "rows.parquet", "--out", "v.parquet", "--judge", "oracle"], "program, file, llm"),
     (["filter", "--rows", "rows.parquet", "--consensus", "rows.parquet", "--out", "v.parquet"], "expected labels"),
     (["filter", "--rows", "rows.parquet", "--consensus", "rows.parquet", "--out", "v.parquet", "--distance", "-1"],
      "at least 0"),
