@@ -60,7 +60,7 @@ class Config(EngineConfig):
     policy: str = option("", help="the judging model: a folder or a hub name")
     temperature: float = option(0.0, help="of sampling; 0 takes the most likely token", least=0)
     max_tokens: int = option(1024, help="longest answer of the judge, in tokens", least=1)
-    judge_prompt: str | None = option(None, help="file with the text that a judge is asked, with {question} and {steps}")
+    judge_prompt: str | None = option(None, help="file with the judge's question, with {question} and {steps}")
     verdict_pattern: str = option(PATTERN, help="regular expression whose group is the first wrong step's number, -1 "
                                                 "for none; its last match counts")
     votes: int = option(1, help="answers to each question, of which most decide", least=1)
