@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from erprm.errors import InputError
 
+AUTO = "auto"
 SPLITTERS = ("newline", "blank-line", "step-k", "tag")
 _STEP_K = re.compile(r"(?=^Step \d+:)", re.MULTILINE)
 
@@ -22,7 +23,7 @@ class StepTags:
     """The texts around a step in a PRM's input and the two label tokens (Math-Shepherd's by default).
 
     A row reads: prompt, `prompt_end`, then for every step its text, `tag`, `step_end`. The tag and both labels must be
-    one token each; `erprm doctor` checks it.
+    one token each; `AUTO` stands for the first text that is one in the model's tokenizer.
     """
 
     tag: str = " ки"
@@ -30,6 +31,9 @@ class StepTags:
     minus: str = " -"
     prompt_end: str = "\n"
     step_end: str = "\n"
+
+
+AUTO_TAGS = StepTags(AUTO, AUTO, AUTO)
 
 
 def split_steps(text: str, splitter: str = "newline", tag: str = " ки") -> list[str]:

@@ -9,7 +9,7 @@ ROOT = Path(erprm.__file__).parent
 LAYERS = [
     {"errors", "options", "files"},
     {"kernels", "_core"},
-    {"steps", "rows", "problems", "values", "statistics", "grading"},
+    {"steps", "rows", "tokenizers", "problems", "values", "statistics", "grading"},
     {"engines"},
     {"rollouts"},
     {"formats"},

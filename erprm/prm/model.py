@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -116,6 +116,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         """
         spec = spec or PRMSpec()
         tokens = StepTokens.from_tokenizer(tokenizer, spec.tags)
+        spec = replace(spec, tags=tokens.tags)
         causal = source if isinstance(source, PreTrainedModel) else \
             AutoModelForCausalLM.from_pretrained(str(source), **options)
         return cls.from_rows(causal, spec, tokens, seed=seed)

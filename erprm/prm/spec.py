@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from erprm.errors import InputError
-from erprm.steps import StepTags
+from erprm.steps import AUTO_TAGS, StepTags
 
 LOSSES = ("pair", "vocab", "head", "beta_binomial")
 FILE_NAME = "erprm.json"
@@ -26,13 +26,13 @@ class PRMSpec:
         loss: "pair" (softmax over " +" and " -", head initialised from their rows), "head" (the same with a fresh head
             and a bias), "beta_binomial" (likelihood of the counts; the score is the mean), "vocab" (softmax over the
             whole vocabulary; the language-model head is kept).
-        tags: the texts around steps.
+        tags: the texts around steps; never "auto" on disk.
         targets: what the model was trained towards (kind, eta, estimator); informative.
         concentration: s of Beta(mu s, (1 - mu) s) for "beta_binomial".
     """
 
     loss: str = "pair"
-    tags: StepTags = field(default_factory=StepTags)
+    tags: StepTags = AUTO_TAGS
     targets: dict[str, Any] = field(default_factory=dict)
     concentration: float = 8.0
 

@@ -4,7 +4,8 @@
     row = encode_row(tokenizer, tokens, "2+3*4?", ["3*4=12", "2+12=14"])
     row.ids[row.tag_positions]                        # the tag's id, twice
 
-A row reads: beginning-of-sequence token where the tokenizer adds one, prompt, `prompt_end`, first step, tag,
+A row reads: beginning-of-sequence token where the tokenizer adds one (once, though a prompt that a chat template wrote
+begins with it too), prompt, `prompt_end`, first step, tag,
 `step_end`, second step, tag, ... and ends with the tag of its last step (nothing after it can change a score under
 causal attention). The text between two tags is tokenised on its own and the tag is set by id, so that no merge crosses
 a tag.
@@ -12,17 +13,21 @@ a tag.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from erprm.errors import InputError
-from erprm.steps import StepTags
+from erprm.steps import AUTO, AUTO_TAGS, StepTags
 
 _CONTEXTS = ("x", "1", ")")  # what a step may end with; a tag must be the same single token after each
+_LABEL_CONTEXTS = ("x", "1")  # labels stand in no row: their tokens only name two rows of the output head
+_TAGS, _LABELS = (" ки", "ки"), ((" +", " -"), ("+", "-"))  # what "auto" tries first, in this order
+_SPARE = re.compile(r"reserved|unused|extra|place.?holder|dummy", re.IGNORECASE)  # tokens that are there to be used
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class StepTokens:
     """`StepTags` under one tokenizer.
 
     Attributes:
-        tags: the texts.
+        tags: the texts, none of them "auto".
         tag_id, plus_id, minus_id: the single token of each.
         bos_id: the token that the tokenizer puts before a text; None where it puts none.
         anchor: ids of a word and the tag, behind which the text after a tag is tokenised; this keeps SentencePiece
@@ -48,13 +53,19 @@ class StepTokens:
     def from_tokenizer(cls, tokenizer: PreTrainedTokenizerBase, tags: StepTags | None = None) -> StepTokens:
         """Look the three tokens up.
 
+        Args:
+            tags: `AUTO` for a text stands for the first that is one token behind a step: as the tag " ки", "ки", then
+                a special token that neither the tokenizer nor its chat template uses; as labels " +" and " -", then
+                "+" and "-". All three are chosen so when None.
+
         Raises:
             InputError: when the tag or a label isn't exactly one token after a step, naming the tokens that it becomes,
                 or when two of the three are the same token.
         """
-        tags = tags or StepTags()
-        ids = {name: _single_token(tokenizer, name, text)
-               for name, text in (("tag", tags.tag), ("plus", tags.plus), ("minus", tags.minus))}
+        tags = _resolved(tokenizer, tags or AUTO_TAGS)
+        ids = {"tag": _single_token(tokenizer, "tag", tags.tag)}
+        ids |= {name: _single_token(tokenizer, name, text, _LABEL_CONTEXTS)
+                for name, text in (("plus", tags.plus), ("minus", tags.minus))}
         if len(set(ids.values())) < 3:
             raise InputError(f"tag, plus, minus: expected three different tokens, found ids {list(ids.values())}")
         opening = tokenizer("x").input_ids
@@ -64,6 +75,11 @@ class StepTokens:
         return cls(tags, ids["tag"], ids["plus"], ids["minus"],
                    bos_id=bos if bos is not None and opening[0] == bos else None,
                    anchor=tuple(alone) if anchored else ())
+
+    def __str__(self) -> str:
+        tags = self.tags
+        return (f"tokens: tag {tags.tag!r} = {self.tag_id}, {tags.plus!r} = {self.plus_id}, {tags.minus!r} = "
+                f"{self.minus_id}, beginning of sequence = {self.bos_id}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +117,8 @@ def encode_rows(tokenizer: PreTrainedTokenizerBase, tokens: StepTokens, rows: It
 
 def _assemble(tokens: StepTokens, chunks: list[npt.NDArray[np.int64]]) -> EncodedRow:
     tag = np.array([tokens.tag_id], dtype=np.int64)
-    parts = [] if tokens.bos_id is None else [np.array([tokens.bos_id], dtype=np.int64)]
+    begun = tokens.bos_id is None or (len(chunks[0]) > 0 and chunks[0][0] == tokens.bos_id)
+    parts = [] if begun else [np.array([tokens.bos_id], dtype=np.int64)]
     for number, chunk in enumerate(chunks):
         if number and tokens.anchor:
             head = len(tokens.anchor)
@@ -125,12 +142,47 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[i
     return ids
 
 
-def _single_token(tokenizer: PreTrainedTokenizerBase, name: str, text: str) -> int:
-    """The id of `text` as it stands behind a step."""
-    plain = _encode(tokenizer, list(_CONTEXTS))
-    behind = _encode(tokenizer, [context + text for context in _CONTEXTS])
+def _resolved(tokenizer: PreTrainedTokenizerBase, tags: StepTags) -> StepTags:
+    """`tags` with every "auto" replaced."""
+    if AUTO in (tags.plus, tags.minus):
+        single = (pair for pair in _LABELS if all(_is_single(tokenizer, text, _LABEL_CONTEXTS) for text in pair))
+        plus, minus = next(single, _LABELS[0])
+        tags = replace(tags, plus=plus if tags.plus == AUTO else tags.plus,
+                       minus=minus if tags.minus == AUTO else tags.minus)
+    if tags.tag != AUTO:
+        return tags
+    for text in (*_TAGS, *_spare_tokens(tokenizer)):
+        if text not in (tags.plus, tags.minus) and _is_single(tokenizer, text):
+            return replace(tags, tag=text)
+    raise InputError(f"tag: found none; neither {' nor '.join(map(repr, _TAGS))} is one token in this tokenizer, and it "
+                     "has no unused special token; name one with tag=..., or --tag")
+
+
+def _spare_tokens(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
+    """Added tokens that nothing uses: those that are named so first, then other special ones; each in order of ids."""
+    named = {token for token in tokenizer.special_tokens_map.values() if isinstance(token, str)}
+    used = str(tokenizer.chat_template or "")
+    added = [token for _, token in sorted(tokenizer.added_tokens_decoder.items())
+             if token.content.strip() and token.content not in named and token.content not in used]
+    yield from (token.content for token in added if _SPARE.search(token.content))
+    yield from (token.content for token in added if token.special and not _SPARE.search(token.content))
+
+
+def _is_single(tokenizer: PreTrainedTokenizerBase, text: str, contexts: Sequence[str] = _CONTEXTS) -> bool:
+    """Whether `text` is one and the same token behind each of `contexts`."""
+    try:
+        _single_token(tokenizer, "text", text, contexts)
+    except InputError:
+        return False
+    return True
+
+
+def _single_token(tokenizer: PreTrainedTokenizerBase, name: str, text: str, contexts: Sequence[str] = _CONTEXTS) -> int:
+    """The id of `text` as it stands behind each of `contexts`."""
+    plain = _encode(tokenizer, list(contexts))
+    behind = _encode(tokenizer, [context + text for context in contexts])
     found = set()
-    for context, before, after in zip(_CONTEXTS, plain, behind, strict=True):
+    for context, before, after in zip(contexts, plain, behind, strict=True):
         if after[:-1] != before or len(after) != len(before) + 1:
             pieces = tokenizer.convert_ids_to_tokens(after)
             raise InputError(f"{name} {text!r}: expected exactly one token behind a step, found {context + text!r} "

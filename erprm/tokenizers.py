@@ -1,0 +1,50 @@
+"""The tokenizer of a model folder or hub name, read such that no text is lost.
+
+    tokenizer = load_tokenizer("deepseek-ai/DeepSeek-V3")
+
+transformers chooses a tokenizer's class by its name in the configuration, and some classes put their own rules before
+those of tokenizer.json: DeepSeek-V3 read as a Llama tokenizer loses every space and every letter outside of ASCII. A
+tokenizer that loses text is read again by the rules of its own file.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from erprm.errors import InputError
+
+_PROBE = "A 1 + 2\nи x"
+
+
+def load_tokenizer(model: str | Path, **options: Any) -> PreTrainedTokenizerBase:
+    """`AutoTokenizer.from_pretrained`, or the plain reading of tokenizer.json where that one alone keeps the text.
+
+    Args:
+        options: for `from_pretrained` (revision, padding_side, ...).
+
+    Raises:
+        InputError: when there is no tokenizer, or none that transformers reads.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(model), **options)
+        if keeps_text(tokenizer) or not tokenizer.is_fast:
+            return tokenizer
+        plain: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(str(model), **options)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"model: {model}: expected a folder or hub name with a tokenizer; "
+                         f"{(str(error).splitlines() or [type(error).__name__])[0]}") from error
+    if not keeps_text(plain):
+        return tokenizer
+    print(f"tokenizer: read by the rules of its tokenizer.json: {type(tokenizer).__name__}, which transformers chooses "
+          f"for {model}, loses text", file=sys.stderr)
+    return plain
+
+
+def keeps_text(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a text with spaces, a line break and a Cyrillic letter comes back out of its tokens."""
+    ids = tokenizer(_PROBE, add_special_tokens=False).input_ids
+    return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False)).strip() == _PROBE
