@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from erprm.errors import InputError
 
@@ -31,6 +31,11 @@ class StepTags:
     minus: str = " -"
     prompt_end: str = "\n"
     step_end: str = "\n"
+
+    def filled(self, other: StepTags) -> StepTags:
+        """Its own texts, those of `other` where they are `AUTO`."""
+        return replace(self, **{name: getattr(other, name) for name in ("tag", "plus", "minus")
+                                if getattr(self, name) == AUTO})
 
 
 AUTO_TAGS = StepTags(AUTO, AUTO, AUTO)

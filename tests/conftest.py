@@ -1,8 +1,10 @@
 """Fixtures that all tests share. Real data is read from the folder that ERPRM_DATA names."""
 
+import functools
 import importlib.util
 import os
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,8 @@ import pytest
 import tiny
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from erprm.engines.vllm import VllmEngine
 
 
@@ -33,6 +37,23 @@ def data() -> Path:
     if not folder:
         pytest.skip("ERPRM_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def real_tokenizers(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tokenizers of published models: llama2, llama3_1, gemma3, qwen3, deepseek_v3."""
+    folder = tmp_path_factory.mktemp("tokenizers")
+    with tarfile.open(data / "tokenizers.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_tokenizer(real_tokenizers: Path) -> "Callable[[str], PreTrainedTokenizerBase]":
+    """Loads one of them, once a session: the largest takes seconds."""
+    from erprm.tokenizers import load_tokenizer
+
+    return functools.cache(lambda name: load_tokenizer(real_tokenizers / name))
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 TAG, PLUS, MINUS = " ки", " +", " -"
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer: 256 bytes, <s>, </s>, <pad>, and one token each for the step tag and the two labels."""
+def tokenizer(words: tuple[str, ...] = (TAG, PLUS, MINUS)) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer: 256 bytes, <s>, </s>, <pad>, and one token each for `words`."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {char: index for index, char in enumerate(alphabet)}
     merges = []
-    for text in (TAG, PLUS, MINUS):  # merged left to right into one token
+    for text in words:  # merged left to right into one token
         pieces = [piece for piece, _ in pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str(text)]
         chars = list("".join(pieces))
         current = chars[0]

@@ -124,19 +124,24 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
     @classmethod
     def for_training(cls, source: str | Path | PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: PRMSpec, *,
                      seed: int = 0, **options: Any) -> PRM:
-        """`source` itself where it is a PRM or the folder of one, else `from_base`.
+        """`source` itself where it is a PRM or the folder of one, else `from_base`; with `spec` and its tokens.
+
+        Tags that are "auto" are those that a PRM was trained with.
 
         Raises:
             InputError: as `from_base`, or for a PRM whose head is of another kind than the loss of `spec`.
         """
         if isinstance(source, PRM):
-            prm = source
+            known = source.spec
         elif not isinstance(source, PreTrainedModel) and (Path(source) / FILE_NAME).is_file():
-            prm = cls.load(source, tokenizer, **options)
+            known = PRMSpec.load(source)
         else:
             return cls.from_base(source, tokenizer, spec, seed=seed, **options)
-        if (prm.spec.loss == "vocab") != (spec.loss == "vocab"):
-            raise InputError(f"loss: expected {prm.spec.loss!r}, as the model was trained, found {spec.loss!r}")
+        if (known.loss == "vocab") != (spec.loss == "vocab"):
+            raise InputError(f"loss: expected {known.loss!r}, as the model was trained, found {spec.loss!r}")
+        tokens = StepTokens.from_tokenizer(tokenizer, spec.tags.filled(known.tags))
+        prm = source if isinstance(source, PRM) else cls.load(source, tokenizer, **options)
+        prm.spec, prm.tokens = replace(spec, tags=tokens.tags), tokens
         return prm
 
     @classmethod

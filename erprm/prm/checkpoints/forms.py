@@ -30,7 +30,6 @@ from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModel,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -43,6 +42,7 @@ from erprm.prm.checkpoints.weights import WeightFiles
 from erprm.prm.rows.conventions import ChatTurns, Convention, LineSteps, QwenMath, SeparatedSteps, Shepherd, TaggedSteps
 from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import FILE_NAME, PRMSpec
+from erprm.tokenizers import load_tokenizer
 
 FORMS = ("classification", "causal-lm", "math-shepherd", "rlhflow", "trl", "qwen2.5-math-prm", "skywork-o1")
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -116,7 +116,7 @@ def open_checkpoint(path: str | Path, form: str = "auto", *, separator: str = "\
         path: a folder, or a name on the hub.
         form: one of `FORMS`; "auto" tells it from the files, and is an error where they don't say.
         separator: what the "trl" form was trained with between steps.
-        spec: tags of a causal language model without erprm.json; the defaults of `StepTags` when None.
+        spec: tags of a causal language model without erprm.json; `AUTO_TAGS` when None.
 
     Raises:
         InputError: for a missing folder, an unknown or undecidable form, tokens that aren't single, missing weights.
@@ -127,7 +127,7 @@ def open_checkpoint(path: str | Path, form: str = "auto", *, separator: str = "\
         form = detect_form(folder, settings, str(path))
     elif form not in FORMS:
         raise InputError(f"form: expected auto or one of {', '.join(FORMS)}, found {form!r}")
-    tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    tokenizer = load_tokenizer(folder)
     weights = WeightFiles(folder)
     config = _config(folder, settings)
     if form in ("classification", "causal-lm"):

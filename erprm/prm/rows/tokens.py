@@ -5,10 +5,9 @@
     row.ids[row.tag_positions]                        # the tag's id, twice
 
 A row reads: beginning-of-sequence token where the tokenizer adds one (once, though a prompt that a chat template wrote
-begins with it too), prompt, `prompt_end`, first step, tag,
-`step_end`, second step, tag, ... and ends with the tag of its last step (nothing after it can change a score under
-causal attention). The text between two tags is tokenised on its own and the tag is set by id, so that no merge crosses
-a tag.
+begins with it too), prompt, `prompt_end`, first step, tag, `step_end`, second step, tag, ... and ends with the tag of
+its last step (nothing after it can change a score under causal attention). The text between two tags is tokenised on
+its own and the tag is set by id, so that no merge crosses a tag.
 """
 
 from __future__ import annotations
@@ -154,8 +153,8 @@ def _resolved(tokenizer: PreTrainedTokenizerBase, tags: StepTags) -> StepTags:
     for text in (*_TAGS, *_spare_tokens(tokenizer)):
         if text not in (tags.plus, tags.minus) and _is_single(tokenizer, text):
             return replace(tags, tag=text)
-    raise InputError(f"tag: found none; neither {' nor '.join(map(repr, _TAGS))} is one token in this tokenizer, and it "
-                     "has no unused special token; name one with tag=..., or --tag")
+    raise InputError(f"tag: found none; neither {' nor '.join(map(repr, _TAGS))} is one token in this tokenizer, and "
+                     "it has no unused special token; name one with tag=..., or --tag")
 
 
 def _spare_tokens(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:

@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from transformers import AutoTokenizer
 
 from erprm.engines.vllm_process import checkpoint_dtype, import_vllm, load_llm, release_llm
 from erprm.errors import InputError
+from erprm.tokenizers import load_tokenizer
 
 Scores = npt.NDArray[np.float32]
 Ids = Sequence[int] | npt.NDArray[np.int64]
@@ -170,11 +170,7 @@ def serve_script(folder: str | Path, tag_id: int, labels: tuple[str, str]) -> st
 
 def _check_labels(model: str, labels: tuple[str, str], revision: str | None) -> None:
     """vLLM takes an unknown label for the unknown token, in silence."""
-    try:
-        vocabulary = AutoTokenizer.from_pretrained(model, revision=revision).get_vocab()
-    except (OSError, ValueError) as error:
-        raise InputError(f"model {model}: expected a folder or hub name of a causal language model with its tokenizer; "
-                         f"{str(error).splitlines()[0]}") from error
+    vocabulary = load_tokenizer(model, revision=revision).get_vocab()
     if missing := [label for label in labels if label not in vocabulary]:
         raise InputError(f"labels: expected tokens as the vocabulary of {model} spells them, found {missing}")
 

@@ -1,0 +1,61 @@
+"""With defaults only: the tag and labels that each real tokenizer gives, and one beginning of a row."""
+
+import pytest
+import tiny
+from tokenizers import AddedToken, processors
+from transformers import PreTrainedTokenizerFast
+
+from erprm.errors import InputError
+from erprm.prm.rows.tokens import StepTokens, encode_row
+from erprm.steps import AUTO, StepTags
+from erprm.tokenizers import keeps_text
+
+SPARE = "<|reserved_special_token_0|>"
+
+
+def without_tag(*added: AddedToken, chat: str | None = None) -> PreTrainedTokenizerFast:
+    """The byte-level tokenizer with neither " ки" nor "ки" as a token."""
+    tokenizer = tiny.tokenizer((tiny.PLUS, tiny.MINUS))
+    tokenizer.backend_tokenizer.add_special_tokens(list(added))
+    tokenizer.chat_template = chat
+    return tokenizer
+
+
+@pytest.mark.parametrize(("name", "tag"), [("llama2", " ки"), ("llama3_1", " ки"), ("gemma3", " ки"), ("qwen3", "ки"),
+                                           ("deepseek_v3", " ки")])
+def test_real_tokenizers_have_a_tag_and_labels(name: str, tag: str, real_tokenizer) -> None:
+    tokenizer = real_tokenizer(name)
+    tokens = StepTokens.from_tokenizer(tokenizer)
+    assert tokens.tags == StepTags(tag=tag)
+    steps = ["1 + 2 = 3.", "Also:\n  `x = 1`", "The answer is 3"]
+    row = encode_row(tokenizer, tokens, "What is 1 + 2?", steps)
+    assert len(row.tag_positions) == len(steps)
+    body = row.ids if tokens.bos_id is None else row.ids[1:]
+    assert tokenizer.decode(body, clean_up_tokenization_spaces=False) == \
+        "What is 1 + 2?\n" + f"{tag}\n".join(steps) + tag
+    assert keeps_text(tokenizer)
+
+
+def test_an_unused_special_token_where_neither_is_one_token() -> None:
+    tokenizer = without_tag(AddedToken("<|turn|>", special=True), AddedToken("<|vision|>", special=True),
+                            AddedToken(SPARE, special=True), chat="<|turn|>{{ messages }}")
+    assert StepTokens.from_tokenizer(tokenizer).tags == StepTags(tag=SPARE)
+    tokenizer = without_tag(AddedToken("<|turn|>", special=True), AddedToken("<|vision|>", special=True),
+                            chat="<|turn|>{{ messages }}")
+    assert StepTokens.from_tokenizer(tokenizer).tags.tag == "<|vision|>"
+    with pytest.raises(InputError, match="tag: found none"):
+        StepTokens.from_tokenizer(without_tag())
+
+
+def test_what_is_given_is_kept() -> None:
+    tokens = StepTokens.from_tokenizer(tiny.tokenizer(), StepTags(tag=AUTO, plus="+", minus="-"))
+    assert tokens.tags == StepTags(plus="+", minus="-")
+
+
+def test_a_prompt_that_begins_with_the_beginning_of_sequence_gets_no_second() -> None:
+    tokenizer = tiny.tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)])
+    tokens = StepTokens.from_tokenizer(tokenizer)
+    plain, rendered = (encode_row(tokenizer, tokens, prompt, ["a", "b"]) for prompt in ("q", "<s>q"))
+    assert rendered.ids.tolist() == plain.ids.tolist()
