@@ -61,3 +61,8 @@ class PRMSpec:
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise InputError(f"{path}: expected the fields {', '.join(cls.__dataclass_fields__)}, "
                              f"found a problem with {error}") from error
+
+
+def tags_for(model: str | Path, tags: StepTags) -> StepTags:
+    """`tags`, "auto" as the model was trained where it is the folder of a PRM."""
+    return tags.filled(PRMSpec.load(model).tags) if (Path(model) / FILE_NAME).is_file() else tags

@@ -19,14 +19,16 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from erprm.errors import InputError
 from erprm.prm.doctor.findings import Diagnosis, Finding
 from erprm.prm.rows.tokens import EncodedRow, StepTokens, encode_row, encode_rows
+from erprm.prm.spec import tags_for
 from erprm.prm.training.options import TargetOptions
 from erprm.rows import StepRow, read_rows
-from erprm.steps import StepTags
+from erprm.steps import AUTO_TAGS, StepTags
+from erprm.tokenizers import load_tokenizer
 from erprm.values.spec import TargetSpec
 
 OTHER_TAGS = (" ки", "ки", "<extra_0>", "<|reserved_special_token_0|>", "\n\n", "\n", " +", " -", "+", "-", " yes",
@@ -48,9 +50,9 @@ def diagnose(model: str | Path, rows: str | Path, heldout: str | Path | None = N
     Raises:
         InputError: for a model or file that isn't there. Faults of the data are findings.
     """
-    tokenizer = _tokenizer(model)
+    tokenizer = load_tokenizer(model)
     diagnosis = Diagnosis()
-    diagnosis.tokens = _check_tokens(diagnosis, tokenizer, tags or StepTags())
+    diagnosis.tokens = _check_tokens(diagnosis, tokenizer, tags_for(model, tags or AUTO_TAGS))
     _check_model(diagnosis, model, max_length)
     for path in (rows, heldout):
         if path is not None and not Path(path).is_file():
@@ -239,14 +241,6 @@ def _check_leaks(diagnosis: Diagnosis, train: _Rows, heldout: str | Path) -> Non
     except InputError as error:
         diagnosis.findings.append(Finding("error", f"unreadable row: {error}", "correct or remove it"))
     diagnosis.findings += [finding for finding in (solutions, problems) if finding.count]
-
-
-def _tokenizer(model: str | Path) -> PreTrainedTokenizerBase:
-    try:
-        return AutoTokenizer.from_pretrained(str(model))
-    except (OSError, ValueError) as error:
-        raise InputError(f"model: {model}: expected a folder or hub name with a tokenizer; "
-                         f"{str(error).splitlines()[0]}") from error
 
 
 def _encode_one(tokenizer: PreTrainedTokenizerBase, tokens: StepTokens, row: StepRow) -> EncodedRow | None:

@@ -68,9 +68,7 @@ class Diagnosis:
     def __str__(self) -> str:
         lines = []
         if self.tokens is not None:
-            tags = self.tokens.tags
-            lines.append(f"tokens: tag {tags.tag!r} = {self.tokens.tag_id}, {tags.plus!r} = {self.tokens.plus_id}, "
-                         f"{tags.minus!r} = {self.tokens.minus_id}, beginning of sequence = {self.tokens.bos_id}")
+            lines.append(str(self.tokens))
         for number, tokens in self.samples:
             lines += [f"row {number} as it is trained:", _shown(tokens)]
         if self.rows:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from erprm.options import option
 from erprm.prm.spec import LOSSES
-from erprm.steps import StepTags
+from erprm.steps import AUTO_TAGS, StepTags
 from erprm.values import ESTIMATORS, KINDS
 from erprm.values.spec import TargetSpec
 
 AUTO = "auto"
 TOO_LONG = ("cut", "drop")
 LAYOUTS = ("auto", "padded", "packed", "shared")
-_TAGS = StepTags()
+_TAGS = AUTO_TAGS
 
 
 @dataclass
@@ -25,9 +25,10 @@ class RowOptions:
     """How rows become tokens."""
 
     max_length: int = option(512, help="most tokens of a row", least=1)
-    tag: str = option(_TAGS.tag, help="the token behind each step")
-    plus: str = option(_TAGS.plus, help="the token of a good step")
-    minus: str = option(_TAGS.minus, help="the token of a bad step")
+    tag: str = option(_TAGS.tag, help="the token behind each step; auto: ' ки' or 'ки', whichever is one token of the "
+                     "model, else a special token that it doesn't use")
+    plus: str = option(_TAGS.plus, help="the token of a good step; auto: ' +', or '+'")
+    minus: str = option(_TAGS.minus, help="the token of a bad step; auto: ' -', or '-'")
     prompt_end: str = option(_TAGS.prompt_end, help="text between prompt and first step")
     step_end: str = option(_TAGS.step_end, help="text between a tag and the next step")
 

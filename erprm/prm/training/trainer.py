@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import (
-    AutoTokenizer,
     EarlyStoppingCallback,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -31,7 +30,6 @@ from transformers import (
 from erprm.errors import InputError, import_extra
 from erprm.prm.attention import spans
 from erprm.prm.model import PRM
-from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import FILE_NAME as SPEC_NAME
 from erprm.prm.spec import PRMSpec
 from erprm.prm.training.batches import Collator
@@ -44,6 +42,7 @@ from erprm.prm.training.layout import choose_layout, group_rows, sharing
 from erprm.prm.training.order import RowNumbers, RowSampler
 from erprm.prm.training.saving import WholeCheckpoints, check_finite
 from erprm.rows import StepRow
+from erprm.tokenizers import load_tokenizer
 from erprm.values.spec import TargetSpec
 
 
@@ -73,14 +72,14 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
         if processing_class is None:
             if isinstance(model, PreTrainedModel):
                 raise InputError("processing_class: expected the model's tokenizer, found none")
-            processing_class = AutoTokenizer.from_pretrained(str(model))
+            processing_class = load_tokenizer(model)
         first, train_dataset = _first(train_dataset)
         self.target = args.target_spec(has_counts=first is None or first.trials is not None)
         spec = args.model_spec(self.target)
-        self.tokens = StepTokens.from_tokenizer(processing_class, spec.tags)
         self._tokenizer = processing_class
         prm = PRM.for_training(model, processing_class, spec, seed=args.seed, **(model_options or {}))
-        prm.spec, prm.tokens = spec, self.tokens
+        assert prm.tokens is not None
+        self.tokens = prm.tokens
         self._prm = prm
         self.report: DataReport | None = None
         if train_dataset is not None:
@@ -90,7 +89,7 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
         self.layout = choose_layout(args.layout, args.device.type, train_dataset, prm.config, _step_rows(args),
                                     args.per_device_train_batch_size)
         self._pad_id = processing_class.pad_token_id or 0
-        self._check_window(prm, args, spec)
+        self._check_window(prm, args)
         name = spans.implementation(args.device, {"padded": "plain", "packed": "varlen"}.get(self.layout, "spans"),
                                         args.bf16 or args.fp16 or prm.dtype != torch.float32)
         prm.model.set_attn_implementation(name)
@@ -116,7 +115,7 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
             return {name: self._encoded(part, args, self.target)[0] for name, part in source.items()}
         return self._encoded(source, args, self.target)[0]
 
-    def _check_window(self, prm: PRM, args: PRMConfig, spec: PRMSpec) -> None:
+    def _check_window(self, prm: PRM, args: PRMConfig) -> None:
         window = spans.sliding_window(prm.model)
         if window is not None and args.max_length > window and self.layout != "padded":
             raise InputError(f"max_length: expected at most the model's sliding window of {window} tokens for the "
@@ -161,7 +160,7 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
         for begin in range(0, len(rows), self._train_batch_size):
             places += collator(rows[begin: begin + self._train_batch_size])["input_ids"].numel()  # type: ignore[union-attr]
         saving = sharing(collator.dataset).saving if self.layout == "shared" else 0.0
-        lines = [str(self.report)] if self.report is not None else []
+        lines = [str(self.tokens)] + ([str(self.report)] if self.report is not None else [])
         lines.append(f"layout: {self.layout}, {100 * lengths[rows].sum() / places:.0f} row tokens per 100 computed"
                      + (f", shared prefixes save up to {100 * saving:.0f}%" if saving else ""))
         print("\n".join(lines), flush=True)
