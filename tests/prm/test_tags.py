@@ -1,12 +1,24 @@
 """With defaults only: the tag and labels that each real tokenizer gives, and one beginning of a row."""
 
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
 import pytest
 import tiny
+from prm.rows_of_steps import rows
 from tokenizers import AddedToken, processors
 from transformers import PreTrainedTokenizerFast
 
 from erprm.errors import InputError
+from erprm.prm.doctor.checks import diagnose
+from erprm.prm.export import export
 from erprm.prm.rows.tokens import StepTokens, encode_row
+from erprm.prm.scoring.scorer import PRMScorer
+from erprm.prm.training.config import PRMConfig
+from erprm.prm.training.trainer import PRMTrainer
+from erprm.rows import write_rows
 from erprm.steps import AUTO, StepTags
 from erprm.tokenizers import keeps_text
 
@@ -21,8 +33,10 @@ def without_tag(*added: AddedToken, chat: str | None = None) -> PreTrainedTokeni
     return tokenizer
 
 
-@pytest.mark.parametrize(("name", "tag"), [("llama2", " ки"), ("llama3_1", " ки"), ("gemma3", " ки"), ("qwen3", "ки"),
-                                           ("deepseek_v3", " ки")])
+TAG_OF = {"llama2": " ки", "llama3_1": " ки", "gemma3": " ки", "qwen3": "ки", "deepseek_v3": " ки"}
+
+
+@pytest.mark.parametrize(("name", "tag"), TAG_OF.items())
 def test_real_tokenizers_have_a_tag_and_labels(name: str, tag: str, real_tokenizer) -> None:
     tokenizer = real_tokenizer(name)
     tokens = StepTokens.from_tokenizer(tokenizer)
@@ -34,6 +48,29 @@ def test_real_tokenizers_have_a_tag_and_labels(name: str, tag: str, real_tokeniz
     assert tokenizer.decode(body, clean_up_tokenization_spaces=False) == \
         "What is 1 + 2?\n" + f"{tag}\n".join(steps) + tag
     assert keeps_text(tokenizer)
+
+
+@pytest.mark.parametrize("name", TAG_OF)
+def test_doctor_training_export_and_scoring_with_defaults_only(name: str, real_tokenizers: Path, real_tokenizer,
+                                                               tmp_path: Path) -> None:
+    tokenizer = real_tokenizer(name)
+    policy = shutil.copytree(real_tokenizers / name, tmp_path / "policy")
+    tiny.llama(hidden=32, layers=1, vocabulary=len(tokenizer)).save_pretrained(policy)
+    write_rows(tmp_path / "rows.jsonl", rows(3, 2))
+    diagnosis = diagnose(policy, tmp_path / "rows.jsonl")
+    assert diagnosis.healthy and diagnosis.tokens is not None and diagnosis.tokens.tags.tag == TAG_OF[name]
+    arguments = PRMConfig(str(tmp_path / "run"), max_steps=2, learning_rate=1e-2, report_to="none", disable_tqdm=True,
+                          save_strategy="no")
+    trainer = PRMTrainer(str(policy), arguments, rows(3, 2), processing_class=tokenizer)
+    trainer.train()
+    trainer.save_model(str(tmp_path / "prm"))
+    assert json.loads((tmp_path / "prm" / "erprm.json").read_text(encoding="utf-8"))["tags"]["tag"] == TAG_OF[name]
+    report = export(tmp_path / "prm", tmp_path / "causal", "causal-lm")
+    assert report.steps == 7 and report.difference <= 1e-5
+    evaluation = trainer.get_eval_dataloader(rows(3, 2))
+    own = trainer.evaluation_loop(evaluation, "").predictions
+    scores = np.concatenate(PRMScorer(tmp_path / "causal", device="cpu").score(rows(3, 2)))
+    np.testing.assert_allclose(scores, own, atol=1e-5)
 
 
 def test_an_unused_special_token_where_neither_is_one_token() -> None:
