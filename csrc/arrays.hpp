@@ -1,9 +1,9 @@
-// NumPy arrays in and out: vectors and snapshots leave without a copy, arguments are checked and named in errors.
+// NumPy arrays in and out. Arguments are checked, named in errors and copied while the GIL is held: what another thread does
+// to an array afterwards changes nothing. Vectors leave without a copy.
 #pragma once
 
 #include <pybind11/numpy.h>
 
-#include <concepts>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -11,8 +11,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "column.hpp"
 
 namespace erprm {
 
@@ -45,51 +43,41 @@ T whole_number(const py::handle& value, const char* name) {
     return fitting<T>(found, name);
 }
 
-// A one-dimensional argument as contiguous values of T: the caller's own memory when it already is, else a copy.
 template <class T>
-class Values {
-public:
-    Values(const py::handle& argument, const char* name) {
-        py::array given = py::array::ensure(argument);
-        if (!given) {
-            PyErr_Clear();
-            throw py::type_error(std::string(name) + ": expected an array of integers or a list of them, found " + type_name(argument));
-        }
-        if (given.ndim() != 1) {
-            throw py::value_error(std::string(name) + ": expected one dimension, found " + std::to_string(given.ndim()));
-        }
-        if constexpr (std::floating_point<T>) {
-            array_ = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(given);
-            if (!array_) {
-                throw py::error_already_set();
-            }
-        } else {
-            integers(given, name);
-        }
+using Contiguous = py::array_t<T, py::array::c_style | py::array::forcecast>;
+
+// A one-dimensional argument of integers as contiguous T: the caller's own array when it already is, else a copy.
+template <class T>
+Contiguous<T> array_of(const py::handle& argument, const char* name) {
+    const py::array given = py::array::ensure(argument);
+    if (!given) {
+        PyErr_Clear();
+        throw py::type_error(std::string(name) + ": expected an array of integers or a list of them, found " + type_name(argument));
     }
-
-    std::size_t size() const { return static_cast<std::size_t>(array_.size()); }
-    std::span<const T> span() const { return {array_.data(), size()}; }
-
-private:
-    void integers(const py::array& given, const char* name) {
-        const char kind = given.dtype().kind();
-        if (given.size() != 0 && kind != 'i' && kind != 'u' && kind != 'b') {
-            throw py::type_error(std::string(name) + ": expected integers, found " + std::string(py::str(given.dtype())));
-        }
-        if (py::isinstance<py::array_t<T>>(given) || kind == 'b') {
-            array_ = py::array_t<T, py::array::c_style | py::array::forcecast>::ensure(given);
-            return;
-        }
-        const auto wide = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>::ensure(given);
-        array_ = py::array_t<T, py::array::c_style | py::array::forcecast>(wide.size());
-        for (py::ssize_t i = 0; i < wide.size(); ++i) {
-            array_.mutable_data()[i] = fitting<T>(wide.data()[i], name);
-        }
+    if (given.ndim() != 1) {
+        throw py::value_error(std::string(name) + ": expected one dimension, found " + std::to_string(given.ndim()));
     }
+    const char kind = given.dtype().kind();
+    if (given.size() != 0 && kind != 'i' && kind != 'u' && kind != 'b') {
+        throw py::type_error(std::string(name) + ": expected integers, found " + std::string(py::str(given.dtype())));
+    }
+    if (py::isinstance<py::array_t<T>>(given) || kind == 'b') {
+        return Contiguous<T>::ensure(given);
+    }
+    const auto wide = Contiguous<std::int64_t>::ensure(given);
+    Contiguous<T> fitted(wide.size());
+    for (py::ssize_t i = 0; i < wide.size(); ++i) {
+        fitted.mutable_data()[i] = fitting<T>(wide.data()[i], name);
+    }
+    return fitted;
+}
 
-    py::array_t<T, py::array::c_style | py::array::forcecast> array_;
-};
+// The same as values of one's own.
+template <class T>
+std::vector<T> values_of(const py::handle& argument, const char* name) {
+    const Contiguous<T> array = array_of<T>(argument, name);
+    return {array.data(), array.data() + array.size()};
+}
 
 // An array that owns the vector.
 template <class T>
@@ -100,20 +88,6 @@ py::array_t<T> to_array(std::vector<T>&& values) {
     const py::capsule owner(held.get(), [](void* pointer) { delete static_cast<std::vector<T>*>(pointer); });
     held.release();
     return py::array_t<T>(size, data, owner);
-}
-
-// A read-only array that keeps the snapshot alive.
-template <class T>
-py::array to_array(typename Column<T>::Snapshot&& snapshot) {
-    using Snapshot = typename Column<T>::Snapshot;
-    auto held = std::make_unique<Snapshot>(std::move(snapshot));
-    const auto size = static_cast<py::ssize_t>(held->size());
-    const T* data = held->data();
-    const py::capsule owner(held.get(), [](void* pointer) { delete static_cast<Snapshot*>(pointer); });
-    held.release();
-    py::array_t<T> array(size, data, owner);
-    py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
-    return array;
 }
 
 // A new array for C++ to fill.

@@ -1,30 +1,32 @@
-// Digests of texts and of paths of texts: what a prefix is interned by, so that its text need not be kept.
-//
-// A text is cut into blocks of 128 bytes. A sum of products of a block's words plus key words (NH: Black, Halevi, Krawczyk,
-// Krovetz and Rogaway, "UMAC", 1999) gives two coefficients of a polynomial over the field of 2^61 - 1 (Carter and Wegman,
-// 1979); what texts give are the coefficients of another one, for paths. All this is done twice, with points of their own and
-// key words shifted by two. Points and key words are drawn at random when the process starts. So two paths that were chosen
-// without knowing them agree in each half with a probability of at most (2 B + D + 4) / 2^60, for B blocks and D steps of the
-// longer one, and the halves are independent.
+// What a prefix is known by, so that its text need not be kept: BLAKE2b (RFC 7693) of 16 bytes over the prefix before it and
+// its last step. Two prefixes are never taken for one another: 10^10 of them share a key with a probability below 2^-62.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <string_view>
 
 namespace erprm {
 
-struct Digest {  // below 2^61 - 1 each
+struct Key {
     std::uint64_t first = 0;
     std::uint64_t second = 0;
 
-    friend bool operator==(const Digest&, const Digest&) = default;
+    friend bool operator==(const Key&, const Key&) = default;
 };
 
-// Of a text of characters of `width` bytes (1, 2 or 4), which `bytes` holds. Texts of another width are other texts.
-Digest digest(std::string_view bytes, unsigned width = 1);
+struct KeyHash {
+    std::size_t operator()(const Key& key) const noexcept { return key.first; }
+};
 
-// Of the path that goes on by a step from `parent`, a path of `depth` steps; one that ends there is another path.
-Digest extended(const Digest& parent, const Digest& step, std::size_t depth, bool ends);
+// BLAKE2b with digests of 16 bytes, of the parts one behind the other.
+Key blake2b(std::initializer_list<std::string_view> parts);
+
+// A problem, by the text that names it.
+Key problem_key(std::string_view name);
+
+// The prefix that goes on from `parent` by a step; a solution that ends there is another prefix.
+Key step_key(const Key& parent, std::string_view step, bool ends);
 
 }  // namespace erprm

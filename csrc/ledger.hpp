@@ -1,7 +1,7 @@
 // The completion ledger: which prefixes exist, how many completions each wants, which are in flight and which are done.
 //
-// Its parts: the trie of prefixes (prefixes.hpp), each node's samples (samples.hpp), the order in which work is handed out
-// (schedule.hpp). Here they are kept in step with the counts and totals, behind one lock.
+// A node (node.hpp) is a prefix, known by its key (digest.hpp): the same prefix reached by many solutions is one node. A
+// solution that *ends* after a step has a node of its own there. In which order work is handed out: schedule.hpp.
 //
 // Every completion of a node has a sample number 0, 1, 2, ...; a bit says whether it is taken (in flight or done) and
 // another whether it is done. A restart that records the samples it finds on disk leaves exactly the others to do, and
@@ -9,13 +9,16 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <memory_resource>
 #include <mutex>
 #include <span>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
-#include "column.hpp"
-#include "prefixes.hpp"
-#include "samples.hpp"
+#include "digest.hpp"
+#include "node.hpp"
 #include "schedule.hpp"
 
 namespace erprm {
@@ -44,15 +47,14 @@ struct Totals {
 // Every member may be called from any thread. Bad arguments throw std::invalid_argument and change nothing.
 class Ledger {
 public:
-    static constexpr std::int32_t max_samples = 1 << 24;   // of one node
-    static constexpr int unknown = -1;                     // an outcome that was not graded
+    static constexpr std::int32_t max_samples = 1 << 16;  // of one node: 16 kB where all are taken
+    static constexpr int unknown = -1;                    // an outcome that was not graded
 
-    // Problems and steps are known by the digests of their texts (digest.hpp); those of steps are overwritten.
-    std::vector<std::int64_t> add_problems(std::span<const Digest> keys);
-    std::vector<std::int64_t> add_solution(std::int64_t root, std::span<Digest> steps, int outcome, bool finished,
+    std::vector<std::int64_t> add_problems(std::span<const std::string_view> names);
+    std::vector<std::int64_t> add_solution(std::int64_t root, std::span<const std::string_view> steps, int outcome, bool finished,
                                            bool count_outcome);
     // Many at once: solution s has the steps offsets[s] .. offsets[s + 1]. Those before one whose outcome contradicts stay.
-    std::vector<std::int64_t> add_solutions(std::span<const std::int64_t> roots, std::span<Digest> steps,
+    std::vector<std::int64_t> add_solutions(std::span<const std::int64_t> roots, std::span<const std::string_view> steps,
                                             std::span<const std::int64_t> offsets, std::span<const std::int32_t> outcomes,
                                             std::span<const std::uint8_t> finished, bool count_outcome);
 
@@ -67,48 +69,47 @@ public:
 
     // Texts that were sampled from the first lengths[r] of their steps: each counts once more, without a sample number, at the
     // open prefixes beyond these that it goes on from. Returns those prefixes, text after text.
-    std::vector<std::int64_t> count_passing(std::span<const std::int64_t> roots, std::span<Digest> steps,
+    std::vector<std::int64_t> count_passing(std::span<const std::int64_t> roots, std::span<const std::string_view> steps,
                                             std::span<const std::int64_t> offsets, std::span<const std::int32_t> lengths,
                                             std::span<const std::uint8_t> outcomes);
 
     struct Counts {
-        Column<std::int32_t>::Snapshot successes;
-        Column<std::int32_t>::Snapshot trials;
+        std::vector<std::int32_t> successes, trials;
     };
     Counts counts() const;
-    Column<std::int64_t>::Snapshot parents() const;
-    Column<std::int32_t>::Snapshot depths() const;
+    std::vector<std::int64_t> parents() const;  // -1 for roots
+    std::vector<std::int32_t> depths() const;
     std::vector<std::int64_t> offsets() const;  // [nodes + 1]: trials summed over the nodes before
     std::vector<std::uint8_t> closed() const;   // [nodes]: 1 where a node is closed
     std::vector<std::int32_t> done_samples(std::int64_t node) const;
     std::vector<std::uint8_t> recorded(std::span<const std::int64_t> nodes, std::span<const std::int32_t> samples) const;
     Totals totals() const;
-    std::int64_t bytes() const;  // memory held, without live snapshots that were written over
+    std::int64_t bytes() const;
 
 private:
-    void make_room(std::size_t nodes);
-    void extend();
+    std::uint32_t intern(const Key& key, std::uint32_t parent);  // a root's parent is Node::none
+    const Node* find(const Key& key) const;
     void check_root(const char* name, std::int64_t root) const;
-    void add_path(std::uint32_t root, std::span<const Digest> addresses, int outcome, bool finished, bool count_outcome,
+    const Key& root_key(std::int64_t root) const { return root_keys_[nodes_[static_cast<std::size_t>(root)].next_sibling]; }
+    void add_path(std::int64_t root, std::span<const std::string_view> steps, int outcome, bool finished, bool count_outcome,
                   std::span<std::int64_t> path);
-    void check_end(std::uint32_t node, int outcome) const;  // that a known outcome is the one it was closed with
+    static void check_end(const Node& node, int outcome);  // that a known outcome is the one it was closed with
     void close_locked(std::uint32_t node, int outcome);
     void count_own(std::uint32_t node, int outcome);
     void set_want(std::uint32_t node, std::int32_t count);
     void missing_changed(std::uint32_t node, std::int64_t before);
     bool hand_out(std::uint32_t node, std::int64_t max_completions, std::int64_t& given, Batch& batch);
-    template <class Finish>
-    std::int64_t count(std::span<const std::int64_t> nodes, std::span<const std::uint8_t> outcomes, Finish finish);
     void check_nodes(std::span<const std::int64_t> nodes) const;
+    template <class Value>
+    auto of_nodes(Value value) const;
 
     mutable std::mutex mutex_;
-    Prefixes prefixes_;
-    Samples samples_;
-    Schedule schedule_{prefixes_};
-    Column<std::int32_t> successes_;
-    Column<std::int32_t> trials_;
+    std::deque<Node> nodes_;
+    std::vector<Key> root_keys_;  // by the number of the problem
+    std::pmr::unsynchronized_pool_resource pool_;
+    std::pmr::unordered_map<Key, std::uint32_t, KeyHash> index_{&pool_};
+    Schedule schedule_{nodes_};
     Totals totals_;
-    std::size_t room_ = 0;  // nodes that all parts can hold
 };
 
 }  // namespace erprm

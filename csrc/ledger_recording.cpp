@@ -20,34 +20,6 @@ void check_outcomes(std::span<const std::uint8_t> outcomes) {
 
 }  // namespace
 
-// Counts the outcomes that `finish(node, i)` does not ignore; returns how many.
-template <class Finish>
-std::int64_t Ledger::count(std::span<const std::int64_t> nodes, std::span<const std::uint8_t> outcomes, Finish finish) {
-    std::int32_t* const successes = successes_.writable().data();
-    std::int32_t* const trials = trials_.writable().data();
-    std::int64_t ignored = 0;
-    std::int64_t unasked = 0;  // were not in flight
-    for (std::size_t i = 0; i < nodes.size(); ++i) {
-        const auto node = static_cast<std::uint32_t>(nodes[i]);
-        const Samples::Result result = finish(node, i);
-        if (result != Samples::Result::in_flight) {
-            if (result == Samples::Result::ignored) {
-                ++ignored;
-                continue;
-            }
-            ++unasked;
-            missing_changed(node, samples_.missing_before_taking(node));
-        }
-        successes[node] += outcomes[i];
-        trials[node] += 1;
-    }
-    const std::int64_t counted = static_cast<std::int64_t>(nodes.size()) - ignored;
-    totals_.in_flight -= counted - unasked;
-    totals_.done += counted;
-    totals_.ignored += ignored;
-    return counted;
-}
-
 std::int64_t Ledger::record(std::span<const std::int64_t> nodes, std::span<const std::uint8_t> outcomes,
                             std::span<const std::int32_t> samples) {
     check_lengths("outcomes", "nodes", nodes.size(), outcomes.size());
@@ -58,10 +30,26 @@ std::int64_t Ledger::record(std::span<const std::int64_t> nodes, std::span<const
     check_within("samples", samples, max_samples);
     const std::scoped_lock lock(mutex_);
     check_nodes(nodes);
-    if (samples.empty()) {
-        return count(nodes, outcomes, [this](std::uint32_t node, std::size_t) { return samples_.finish_lowest(node); });
+    std::int64_t counted = 0;
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+        const auto node = static_cast<std::uint32_t>(nodes[i]);
+        Node& here = nodes_[node];
+        const std::int64_t before = here.missing();
+        const Node::Result result = samples.empty() ? here.finish_lowest() : here.finish(samples[i]);
+        if (result == Node::Result::ignored) {
+            totals_.ignored += 1;
+            continue;
+        }
+        if (result == Node::Result::in_flight) {
+            totals_.in_flight -= 1;
+        } else {
+            missing_changed(node, before);
+        }
+        here.count(outcomes[i]);
+        counted += 1;
     }
-    return count(nodes, outcomes, [this, samples](std::uint32_t node, std::size_t i) { return samples_.finish(node, samples[i]); });
+    totals_.done += counted;
+    return counted;
 }
 
 std::int64_t Ledger::release(std::span<const std::int64_t> nodes, std::span<const std::int32_t> first_samples,
@@ -81,15 +69,15 @@ std::int64_t Ledger::release(std::span<const std::int64_t> nodes, std::span<cons
     std::int64_t released = 0;
     for (std::size_t i = 0; i < nodes.size(); ++i) {
         const auto node = static_cast<std::uint32_t>(nodes[i]);
-        const std::int64_t before = samples_.missing(node);
-        released += samples_.release(node, {first_samples[i], counts[i]});
+        const std::int64_t before = nodes_[node].missing();
+        released += nodes_[node].release({first_samples[i], counts[i]});
         missing_changed(node, before);
     }
     totals_.in_flight -= released;
     return released;
 }
 
-std::vector<std::int64_t> Ledger::count_passing(std::span<const std::int64_t> roots, std::span<Digest> steps,
+std::vector<std::int64_t> Ledger::count_passing(std::span<const std::int64_t> roots, std::span<const std::string_view> steps,
                                                 std::span<const std::int64_t> offsets, std::span<const std::int32_t> lengths,
                                                 std::span<const std::uint8_t> outcomes) {
     const std::size_t texts = roots.size();
@@ -105,21 +93,20 @@ std::vector<std::int64_t> Ledger::count_passing(std::span<const std::int64_t> ro
     std::vector<std::int64_t> passed;
     const std::scoped_lock lock(mutex_);
     std::ranges::for_each(roots, [this](std::int64_t root) { check_root("roots", root); });
-    Array<std::int32_t>& successes = successes_.writable();
-    Array<std::int32_t>& trials = trials_.writable();
     for (std::size_t r = 0; r < texts; ++r) {
-        const std::span<Digest> text = steps.subspan(static_cast<std::size_t>(offsets[r]),
-                                                     static_cast<std::size_t>(offsets[r + 1] - offsets[r]));
-        prefixes_.address(static_cast<std::uint32_t>(roots[r]), text, false);
-        for (std::size_t j = static_cast<std::size_t>(lengths[r]); j + 1 < text.size(); ++j) {
-            const std::uint32_t node = prefixes_.find(text[j]);
-            if (node == Prefixes::none) {
+        const auto first = static_cast<std::size_t>(offsets[r]);
+        const auto count = static_cast<std::size_t>(offsets[r + 1]) - first;
+        Key key = root_key(roots[r]);
+        for (std::size_t j = 0; j + 1 < count; ++j) {
+            key = step_key(key, steps[first + j], false);
+            const auto entry = index_.find(key);
+            if (entry == index_.end()) {
                 break;  // nor is a longer prefix known
             }
-            if (!samples_.closed(node)) {
-                successes[node] += outcomes[r];
-                trials[node] += 1;
-                passed.push_back(node);
+            Node& node = nodes_[entry->second];
+            if (j >= static_cast<std::size_t>(lengths[r]) && !node.closed) {
+                node.count(outcomes[r]);
+                passed.push_back(entry->second);
             }
         }
     }
@@ -134,7 +121,7 @@ std::vector<std::uint8_t> Ledger::recorded(std::span<const std::int64_t> nodes, 
     const std::scoped_lock lock(mutex_);
     check_nodes(nodes);
     for (std::size_t i = 0; i < nodes.size(); ++i) {
-        flags[i] = samples_.is_done(static_cast<std::uint32_t>(nodes[i]), samples[i]) ? 1 : 0;
+        flags[i] = nodes_[static_cast<std::size_t>(nodes[i])].is_done(samples[i]) ? 1 : 0;
     }
     return flags;
 }

@@ -10,22 +10,19 @@
 namespace erprm {
 namespace {
 
-std::span<const std::int64_t> segment(std::span<const std::int64_t> values, std::span<const std::int64_t> offsets, std::int64_t row) {
-    const auto r = static_cast<std::size_t>(row);
-    return values.subspan(static_cast<std::size_t>(offsets[r]), static_cast<std::size_t>(offsets[r + 1] - offsets[r]));
+// Values offsets[row] .. offsets[row + 1], for 0 <= row < offsets.size() - 1.
+std::span<const std::int64_t> segment(const char* name, std::span<const std::int64_t> values, std::span<const std::int64_t> offsets,
+                                      std::int64_t row) {
+    const std::int64_t begin = offsets[static_cast<std::size_t>(row)];
+    const std::int64_t end = offsets[static_cast<std::size_t>(row) + 1];
+    const auto size = static_cast<std::int64_t>(values.size());
+    if (begin < 0 || begin > end || end > size) {
+        refuse(name, "offsets that do not fall, of 0 to " + std::to_string(size), end > size || end < begin ? end : begin);
+    }
+    return values.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
 }
 
 }  // namespace
-
-void segment_offsets(std::span<const std::int64_t> lengths, std::span<std::int64_t> sums) {
-    sums[0] = 0;
-    for (std::size_t i = 0; i < lengths.size(); ++i) {
-        if (lengths[i] < 0 || lengths[i] > INT64_MAX - sums[i]) {
-            refuse("lengths", "lengths from 0 on whose sum fits int64", lengths[i]);
-        }
-        sums[i + 1] = sums[i] + lengths[i];
-    }
-}
 
 std::int32_t first_fit_decreasing(std::span<const std::int64_t> lengths, std::int64_t capacity, std::span<std::int32_t> bin_of_row) {
     if (capacity < 1) {
@@ -79,50 +76,35 @@ void check_offsets(const char* name, std::span<const std::int64_t> offsets, std:
     }
 }
 
-PackedSize packed_size(const Rows& rows, std::span<const std::int64_t> chosen) {
-    check_offsets("row_offsets", rows.row_offsets, rows.ids.size());
-    check_offsets("tag_offsets", rows.tag_offsets, rows.tags.size());
-    if (rows.tag_offsets.size() != rows.row_offsets.size()) {
-        refuse("tag_offsets", "as many values as row_offsets (" + std::to_string(rows.row_offsets.size()) + ")",
-               static_cast<std::int64_t>(rows.tag_offsets.size()));
-    }
+Packed pack_rows(const Rows& rows, std::span<const std::int64_t> chosen) {
+    check_lengths("tag_offsets", "row_offsets", rows.row_offsets.size(), rows.tag_offsets.size());
     const auto count = static_cast<std::int64_t>(rows.row_offsets.size()) - 1;
-    PackedSize size{0, 0};
+    Packed packed;
+    packed.cu_seqlens.reserve(chosen.size() + 1);
+    packed.cu_seqlens.push_back(0);
     for (const std::int64_t row : chosen) {
         if (row < 0 || row >= count) {
             refuse("rows", "a row below " + std::to_string(count), row);
         }
-        const auto length = static_cast<std::int64_t>(segment(rows.ids, rows.row_offsets, row).size());
-        const auto tags = segment(rows.tags, rows.tag_offsets, row);
-        for (const std::int64_t tag : tags) {
-            if (tag < 0 || tag >= length) {
-                refuse("tags", "a position below " + std::to_string(length) + " in row " + std::to_string(row), tag);
+        const auto ids = segment("row_offsets", rows.ids, rows.row_offsets, row);
+        const auto tags = segment("tag_offsets", rows.tags, rows.tag_offsets, row);
+        const auto before = static_cast<std::int64_t>(packed.input_ids.size());
+        const auto length = static_cast<std::int64_t>(ids.size());
+        if (before + length > INT32_MAX) {
+            refuse("rows", "at most 2147483647 tokens in a batch", before + length);
+        }
+        packed.input_ids.insert(packed.input_ids.end(), ids.begin(), ids.end());
+        packed.position_ids.resize(packed.input_ids.size());
+        std::iota(packed.position_ids.end() - length, packed.position_ids.end(), 0);
+        packed.cu_seqlens.push_back(static_cast<std::int32_t>(before + length));
+        for (const std::int64_t position : tags) {
+            if (position < 0 || position >= length) {
+                refuse("tags", "a position below " + std::to_string(length) + " in row " + std::to_string(row), position);
             }
+            packed.tag_positions.push_back(before + position);
         }
-        size.tokens += length;
-        size.tags += static_cast<std::int64_t>(tags.size());
     }
-    if (size.tokens > INT32_MAX) {
-        refuse("rows", "at most 2147483647 tokens in a batch", size.tokens);
-    }
-    return size;
-}
-
-void pack_rows(const Rows& rows, std::span<const std::int64_t> chosen, const Packed& packed) {
-    std::size_t token = 0;
-    std::size_t tag = 0;
-    packed.cu_seqlens[0] = 0;
-    for (std::size_t i = 0; i < chosen.size(); ++i) {
-        const auto ids = segment(rows.ids, rows.row_offsets, chosen[i]);
-        std::copy(ids.begin(), ids.end(), packed.input_ids.begin() + static_cast<std::ptrdiff_t>(token));
-        const auto positions = packed.position_ids.subspan(token, ids.size());
-        std::iota(positions.begin(), positions.end(), 0);
-        for (const std::int64_t position : segment(rows.tags, rows.tag_offsets, chosen[i])) {
-            packed.tag_positions[tag++] = static_cast<std::int64_t>(token) + position;
-        }
-        token += ids.size();
-        packed.cu_seqlens[i + 1] = static_cast<std::int32_t>(token);
-    }
+    return packed;
 }
 
 }  // namespace erprm

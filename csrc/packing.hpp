@@ -7,9 +7,6 @@
 
 namespace erprm {
 
-// sums[i] = lengths[0] + .. + lengths[i - 1]; `sums` holds one value more than `lengths`.
-void segment_offsets(std::span<const std::int64_t> lengths, std::span<std::int64_t> sums);
-
 // First fit, decreasing: rows by falling length (equal ones in their order), each into the first bin that has room.
 // O(S log S) with a tree over the bins that holds the largest room below each node. Writes the bin of each row and
 // returns how many bins there are: at most 11/9 of the least possible, plus one.
@@ -21,20 +18,14 @@ struct Rows {
     std::span<const std::int64_t> ids, row_offsets, tags, tag_offsets;
 };
 
-struct PackedSize {
-    std::int64_t tokens, tags;
-};
-
-// Checks everything that pack_rows relies on and returns how much room the chosen rows need.
-PackedSize packed_size(const Rows& rows, std::span<const std::int64_t> chosen);
-
 struct Packed {
-    std::span<std::int64_t> input_ids, position_ids;  // [tokens]
-    std::span<std::int32_t> cu_seqlens;               // [chosen + 1]
-    std::span<std::int64_t> tag_positions;            // [tags]
+    std::vector<std::int64_t> input_ids, position_ids;  // [tokens]
+    std::vector<std::int32_t> cu_seqlens;               // [chosen + 1]
+    std::vector<std::int64_t> tag_positions;            // [tags]
 };
 
-void pack_rows(const Rows& rows, std::span<const std::int64_t> chosen, const Packed& packed);
+// Reads only what belongs to the chosen rows, each value once and checked after it was read.
+Packed pack_rows(const Rows& rows, std::span<const std::int64_t> chosen);
 
 // Throws std::invalid_argument naming `name` unless offsets are 0, .., size without falling.
 void check_offsets(const char* name, std::span<const std::int64_t> offsets, std::size_t size);

@@ -6,30 +6,6 @@
 #include "packing.hpp"
 
 namespace erprm {
-namespace {
-
-// A segment begins where a row begins or where its parent has more than one child; an only child follows its parent.
-void find_segments(PrefixTree& tree) {
-    const std::size_t size = tree.input_ids.size();
-    std::vector<std::int64_t> children(size, 0);
-    for (const std::int64_t parent : tree.parents) {
-        if (parent >= 0) {
-            children[static_cast<std::size_t>(parent)] += 1;
-        }
-    }
-    std::vector<std::int64_t> segment_of(size);
-    for (std::size_t token = 0; token < size; ++token) {
-        const std::int64_t parent = tree.parents[token];
-        if (parent < 0 || children[static_cast<std::size_t>(parent)] > 1) {
-            tree.segment_starts.push_back(static_cast<std::int64_t>(token));
-            tree.segment_parents.push_back(parent < 0 ? -1 : segment_of[static_cast<std::size_t>(parent)]);
-        }
-        segment_of[token] = static_cast<std::int64_t>(tree.segment_starts.size()) - 1;
-    }
-    tree.segment_starts.push_back(static_cast<std::int64_t>(size));
-}
-
-}  // namespace
 
 PrefixTree prefix_tree(std::span<const std::int64_t> ids, std::span<const std::int64_t> row_offsets) {
     check_offsets("row_offsets", row_offsets, ids.size());
@@ -59,7 +35,6 @@ PrefixTree prefix_tree(std::span<const std::int64_t> ids, std::span<const std::i
         const auto shared = static_cast<std::size_t>(std::ranges::mismatch(last, current).in2 - current.begin());
         end_from(shared);
         for (std::size_t depth = shared; depth < current.size(); ++depth) {
-            tree.parents.push_back(depth == 0 ? -1 : path.back());
             path.push_back(static_cast<std::int64_t>(tree.input_ids.size()));
             tree.input_ids.push_back(current[depth]);
             tree.position_ids.push_back(static_cast<std::int64_t>(depth));
@@ -69,7 +44,6 @@ PrefixTree prefix_tree(std::span<const std::int64_t> ids, std::span<const std::i
         last = current;
     }
     end_from(0);
-    find_segments(tree);
     return tree;
 }
 

@@ -7,16 +7,13 @@
 
 namespace erprm {
 
-// K distinct tokens in depth-first order (rows in lexicographic order of their ids), G unbranched segments of them.
+// K distinct tokens in depth-first order (rows in lexicographic order of their ids).
 // Token i sees token j exactly when j <= i < ends[j]: a token's subtree is the contiguous span from itself to its end.
 struct PrefixTree {
     std::vector<std::int64_t> input_ids;        // [K]
     std::vector<std::int64_t> position_ids;     // [K] depth, the position in every row that holds the token
     std::vector<std::int64_t> ends;             // [K]
-    std::vector<std::int64_t> parents;          // [K] the token before, -1 at the beginning of a row
     std::vector<std::int64_t> token_of;         // [N] where each token of each row stands
-    std::vector<std::int64_t> segment_starts;   // [G + 1] tokens at which a branch begins, then K
-    std::vector<std::int64_t> segment_parents;  // [G] -1 for a segment that begins a row
 };
 
 PrefixTree prefix_tree(std::span<const std::int64_t> ids, std::span<const std::int64_t> row_offsets);

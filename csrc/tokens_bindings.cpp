@@ -1,141 +1,96 @@
-// The functions of erprm._core: tags, packing, majority and prefix trees. The work is done without the GIL.
-#include <optional>
-#include <string_view>
+// The functions of erprm._core: packing and prefix trees.
+#include <string>
+#include <utility>
 
 #include "arrays.hpp"
 #include "bindings.hpp"
-#include "majority.hpp"
 #include "packing.hpp"
 #include "prefix_tree.hpp"
-#include "tags.hpp"
 
 namespace erprm {
 namespace {
 
-template <class Id>
-py::array_t<std::int64_t> scan(const py::object& ids, std::int64_t tag) {
-    const Values<Id> values(ids, "ids");
-    std::vector<std::int64_t> positions;
-    if (std::in_range<Id>(tag)) {  // a tag that no id can equal is nowhere
-        const py::gil_scoped_release release;
-        positions = scan_tags(values.span(), static_cast<Id>(tag));
-    }
-    return to_array(std::move(positions));
-}
-
-py::array_t<std::int64_t> scan_any(const py::object& ids, std::int64_t tag_id) {
-    return py::isinstance<py::array_t<std::int32_t>>(ids) ? scan<std::int32_t>(ids, tag_id) : scan<std::int64_t>(ids, tag_id);
-}
-
-py::array_t<std::int64_t> offsets_of(const py::object& lengths) {
-    const Values<std::int64_t> values(lengths, "lengths");
-    auto [array, sums] = new_array<std::int64_t>(values.size() + 1);
-    segment_offsets(values.span(), sums);
-    return array;
-}
-
 py::tuple fit(const py::object& lengths, std::int64_t capacity) {
-    const Values<std::int64_t> values(lengths, "lengths");
-    auto [array, bin_of_row] = new_array<std::int32_t>(values.size());
+    const auto values = values_of<std::int64_t>(lengths, "lengths");
+    std::vector<std::int32_t> bin_of_row(values.size());
     std::int32_t bins = 0;
     {
         const py::gil_scoped_release release;
-        bins = first_fit_decreasing(values.span(), capacity, bin_of_row);
+        bins = first_fit_decreasing(values, capacity, bin_of_row);
     }
-    return py::make_tuple(array, bins);
+    return py::make_tuple(to_array(std::move(bin_of_row)), bins);
 }
 
+// With the GIL: a batch is small, the data set that it is taken from is not and is read in place.
 py::tuple pack(const py::object& ids, const py::object& row_offsets, const py::object& tags, const py::object& tag_offsets,
                const py::object& rows) {
-    const Values<std::int64_t> id_values(ids, "ids"), row_values(row_offsets, "row_offsets"), tag_values(tags, "tags"),
-        tag_offset_values(tag_offsets, "tag_offsets"), chosen(rows, "rows");
-    const Rows source{id_values.span(), row_values.span(), tag_values.span(), tag_offset_values.span()};
-    const PackedSize size = packed_size(source, chosen.span());
-    auto [input_array, input_ids] = new_array<std::int64_t>(static_cast<std::size_t>(size.tokens));
-    auto [position_array, position_ids] = new_array<std::int64_t>(static_cast<std::size_t>(size.tokens));
-    auto [length_array, cu_seqlens] = new_array<std::int32_t>(chosen.size() + 1);
-    auto [tag_array, tag_positions] = new_array<std::int64_t>(static_cast<std::size_t>(size.tags));
-    const Packed packed{input_ids, position_ids, cu_seqlens, tag_positions};
-    {
-        const py::gil_scoped_release release;
-        pack_rows(source, chosen.span(), packed);
-    }
-    return py::make_tuple(input_array, position_array, length_array, tag_array);
-}
-
-// Texts or None as codes; an array of integers as it is.
-std::vector<std::int64_t> codes_of(const py::object& answers) {
-    if (py::isinstance<py::array>(answers)) {
-        const Values<std::int64_t> values(answers, "answers");
-        return {values.span().begin(), values.span().end()};
-    }
-    const py::list items(answers);  // holds what the views point to
-    std::vector<std::string_view> texts;
-    texts.reserve(items.size());
-    for (const py::handle answer : items) {
-        if (answer.is_none()) {
-            texts.emplace_back();
-            continue;
-        }
-        if (!PyUnicode_Check(answer.ptr())) {
-            throw py::type_error("answers: expected texts or None, found " + std::string(py::str(py::type::of(answer).attr("__name__"))));
-        }
-        Py_ssize_t size = 0;
-        const char* data = PyUnicode_AsUTF8AndSize(answer.ptr(), &size);
-        if (data == nullptr) {
-            throw py::error_already_set();
-        }
-        texts.emplace_back(data, static_cast<std::size_t>(size));
-    }
-    return answer_codes(texts);
-}
-
-py::tuple vote(const py::object& answers, const py::object& offsets, const py::object& weights) {
-    const std::vector<std::int64_t> codes = codes_of(answers);
-    const Values<std::int64_t> groups(offsets, "offsets");
-    std::optional<Values<double>> numbers;
-    if (!weights.is_none()) {
-        numbers.emplace(weights, "weights");
-        if (numbers->size() != codes.size()) {
-            throw py::value_error("weights: expected as many values as answers (" + std::to_string(codes.size()) + "), found " +
-                                  std::to_string(numbers->size()));
-        }
-    }
-    Majority result;
-    {
-        const py::gil_scoped_release release;
-        result = majority(codes, groups.span(), numbers ? numbers->span() : std::span<const double>());
-    }
-    return py::make_tuple(to_array(std::move(result.winners)), to_array(std::move(result.votes)));
+    const auto span = [](const auto& array) { return std::span<const std::int64_t>(array.data(), static_cast<std::size_t>(array.size())); };
+    const auto id_array = array_of<std::int64_t>(ids, "ids"), row_array = array_of<std::int64_t>(row_offsets, "row_offsets"),
+               tag_array = array_of<std::int64_t>(tags, "tags"), tag_offset_array = array_of<std::int64_t>(tag_offsets, "tag_offsets");
+    const auto chosen = values_of<std::int64_t>(rows, "rows");
+    Packed packed = pack_rows({span(id_array), span(row_array), span(tag_array), span(tag_offset_array)}, chosen);
+    return py::make_tuple(to_array(std::move(packed.input_ids)), to_array(std::move(packed.position_ids)),
+                          to_array(std::move(packed.cu_seqlens)), to_array(std::move(packed.tag_positions)));
 }
 
 py::dict tree_of(const py::object& flat_ids, const py::object& row_offsets) {
-    const Values<std::int64_t> ids(flat_ids, "flat_ids"), offsets(row_offsets, "row_offsets");
+    const auto ids = values_of<std::int64_t>(flat_ids, "flat_ids"), offsets = values_of<std::int64_t>(row_offsets, "row_offsets");
     PrefixTree tree;
     {
         const py::gil_scoped_release release;
-        tree = prefix_tree(ids.span(), offsets.span());
+        tree = prefix_tree(ids, offsets);
     }
     py::dict named;
     named["input_ids"] = to_array(std::move(tree.input_ids));
     named["position_ids"] = to_array(std::move(tree.position_ids));
     named["ends"] = to_array(std::move(tree.ends));
-    named["parents"] = to_array(std::move(tree.parents));
     named["token_of"] = to_array(std::move(tree.token_of));
-    named["segment_starts"] = to_array(std::move(tree.segment_starts));
-    named["segment_parents"] = to_array(std::move(tree.segment_parents));
     return named;
 }
 
 }  // namespace
 
 void bind_tokens(py::module_& m) {
-    m.def("scan_tags", &scan_any, py::arg("ids"), py::arg("tag_id"));
-    m.def("segment_offsets", &offsets_of, py::arg("lengths"));
-    m.def("first_fit_decreasing", &fit, py::arg("lengths"), py::arg("capacity"));
-    m.def("pack_rows", &pack, py::arg("ids"), py::arg("row_offsets"), py::arg("tags"), py::arg("tag_offsets"), py::arg("rows"));
-    m.def("majority", &vote, py::arg("answers"), py::arg("offsets"), py::arg("weights") = py::none());
-    m.def("prefix_tree", &tree_of, py::arg("flat_ids"), py::arg("row_offsets"));
+    m.def("first_fit_decreasing", &fit, py::arg("lengths"), py::arg("capacity"),
+          R"(Rows into bins of `capacity` tokens: longest first, each into the first bin with room, in O(S log S).
+
+Returns:
+    (bin of each row int32 [S], number of bins): at most 11/9 of the least number of bins, plus one.
+
+Raises:
+    ValueError: for a row that no bin can hold.
+)");
+    m.def("pack_rows", &pack, py::arg("ids"), py::arg("row_offsets"), py::arg("tags"), py::arg("tag_offsets"), py::arg("rows"),
+          R"(Chosen rows of a flat dataset as one padding-free batch.
+
+Args:
+    ids: int64 [all tokens], row r from row_offsets[r] to row_offsets[r + 1].
+    row_offsets: int64 [rows of the dataset + 1].
+    tags: int64 [all tags], counted from the beginning of their row; row r from tag_offsets[r] to tag_offsets[r+1].
+    tag_offsets: int64 [rows of the dataset + 1].
+    rows: int64 [S], the rows to pack, in this order.
+
+Returns:
+    (input_ids int64 [N], position_ids int64 [N], cu_seqlens int32 [S + 1], tag_positions int64 [M] in input_ids).
+
+Raises:
+    ValueError: for a row that there is none of, and for offsets or tags that lie outside of what they count.
+)");
+    m.def("prefix_tree", &tree_of, py::arg("flat_ids"), py::arg("row_offsets"),
+          R"(The token rows of one problem as a tree, so that what rows share is computed once.
+
+Tokens stand in depth-first order, rows by their ids in lexicographic order. Token i may see token j exactly when
+`j <= i < ends[j]`, because a token's subtree is the contiguous span from itself to its end; a FlexAttention mask is
+`(kv <= q) & (q < ends[kv])`. Trees set side by side with their ends moved along do not see each other.
+
+Args:
+    flat_ids: int64 [N], row r from row_offsets[r] to row_offsets[r + 1].
+    row_offsets: int64 [S + 1].
+
+Returns:
+    input_ids, position_ids, ends: int64 [K], the distinct tokens; a position is the one in the separate row.
+    token_of: int64 [N], where each token of each row stands: row r's tag at p is token_of[row_offsets[r] + p].
+)");
 }
 
 }  // namespace erprm

@@ -6,17 +6,14 @@
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
-#include <unordered_set>
 #include <vector>
 
 #include "../digest.hpp"
-#include "../growth.hpp"
 #include "../ledger.hpp"
-#include "../majority.hpp"
 #include "../packing.hpp"
 #include "../prefix_tree.hpp"
-#include "../tags.hpp"
 
 using namespace erprm;
 
@@ -43,57 +40,32 @@ using Small = std::vector<std::int32_t>;
 using Bytes = std::vector<std::uint8_t>;
 using Texts = std::vector<std::string_view>;
 
-std::vector<Digest> digests(const Texts& texts) {
-    std::vector<Digest> found;
-    for (const std::string_view text : texts) {
-        found.push_back(digest(text));
-    }
-    return found;
-}
+std::size_t at(std::int64_t node) { return static_cast<std::size_t>(node); }
 
-std::int64_t problem(Ledger& ledger, std::string_view key) { return ledger.add_problems({{digest(key)}})[0]; }
+std::int64_t problem(Ledger& ledger, std::string_view name) { return ledger.add_problems({{name}})[0]; }
 
 Ints add(Ledger& ledger, std::int64_t root, const Texts& steps, int outcome, bool finished, bool count_outcome) {
-    std::vector<Digest> found = digests(steps);
-    return ledger.add_solution(root, found, outcome, finished, count_outcome);
+    return ledger.add_solution(root, steps, outcome, finished, count_outcome);
 }
 
-Ints add_all(Ledger& ledger, const Ints& roots, const Texts& steps, const Ints& offsets, const Small& outcomes, const Bytes& finished,
-             bool count_outcome) {
-    std::vector<Digest> found = digests(steps);
-    return ledger.add_solutions(roots, found, offsets, outcomes, finished, count_outcome);
-}
-
-// Every length up to two blocks and a half, each with any one of its bytes changed.
-void digests_differ_wherever_texts_do() {
-    std::unordered_set<std::uint64_t> firsts, seconds;
-    std::size_t texts = 0;
-    for (std::size_t size = 0; size < 320; ++size) {
+// As Python's hashlib.blake2b(text, digest_size=16) has them, over parts that end within, at and after a block's end.
+void keys_are_blake2b() {
+    const auto letters = [](std::size_t size) {
         std::string text(size, 'a');
-        const auto add = [&] {
-            const Digest found = digest(text);
-            firsts.insert(found.first);
-            seconds.insert(found.second);
-            CHECK(found == digest(std::string(text)));
-        };
-        add();
-        for (char& byte : text) {
-            byte = 'b';
-            add();
-            byte = 'a';
+        for (std::size_t i = 0; i < size; ++i) {
+            text[i] = static_cast<char>('a' + i % 26);
         }
-        texts += 1 + size;
-    }
-    CHECK(firsts.size() == texts && seconds.size() == texts);
-    CHECK(digest("ab", 1) != digest("ab", 2));
-    const Digest a = digest("a"), b = digest("b");
-    CHECK(extended(a, b, 0, false) != extended(a, b, 0, true) && extended(a, b, 0, false) != extended(b, a, 0, false));
-    CHECK(extended(a, b, 0, false) == extended(a, b, 0, false) && extended(a, b, 0, false) != digest("ab"));
-    firsts.clear();
-    for (std::size_t depth = 0; depth < 300; ++depth) {
-        firsts.insert(extended(a, b, depth, false).first);
-    }
-    CHECK(firsts.size() == 300);
+        return text;
+    };
+    CHECK((blake2b({}) == Key{0x40bdefd94169e6ca, 0x7076a68e75884d4e}));
+    CHECK((blake2b({"a", "", "bc"}) == Key{0x2b8d2bc691b74acf, 0x1678287502c90921}));
+    CHECK((blake2b({letters(128)}) == Key{0xaf6e869ea96674b1, 0xe25bdfc906c8b642}));
+    CHECK((blake2b({letters(129)}) == Key{0x3b8883ad73e4c5e3, 0x8546ee5d13ec4e79}));
+    CHECK((blake2b({letters(128), std::string(128, 'z')}) == Key{0x647960ad93595fa6, 0x830cbafe3c77182f}));
+    CHECK((blake2b({letters(1000), "z"}) == Key{0x3d1af18591142448, 0x943d809cb7b27682}));
+    const Key a = problem_key("a"), b = problem_key("b");
+    CHECK(step_key(a, "s", false) != step_key(a, "s", true) && step_key(a, "s", false) != step_key(b, "s", false));
+    CHECK(step_key(step_key(a, "s", false), "t", false) != step_key(a, "st", false));
 }
 
 void equal_prefixes_are_one_node_but_an_end_is_its_own() {
@@ -131,28 +103,18 @@ void many_solutions_are_as_one_after_the_other() {
         const Ints path = add(one, of[s], {texts.begin() + 3 * s, texts.begin() + 3 * s + 3}, outcomes[s], finished[s] != 0, true);
         expected.insert(expected.end(), path.begin(), path.end());
     }
-    CHECK(add_all(all, of, texts, offsets, outcomes, finished, true) == expected);
+    CHECK(all.add_solutions(of, texts, offsets, outcomes, finished, true) == expected);
     CHECK(one.closed() == all.closed() && one.offsets() == all.offsets() && one.totals().steps == all.totals().steps);
     const auto before = all.totals().nodes;
-    CHECK(refused([&] { add_all(all, Ints{0, 99}, Texts{"new", "y"}, Ints{0, 1, 2}, Small{1, 1}, Bytes{0, 0}, false); }));
-    CHECK(refused([&] { add_all(all, Ints{0, 0}, Texts{"new"}, Ints{0, 1, 1}, Small{1, 1}, Bytes{0, 0}, false); }));
-    CHECK(refused([&] { add_all(all, Ints{0}, Texts{"new"}, Ints{0, 1}, Small{2}, Bytes{0}, false); }));
-    CHECK(refused([&] { add_all(all, Ints{0}, Texts{"new"}, Ints{0, 1}, Small{1, 1}, Bytes{0}, false); }));
+    CHECK(refused([&] { all.add_solutions(Ints{0, 99}, Texts{"new", "y"}, Ints{0, 1, 2}, Small{1, 1}, Bytes{0, 0}, false); }));
+    CHECK(refused([&] { all.add_solutions(Ints{0, 0}, Texts{"new"}, Ints{0, 1, 1}, Small{1, 1}, Bytes{0, 0}, false); }));
+    CHECK(refused([&] { all.add_solutions(Ints{0}, Texts{"new"}, Ints{0, 1}, Small{2}, Bytes{0}, false); }));
+    CHECK(refused([&] { all.add_solutions(Ints{0}, Texts{"new"}, Ints{0, 1}, Small{1, 1}, Bytes{0}, false); }));
     CHECK(all.totals().nodes == before);
 }
 
-// Past the sizes at which memory is mapped, and past several growths of the table, in which entries wrap around its end.
+// Past several growths of the index, and a path as long as no recursion, and nothing quadratic, would stand.
 void what_grows_keeps_what_it_holds() {
-    Array<std::uint32_t> values(5);
-    for (std::size_t size = 5, written = 0; size < 3'000'000; size = size * 3 / 2) {
-        values.reserve(size);
-        values.extend(size);
-        for (; written < size; ++written) {
-            CHECK(values[written] == 0);
-            values[written] = static_cast<std::uint32_t>(written) + 1;
-        }
-        CHECK(values[0] == 1 && values[size / 2] == size / 2 + 1);
-    }
     Ledger ledger;
     const std::int64_t root = problem(ledger, "p");
     Ints first;
@@ -164,15 +126,19 @@ void what_grows_keeps_what_it_holds() {
         CHECK(one(i) == first[static_cast<std::size_t>(i)]);
     }
     CHECK(ledger.totals().nodes == 50'001);
+    const Ints path = add(ledger, root, Texts(300'000, "x"), -1, false, true);
+    ledger.want_all(2, false);
+    CHECK(path.back() == 350'000 && ledger.depths().back() == 300'000);
+    CHECK(ledger.next(1'000'000).nodes.size() == 350'000 && ledger.totals().missing == 0);
 }
 
 void texts_count_where_they_pass() {
     Ledger ledger;
     const std::int64_t root = problem(ledger, "p");
     const Ints path = add(ledger, root, Texts{"x", "y"}, -1, false, false);
-    std::vector<Digest> steps = digests(Texts{"x", "y", "z", "x", "y"});
+    const Texts steps{"x", "y", "z", "x", "y"};
     CHECK((ledger.count_passing(Ints{root, root}, steps, Ints{0, 3, 5}, Small{1, 0}, Bytes{1, 0}) == Ints{path[1], path[0]}));
-    CHECK(ledger.counts().trials.data()[path[0]] == 1 && ledger.counts().successes.data()[path[1]] == 1);
+    CHECK(ledger.counts().trials[at(path[0])] == 1 && ledger.counts().successes[at(path[1])] == 1);
     CHECK(refused([&] { ledger.count_passing(Ints{root}, steps, Ints{0, 5}, Small{6}, Bytes{1}); }));
     CHECK(ledger.record(Ints{path[0]}, Bytes{1}, Small{70}) == 1);
     CHECK((ledger.recorded(Ints{path[0], path[0], path[1]}, Small{70, 200, 0}) == Bytes{1, 0, 0}));
@@ -261,46 +227,31 @@ void many_threads() {
     CHECK(std::accumulate(k.data(), k.data() + k.size(), std::int64_t{0}) == successes + 8 * 5);  // and the ended ones
 }
 
-void bins_rows_and_tags() {
+void bins_and_rows() {
     Small bins(5);
     CHECK(first_fit_decreasing(Ints{4, 8, 1, 4, 3}, 10, bins) == 3 && (bins == Small{1, 0, 0, 1, 2}));
     CHECK(first_fit_decreasing(Ints{}, 10, {}) == 0);
     CHECK(refused([&] { first_fit_decreasing(Ints{11}, 10, std::span(bins).first(1)); }));
     const Ints ids{7, 8, 9, 5, 6}, offsets{0, 3, 5}, tags{2, 0, 1}, tag_offsets{0, 1, 3}, chosen{1, 0, 1};
     const Rows rows{ids, offsets, tags, tag_offsets};
-    const PackedSize size = packed_size(rows, chosen);
-    Ints input(static_cast<std::size_t>(size.tokens)), position(input.size()), at(static_cast<std::size_t>(size.tags));
-    Small lengths(4);
-    pack_rows(rows, chosen, {input, position, lengths, at});
+    const auto [input, position, lengths, at] = pack_rows(rows, chosen);
     CHECK((input == Ints{5, 6, 7, 8, 9, 5, 6}) && (position == Ints{0, 1, 0, 1, 2, 0, 1}));
     CHECK((lengths == Small{0, 2, 5, 7}) && (at == Ints{0, 1, 4, 5, 6}));
-    CHECK(refused([&] { packed_size(rows, Ints{2}); }));
-    Ints many(1000, 3);
-    many[0] = many[63] = many[64] = many[999] = 4;
-    CHECK((scan_tags<std::int64_t>(many, 4) == Ints{0, 63, 64, 999}));
-    CHECK((scan_tags<std::int32_t>(Small{4}, 4) == Ints{0}));
-}
-
-void votes() {
-    const Texts answers{"4", "5", "5", {}, "4", "7"};
-    const Ints codes = answer_codes(answers);
-    CHECK((codes == Ints{0, 1, 1, -1, 0, 5}));
-    CHECK((majority(codes, Ints{0, 3, 3, 6}, {}).winners == Ints{1, -1, 4}));
-    CHECK((majority(codes, Ints{0, 5, 6}, std::vector<double>{1, 2, 0, 9, 1, 1}).winners == Ints{0, 5}));
-    CHECK(refused([&] { majority(codes, Ints{0, 2, 1, 6}, {}); }));
+    CHECK(refused([&] { pack_rows(rows, Ints{2}); }));
+    CHECK(refused([&] { pack_rows({ids, Ints{0, 9, 5}, tags, tag_offsets}, Ints{0}); }));
+    CHECK(refused([&] { pack_rows({ids, offsets, Ints{2, 0, 7}, tag_offsets}, Ints{1}); }));
 }
 
 void tree() {
     const PrefixTree tree = prefix_tree(Ints{1, 2, 4, 5, 1, 2, 3, 1, 2, 4, 5}, Ints{0, 4, 7, 9, 11});
     CHECK((tree.input_ids == Ints{1, 2, 3, 4, 5, 4, 5}) && (tree.position_ids == Ints{0, 1, 2, 2, 3, 0, 1}));
-    CHECK((tree.ends == Ints{5, 5, 3, 5, 5, 7, 7}) && (tree.parents == Ints{-1, 0, 1, 1, 3, -1, 5}));
+    CHECK((tree.ends == Ints{5, 5, 3, 5, 5, 7, 7}));
     CHECK((tree.token_of == Ints{0, 1, 3, 4, 0, 1, 2, 0, 1, 5, 6}));
-    CHECK((tree.segment_starts == Ints{0, 2, 3, 5, 7}) && (tree.segment_parents == Ints{-1, 0, 0, -1}));
-    CHECK(prefix_tree(Ints{}, Ints{0}).input_ids.empty() && prefix_tree(Ints{}, Ints{0, 0}).segment_parents.empty());
+    CHECK(prefix_tree(Ints{}, Ints{0}).input_ids.empty() && prefix_tree(Ints{}, Ints{0, 0}).ends.empty());
 }
 
 int main() {
-    digests_differ_wherever_texts_do();
+    keys_are_blake2b();
     equal_prefixes_are_one_node_but_an_end_is_its_own();
     many_solutions_are_as_one_after_the_other();
     what_grows_keeps_what_it_holds();
@@ -308,8 +259,7 @@ int main() {
     runs_beyond_one_word_holes_and_release();
     snapshots_stay_as_they_were();
     many_threads();
-    bins_rows_and_tags();
-    votes();
+    bins_and_rows();
     tree();
     std::puts("ok");
     return 0;

@@ -1,35 +1,17 @@
-"""Tags, packing, votes and prefix trees against plain Python."""
-
-from collections import Counter
+"""Packing and prefix trees against plain Python."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from erprm._core import first_fit_decreasing, majority, pack_rows, prefix_tree, scan_tags, segment_offsets
+from erprm._core import first_fit_decreasing, pack_rows, prefix_tree
 
 ROWS = st.lists(st.lists(st.integers(0, 3), max_size=6), max_size=8)
 
 
 def _flat(rows: list[list[int]]) -> tuple[list[int], list[int]]:
     return [value for row in rows for value in row], np.cumsum([0, *map(len, rows)]).tolist()
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 4), max_size=300), st.sampled_from([np.int64, np.int32, np.int16]))
-def test_scan_tags(ids: list[int], dtype: type) -> None:
-    assert scan_tags(np.array(ids, dtype), 3).tolist() == [i for i, value in enumerate(ids) if value == 3]
-
-
-def test_a_tag_that_no_int32_can_hold_is_nowhere() -> None:
-    assert scan_tags(np.array([0, 1], np.int32), 1 << 32).tolist() == []
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 1 << 40), max_size=50))
-def test_segment_offsets(lengths: list[int]) -> None:
-    assert segment_offsets(lengths).tolist() == np.cumsum([0, *lengths]).tolist()
 
 
 @settings(max_examples=100, deadline=None)
@@ -64,27 +46,6 @@ def test_pack_rows(rows: list[list[int]], data: st.DataObject) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(st.tuples(st.sampled_from(["4", "5", "", "½", None]), st.integers(0, 3)), max_size=7),
-                max_size=5))
-def test_majority(groups: list[list[tuple[str | None, int]]]) -> None:
-    answers, offsets, winners, votes, first = [], [0], [], [], 0
-    for group in groups:
-        count: Counter[str] = Counter()
-        for answer, weight in group:
-            if answer is not None:
-                count[answer] += weight
-        best = max(count, key=lambda answer: count[answer], default=None)  # of equal ones the first, as they were met
-        winners.append(-1 if best is None else first + [answer for answer, _ in group].index(best))
-        votes.append(0 if best is None else count[best])
-        answers += group
-        first += len(group)
-        offsets.append(first)
-    found = majority([answer for answer, _ in answers], offsets, [weight for _, weight in answers])
-    assert found[0].tolist() == winners
-    assert found[1].tolist() == votes
-
-
-@settings(max_examples=100, deadline=None)
 @given(ROWS)
 def test_prefix_tree(rows: list[list[int]]) -> None:
     flat, offsets = _flat(rows)
@@ -93,38 +54,28 @@ def test_prefix_tree(rows: list[list[int]]) -> None:
     at = {prefix: i for i, prefix in enumerate(prefixes)}
     assert tree["input_ids"].tolist() == [prefix[-1] for prefix in prefixes]
     assert tree["position_ids"].tolist() == [len(prefix) - 1 for prefix in prefixes]
-    assert tree["parents"].tolist() == [at.get(prefix[:-1], -1) for prefix in prefixes]
     assert tree["ends"].tolist() == [i + sum(other[: len(prefix)] == prefix for other in prefixes)
                                      for i, prefix in enumerate(prefixes)]
     assert tree["token_of"].tolist() == [at[tuple(row[:length])] for row in rows for length in range(1, len(row) + 1)]
-    children = Counter(prefix[:-1] for prefix in prefixes)
-    starts = [i for i, prefix in enumerate(prefixes) if len(prefix) == 1 or children[prefix[:-1]] > 1]
-    assert tree["segment_starts"].tolist() == [*starts, len(prefixes)]
-    segment = np.searchsorted(starts, np.arange(len(prefixes)), "right") - 1
-    assert tree["segment_parents"].tolist() == [-1 if parent < 0 else segment[parent]
-                                                for parent in tree["parents"][starts].tolist()]
 
 
 @pytest.mark.parametrize(("call", "says"), [
     (lambda: first_fit_decreasing([5], 4), "5"),
     (lambda: first_fit_decreasing([-1], 4), "-1"),
-    (lambda: segment_offsets([1, -2]), "lengths"),
     (lambda: pack_rows([1], [0, 1], [1], [0, 1], [0]), "tags"),
     (lambda: pack_rows([1], [0, 1], [0], [0, 1], [1]), "rows"),
     (lambda: pack_rows([1], [0, 2], [0], [0, 1], [0]), "row_offsets"),
-    (lambda: majority(["a"], [0, 2]), "offsets"),
-    (lambda: majority(["a"], [0, 1], [1.0, 2.0]), "weights"),
-    (lambda: majority(["a"], [0, 1], [float("nan")]), "weights"),
+    (lambda: pack_rows([1], [0, 1], [0], [-1, 1], [0]), "tag_offsets"),
+    (lambda: pack_rows([1], [0, 1], [0], [0], [0]), "tag_offsets"),
+    (lambda: pack_rows([1], [[0, 1]], [0], [0, 1], [0]), "row_offsets"),
     (lambda: prefix_tree([1], [0, 1, 0]), "row_offsets"),
-    (lambda: scan_tags([[1]], 1), "ids"),
 ])
 def test_bad_values_name_their_argument(call, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         call()
 
 
-@pytest.mark.parametrize("call", [lambda: scan_tags([1.5], 1), lambda: majority([1.5], [0, 1]),
-                                  lambda: segment_offsets(["a"])])
+@pytest.mark.parametrize("call", [lambda: first_fit_decreasing([1.5], 2), lambda: prefix_tree(["a"], [0, 1])])
 def test_bad_types_are_refused(call) -> None:
     with pytest.raises(TypeError, match="expected"):
         call()
