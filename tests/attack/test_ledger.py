@@ -3,6 +3,7 @@
 Every case runs in this process: a fault of memory would end it, and with it the tests.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erprm._core import Ledger, first_fit_decreasing, pack_rows, prefix_tree
+
+LONG = bool(os.environ.get("ERPRM_ATTACK"))  # `make attack`
 
 
 class Lazy(Sequence[str]):
@@ -144,7 +147,7 @@ CALLS = {"add_problem": 1, "add_problems": 1, "add_solution": 4, "add_solutions"
          "record": 3, "release": 3, "close": 2, "count_passing": 4, "recorded": 2, "done_samples": 1}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4000 if LONG else 120, deadline=None)
 @given(st.sampled_from([(name, count) for name, count in CALLS.items()]), st.data())
 def test_any_arguments_are_taken_or_refused_by_name_and_change_nothing(call: tuple[str, int], data: st.DataObject) -> None:
     ledger = Ledger()
@@ -160,7 +163,7 @@ def test_any_arguments_are_taken_or_refused_by_name_and_change_nothing(call: tup
     assert np.all((k >= 0) & (k <= n))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=2000 if LONG else 80, deadline=None)
 @given(st.sampled_from([(first_fit_decreasing, 2), (pack_rows, 5), (prefix_tree, 2)]), st.data())
 def test_any_arguments_of_the_packing_are_taken_or_refused(call: tuple[Any, int], data: st.DataObject) -> None:
     try:
