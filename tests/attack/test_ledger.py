@@ -83,7 +83,8 @@ def test_an_array_that_another_thread_writes_while_it_is_read() -> None:
 
     def disturb() -> None:
         while not done.is_set():
-            for array, wild in ((which, 1 << 60), (outcomes, 255), (samples, -(1 << 30)), (offsets, 1 << 60), (tags, -9)):
+            for array, wild in ((which, 1 << 60), (outcomes, 255), (samples, -(1 << 30)), (offsets, 1 << 60),
+                                (tags, -9)):
                 kept = array.copy()
                 array.fill(wild)
                 np.copyto(array, kept)
@@ -138,26 +139,32 @@ def test_more_samples_than_anyone_has_are_refused_and_the_most_are_cheap() -> No
         ledger.record([1], [1], [2**16])
 
 
-WILD = st.one_of(st.none(), st.booleans(), st.integers(-2**70, 2**70), st.floats(), st.text(max_size=5), st.binary(max_size=3),
-                 st.lists(st.one_of(st.integers(-2**66, 2**66), st.floats(), st.none(), st.text(max_size=3)), max_size=5),
+NUMBERS = st.one_of(st.integers(-2**66, 2**66), st.floats(), st.none(), st.text(max_size=3))
+WILD = st.one_of(st.none(), st.booleans(), st.integers(-2**70, 2**70), st.floats(), st.text(max_size=5),
+                 st.binary(max_size=3), st.lists(NUMBERS, max_size=5),
                  st.lists(st.lists(st.text(max_size=2), max_size=2), max_size=3),
                  st.sampled_from([np.array(3), np.zeros((2, 2)), np.array([2**63], np.uint64), np.array(["a"]), {}, {1},
                                   np.array([[1]], object), np.zeros(0), "\ud800", ["\ud800", "\x1e", "\0"]]))
-CALLS = {"add_problem": 1, "add_problems": 1, "add_solution": 4, "add_solutions": 5, "want": 2, "want_all": 2, "next": 1,
-         "record": 3, "release": 3, "close": 2, "count_passing": 4, "recorded": 2, "done_samples": 1}
+CALLS = {"add_problem": 1, "add_problems": 1, "add_solution": 4, "add_solutions": 5, "want": 2, "want_all": 2,
+         "next": 1, "record": 3, "release": 3, "close": 2, "count_passing": 4, "recorded": 2, "done_samples": 1}
+
+
+def _refused(call: Any, arguments: list[Any]) -> bool:
+    """Whether it was, with ValueError or TypeError; any other error, and a fault of memory, fails the test."""
+    try:
+        call(*arguments)
+    except (ValueError, TypeError):
+        return True
+    return False
 
 
 @settings(max_examples=4000 if LONG else 120, deadline=None)
-@given(st.sampled_from([(name, count) for name, count in CALLS.items()]), st.data())
-def test_any_arguments_are_taken_or_refused_by_name_and_change_nothing(call: tuple[str, int], data: st.DataObject) -> None:
+@given(st.sampled_from(sorted(CALLS)), st.data())
+def test_any_arguments_are_taken_or_refused_and_change_nothing(name: str, data: st.DataObject) -> None:
     ledger = Ledger()
     ledger.add_solution(ledger.add_problem("p"), ["a", "b"], 1, True)
     before = ledger.totals()
-    name, count = call
-    try:
-        getattr(ledger, name)(*(data.draw(WILD) for _ in range(count)))
-    except (ValueError, TypeError) as error:
-        assert "\n" not in str(error).split("\nInvoked with")[0].split("incompatible function arguments")[0]
+    if _refused(getattr(ledger, name), [data.draw(WILD) for _ in range(CALLS[name])]):
         assert ledger.totals() == before
     k, n = ledger.counts()
     assert np.all((k >= 0) & (k <= n))
@@ -166,7 +173,4 @@ def test_any_arguments_are_taken_or_refused_by_name_and_change_nothing(call: tup
 @settings(max_examples=2000 if LONG else 80, deadline=None)
 @given(st.sampled_from([(first_fit_decreasing, 2), (pack_rows, 5), (prefix_tree, 2)]), st.data())
 def test_any_arguments_of_the_packing_are_taken_or_refused(call: tuple[Any, int], data: st.DataObject) -> None:
-    try:
-        call[0](*(data.draw(WILD) for _ in range(call[1])))
-    except (ValueError, TypeError) as error:
-        assert str(error)
+    _refused(call[0], [data.draw(WILD) for _ in range(call[1])])
