@@ -1,4 +1,4 @@
-"""Types of erprm._core (csrc/): the completion ledger, packing and prefix trees. What each does: `help(erprm._core)`."""
+"""Types of erprm._core (csrc/): the completion ledger, packing and prefix trees. Their docs: `help(erprm._core)`."""
 
 from collections.abc import Sequence
 from typing import TypedDict
