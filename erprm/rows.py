@@ -66,6 +66,11 @@ class StepRow:
             if not 0 <= k <= n:
                 raise InputError(f"successes: expected 0 <= successes <= trials, found {k} of {n}")
 
+    @property
+    def problem_key(self) -> str:
+        """Equal for rows of one problem: its id, or the prompt where rows have none."""
+        return self.problem_id or self.prompt
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON or Parquet; fields that are None or empty are left out."""
         record: dict[str, Any] = {}

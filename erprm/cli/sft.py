@@ -4,17 +4,18 @@
 
 The data are solutions in steps: .jsonl or .parquet rows with "prompt" and "steps", as `erprm sample`, `erprm raft` and
 `erprm convert` write them. Only the solution is learnt, not the question. Rows above --max-length tokens are dropped
-and counted. The result is a stock checkpoint with its tokenizer.
+and counted. The result is a stock checkpoint with its tokenizer, there once training is finished; the same command
+again then does nothing, and one with other options is refused.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from erprm.cli.config import option
-from erprm.cli.fine_tuning_options import FineTuningConfig, template_of
+from erprm.cli.fine_tuning_options import FineTuningConfig, options_of, template_of
+from erprm.files.runs import run_folder, settings_of
 from erprm.rows import read_rows
 
 
@@ -29,18 +30,23 @@ class Config(FineTuningConfig):
 
 def run(config: Config) -> None:
     """Fine-tune and save."""
+    template = template_of(config)
     rows = list(read_rows(config.data))
-    steps = config.max_steps
-    if steps < 0:
-        steps = int(config.epochs * len(rows) / (config.batch_size * config.gradient_accumulation))
     if config.dry_run:
-        print(f"sft: {len(rows):,} solutions from {config.data}, about {steps:,} optimiser steps on one device, "
-              f"from {config.model} into {config.out}")
+        print(f"sft: {len(rows):,} solutions from {config.data}, about {config.steps(len(rows)):,} optimiser steps on "
+              f"one device, from {config.model} into {config.out}")
         return
-    from erprm.policy.sft import options_from, train_sft
+    from erprm.policy.sft import train_sft
 
-    report = train_sft(config.model, rows, config.out, options_from(dataclasses.asdict(config)), template_of(config),
-                       config.splitter)
+    with run_folder(config.out, settings_of(config, files=("model", "data"), left_out=())) as folder:
+        if folder.finished:
+            print(f"{config.out}: this run is finished; nothing to do")
+            return
+        folder.check(started=False)
+        folder.begin()
+        report = train_sft(config.model, rows, config.out, options_of(config), template,
+                           config.splitter)
+        folder.finish()
     print(f"{report.rows:,} solutions, {report.tokens:,} tokens, {report.dropped:,} dropped as too long; "
           f"last loss {report.loss:.3f}")
     print(f"policy: {Path(config.out)}")

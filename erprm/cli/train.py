@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from erprm.cli.config import option
 from erprm.errors import InputError, import_extra
-from erprm.files.runs import RunFolder, digest_of, run_folder
+from erprm.files.runs import RunFolder, run_folder, settings_of
 from erprm.files.writing import written_beside
 from erprm.options import LARGEST_SEED
 from erprm.prm.spec import FILE_NAME as SPEC_NAME
@@ -41,7 +41,6 @@ ALIASES = {"out": "output_dir", "epochs": "num_train_epochs", "batch_size": "per
 SCHEDULES = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup",
              "inverse_sqrt", "reduce_lr_on_plateau")  # those of transformers that need no further options
 _OWN = {"model", "data", "eval", "dtype", "lora_rank", "fsdp", "evaluations", "dry_run"}
-_NOT_THE_MODEL = {"out", "save_steps", "report_to", "dry_run"}  # options that change nothing in what is trained
 
 
 @dataclass
@@ -131,12 +130,8 @@ def _claimed(config: Config) -> Iterator[RunFolder | None]:
     if config.dry_run or os.environ.get("RANK", "0") != "0":
         yield None
         return
-    settings: dict[str, Any] = {"processes": int(os.environ.get("WORLD_SIZE", "1"))}
-    for item in dataclasses.fields(config):
-        if item.name not in _NOT_THE_MODEL:
-            value = getattr(config, item.name)
-            settings[item.name] = digest_of(value) if item.name in ("model", "data", "eval") and value else value
-    with run_folder(config.out, settings) as folder:
+    settings = settings_of(config, files=("model", "data", "eval", "deepspeed"), left_out=("save_steps",))
+    with run_folder(config.out, settings | {"processes": int(os.environ.get("WORLD_SIZE", "1"))}) as folder:
         yield folder
 
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import jinja2
+
 from erprm.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,7 +53,11 @@ class PromptTemplate:
             raise InputError("prompt: kind 'chat' needs a tokenizer with a chat template; this one has none")
         turns = [{"role": "system", "content": self.system}] if self.system is not None else []
         turns.append({"role": "user", "content": asked.rstrip("\n")})
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)) + prefix
+        try:
+            return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)) + prefix
+        except jinja2.TemplateError as error:
+            raise InputError(f"prompt: the model's chat template refuses the turns "
+                             f"{', '.join(turn['role'] for turn in turns)}: {error}") from error
 
     def ids(self, tokenizer: PreTrainedTokenizerBase, question: str, prefix: str) -> list[int]:
         """Token ids of the prompt with the partial solution `prefix`, [T].

@@ -47,7 +47,7 @@ def group_by_problem(files: Mapping[str, Iterable[StepRow]], size: int | None = 
     for index, row in enumerate(rows):
         if row.outcome is None:
             raise InputError(f"{first}: row {index + 1}: expected a graded solution with an outcome, found none")
-        places.setdefault(row.problem_id or row.prompt, []).append(index)
+        places.setdefault(row.problem_key, []).append(index)
     if not places:
         raise InputError(f"{first}: expected at least one solution, found none")
     members = [_fit(problem, indices, size, len(next(iter(places.values())))) for problem, indices in places.items()]

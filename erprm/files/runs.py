@@ -12,9 +12,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,13 @@ def run_folder(folder: str | Path, settings: Mapping[str, Any]) -> Iterator[RunF
     """The folder, locked. Raises InputError when another process writes to it, or its `run.json` can't be read."""
     with locked(folder):
         yield RunFolder(Path(folder), settings)
+
+
+def settings_of(config: Any, files: Iterable[str], left_out: Iterable[str]) -> dict[str, Any]:
+    """The fields of a dataclass as settings of a run; what lies at `files` by its content, without `left_out`."""
+    names, omitted = set(files), {"out", "dry_run", "report_to", *left_out}
+    values = {item.name: getattr(config, item.name) for item in dataclasses.fields(config) if item.name not in omitted}
+    return {name: digest_of(value) if name in names and value else value for name, value in values.items()}
 
 
 def digest_of(path: str | Path) -> str:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ def best_solutions(rows: Sequence[StepRow], scores: npt.ArrayLike, minimum: floa
     """The best-scored finished solution of each problem (RAFT, arXiv 2304.06767), in the problems' order.
 
     Args:
-        rows: R solutions; those of a problem share `problem_id`.
+        rows: R solutions; those of a problem share `problem_key`.
         scores: [R], one number per solution, higher is better.
         minimum: a problem whose best solution scores less is left out.
 
@@ -32,25 +33,33 @@ def best_solutions(rows: Sequence[StepRow], scores: npt.ArrayLike, minimum: floa
 
 
 def preference_pairs(rows: Sequence[StepRow], scores: npt.ArrayLike, margin: float = 0.0, splitter: str = "newline",
-                     template: PromptTemplate | None = None) -> list[dict[str, str]]:
+                     template: PromptTemplate | None = None) -> list[dict[str, Any]]:
     """The best and the worst solution of each problem, where their scores differ by more than `margin`.
 
     Args:
         rows, scores: as for `best_solutions`.
-        template: puts the question into the text that the policy continues; plain templates only, since TRL applies
-            the chat template of a chat model itself.
+        template: puts the question into the text that the policy continues, or into the turns of a chat.
 
     Returns:
-        One {"prompt", "chosen", "rejected"} per problem that has such a pair (TRL's preference format).
+        One {"prompt", "chosen", "rejected"} per problem that has such a pair: TRL's preference format, of texts, or of
+        chat turns where the template is a chat's.
     """
     template = template or PromptTemplate()
     pairs = []
     for ranked, values in _ranked(rows, scores):
         best, worst = rows[ranked[0]], rows[ranked[-1]]
         if values[0] - values[-1] > margin and best.steps != worst.steps:
-            pairs.append({"prompt": template.text.replace("{question}", best.prompt),
-                          "chosen": join_steps(best.steps, splitter), "rejected": join_steps(worst.steps, splitter)})
+            asked = template.text.replace("{question}", best.prompt)
+            chosen, rejected = (join_steps(row.steps, splitter) for row in (best, worst))
+            pairs.append({"prompt": asked, "chosen": chosen, "rejected": rejected} if template.kind == "plain" else
+                         {"prompt": [*([_turn("system", template.system)] if template.system is not None else []),
+                                     _turn("user", asked.rstrip("\n"))],
+                          "chosen": [_turn("assistant", chosen)], "rejected": [_turn("assistant", rejected)]})
     return pairs
+
+
+def _turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
 
 
 def _ranked(rows: Sequence[StepRow], scores: npt.ArrayLike) -> Iterator[tuple[list[int], npt.NDArray[np.float64]]]:
@@ -61,7 +70,7 @@ def _ranked(rows: Sequence[StepRow], scores: npt.ArrayLike) -> Iterator[tuple[li
     groups: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         if row.finished:
-            groups.setdefault(row.problem_id, []).append(index)
+            groups.setdefault(row.problem_key, []).append(index)
     for indices in groups.values():
         ranked = sorted(indices, key=lambda index: -values[index])
         yield ranked, values[ranked]

@@ -1,16 +1,18 @@
 """Policy training with TRL: only the solution is learnt, the best is chosen, the PRM rewards."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from erprm.cli import main
 from erprm.engines.prompts import PromptTemplate
 from erprm.errors import InputError
+from erprm.policy.dpo import encode_pair, train_dpo
 from erprm.policy.preferences import best_solutions, preference_pairs
 from erprm.policy.reward import PRMReward
 from erprm.policy.sft import SFTOptions, encode_solution, train_sft
@@ -77,6 +79,77 @@ def test_pairs_prefer_the_better_and_need_a_margin() -> None:
     assert preference_pairs(rows, [0.9, 0.2, 0.5], margin=0.7) == []
 
 
+def test_rows_without_ids_belong_to_their_prompt() -> None:
+    rows = [StepRow("q", ("good",)), StepRow("r", ("worse",)), StepRow("q", ("bad",)), StepRow("r", ("better",))]
+    scores = [0.9, 0.1, 0.2, 0.4]
+    assert [(pair["prompt"], pair["chosen"], pair["rejected"]) for pair in preference_pairs(rows, scores)] == [
+        ("q\n", "good", "bad"), ("r\n", "better", "worse")]
+    assert [row.steps for row in best_solutions(rows, scores)] == [("good",), ("better",)]
+
+
+@pytest.fixture(scope="module")
+def chat_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny Llama with a chat template."""
+    folder = tiny.save(tmp_path_factory.mktemp("chat"))
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = ("{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+                               "{% if add_generation_prompt %}[assistant]{% endif %}")
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_pairs_of_a_chat_keep_its_template(chat_dir: Path) -> None:
+    rows = [StepRow("q", ("good", "end"), problem_id="p"), StepRow("q", ("bad",), problem_id="p")]
+    [pair] = preference_pairs(rows, [0.9, 0.2], template=PromptTemplate("chat", system="Be brief."))
+    assert pair == {"prompt": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q"}],
+                    "chosen": [{"role": "assistant", "content": "good\nend"}],
+                    "rejected": [{"role": "assistant", "content": "bad"}]}
+    tokenizer = AutoTokenizer.from_pretrained(chat_dir)
+    encoded = {name: tokenizer.decode(ids) for name, ids in encode_pair(tokenizer, pair).items()}
+    assert encoded == {"prompt_ids": "[system]Be brief.[user]q[assistant]", "chosen_ids": "good\nend</s>",
+                       "rejected_ids": "bad</s>"}
+    plain = encode_pair(tokenizer, {"prompt": "q\n", "chosen": "good", "rejected": "bad"})
+    assert tokenizer.decode(plain["prompt_ids"] + plain["chosen_ids"]) == "q\ngood</s>"
+
+
+def test_the_batch_is_what_the_vocabulary_leaves_room_for() -> None:
+    assert SFTOptions().batches(100, 150) == (64, 1)
+    size, passes = SFTOptions().batches(1024, 262_144)
+    assert (size, passes) == (2, 32), "2 GiB of float32 logits"
+    assert SFTOptions().batches(1024, 262_144, rows_each=2) == (1, 64)
+    assert SFTOptions().batches(8192, 262_144) == (1, 64)
+    assert SFTOptions(batch_size=48, gradient_accumulation=3).batches(1024, 262_144) == (48, 3)
+    assert SFTOptions(epochs=0.5).steps(129) == 2
+
+
+@pytest.mark.parametrize("objective", ["sft", "dpo"])
+def test_bf16_checkpoints_train_as_float32_and_short_runs_have_a_loss(objective: str, tmp_path: Path) -> None:
+    """At 2e-5 most weights of a bfloat16 matrix can't move; float32 masters do."""
+    model = tiny.llama().to(torch.bfloat16)
+    model.save_pretrained(tmp_path / "bf16")
+    tiny.tokenizer().save_pretrained(tmp_path / "bf16")
+    options = SFTOptions(max_steps=2, batch_size=4, learning_rate=2e-5, warmup_steps=0)
+    if objective == "sft":
+        assert train_sft(tmp_path / "bf16", ROWS, tmp_path / "out", options).loss > 0
+    else:
+        scores = [row.outcome for row in ROWS]
+        rows = [row if row.outcome else dataclasses.replace(row, steps=("no idea",)) for row in ROWS]
+        report = train_dpo(tmp_path / "bf16", preference_pairs(rows, scores), tmp_path / "out", options)
+        assert (report.pairs, report.dropped) == (9, 0)
+        assert 0 <= report.ahead <= 1
+    after = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert after.dtype == torch.float32
+    moved = (after.model.layers[0].mlp.up_proj.weight != model.model.layers[0].mlp.up_proj.weight.float()).float()
+    assert moved.mean() > 0.9
+
+
+def test_a_loss_that_is_no_number_saves_nothing(model_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the loss is (nan|inf)|holds NaN"):
+        train_sft(model_dir, ROWS, tmp_path / "out", SFTOptions(max_steps=30, learning_rate=1e30, warmup_steps=0,
+                                                                batch_size=8))
+    assert not (tmp_path / "out" / "config.json").exists()
+
+
 def test_the_reward_is_the_aggregated_score(prm: Path) -> None:
     from erprm.prm.scoring.scorer import PRMScorer
 
@@ -85,6 +158,29 @@ def test_the_reward_is_the_aggregated_score(prm: Path) -> None:
     rewards = reward(["0+0?\n", "0+0?\n", chat[0]], ["0+0=0\nThe answer is 0", " ", chat[1]])
     expected = float(PRMScorer(str(prm)).score([ROWS[0]])[0][-1])
     assert rewards == pytest.approx([expected, 0.0, expected], abs=1e-6)
+
+
+def test_a_template_that_refuses_a_system_turn_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = tiny.tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
+    tiny.save(tmp_path / "chat")
+    tokenizer.save_pretrained(tmp_path / "chat")
+    write_rows(tmp_path / "rows.jsonl", ROWS)
+    assert main(["sft", "--model", str(tmp_path / "chat"), "--data", str(tmp_path / "rows.jsonl"), "--out",
+                 str(tmp_path / "out"), "--prompt", "chat", "--system", "Be brief."]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "System role not supported" in line
+
+
+def test_a_finished_policy_is_left_alone(model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(tmp_path / "rows.jsonl", ROWS)
+    command = ["sft", "--model", str(model_dir), "--data", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out"),
+               "--max-steps", "1", "--batch-size", "4"]
+    assert main(command) == 0
+    assert main(command) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert main([*command, "--seed", "1"]) == 2
+    assert "seed = 0 there, 1 asked for" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("objective", ["raft", "dpo"])

@@ -141,7 +141,7 @@ class _Builder:
         self.labels.append(row.labels[:kept] if row.labels else (None,) * kept)
         self.outcomes.append(np.nan if row.outcome is None else row.outcome)
         self.closed.append(whole and row.finished and row.outcome is not None)
-        self.problems.append(self._problem_index.setdefault(row.problem_id or row.prompt, len(self._problem_index)))
+        self.problems.append(self._problem_index.setdefault(row.problem_key, len(self._problem_index)))
 
     def finish(self) -> EncodedDataset:
         """The joined arrays. Raises InputError when no row was kept."""
