@@ -166,6 +166,7 @@ def test_a_template_that_refuses_a_system_turn_is_one_line(tmp_path: Path, capsy
     tiny.save(tmp_path / "chat")
     tokenizer.save_pretrained(tmp_path / "chat")
     write_rows(tmp_path / "rows.jsonl", ROWS)
+    capsys.readouterr()  # the progress of saving
     assert main(["sft", "--model", str(tmp_path / "chat"), "--data", str(tmp_path / "rows.jsonl"), "--out",
                  str(tmp_path / "out"), "--prompt", "chat", "--system", "Be brief."]) == 2
     [line] = capsys.readouterr().err.splitlines()
