@@ -5,8 +5,9 @@ a device: by the operations themselves on CPU tensors, and by calling the `check
 before it is sent to a GPU:
 
     check_positions(positions, rows=hidden_rows)      # int64, strictly increasing, inside [0, rows)
-    check_offsets(offsets, total=len(outcomes))       # int64, from 0 to total, no empty segment
+    check_offsets(offsets, total=len(rewards))        # int64, from 0 to total, no empty segment
     check_targets(targets)                            # in [0, 1], no NaN
+    check_rewards(rewards, unit=True)                 # the same, for rewards of completions
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from erprm.errors import InputError
 
-OUTCOME_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.uint8, torch.bool)
+REWARD_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.uint8, torch.bool)
 FLOAT_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -47,16 +48,52 @@ def check_tensor(name: str, tensor: Tensor, shape: Sequence[int | None], dtypes:
     raise InputError(f"{name}: expected {kinds} [{', '.join(sizes)}] on {device}, found {describe(tensor)}")
 
 
-def check_constant(name: str, tensor: Tensor | None) -> None:
+def check_constant(name: str, tensor: Tensor) -> None:
     """Raises InputError when a gradient is asked for an argument that has none."""
-    if tensor is not None and tensor.requires_grad:
+    if tensor.requires_grad:
         raise InputError(f"{name}: expected a tensor without gradient (call .detach()), found one that requires it")
 
 
-def check_eta(eta: float, name: str = "eta") -> None:
-    """Raises InputError unless the inverse temperature is a finite number."""
-    if isinstance(eta, bool) or not isinstance(eta, (int, float)) or not math.isfinite(eta):
-        raise InputError(f"{name}: expected a finite number, found {eta!r}")
+def check_etas(etas: Sequence[float] | None, margins: int | None = None) -> list[float]:
+    """The inverse temperatures as floats. Raises InputError unless they are finite, distinct and `margins` many."""
+    values = list(etas or ())
+    if not values:
+        raise InputError("etas: expected at least one number, found none")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise InputError(f"etas: expected finite numbers, found {value!r}")
+    if len(set(values)) < len(values):
+        raise InputError(f"etas: expected distinct numbers, found {values}")
+    if margins is not None and len(values) != margins:
+        raise InputError(f"etas: expected {margins}, one for each row of the head but the first, found {len(values)}")
+    return [float(value) for value in values]
+
+
+def check_rows(hidden: Tensor, head: Tensor, positions: Tensor, bias: Tensor | None) -> None:
+    """Raises InputError unless the shapes, dtypes and devices are those of a loss on the rows of a head."""
+    device = hidden.device
+    check_tensor("hidden", hidden, [None, None], FLOAT_DTYPES, device)
+    check_tensor("head", head, [None, hidden.shape[1]], FLOAT_DTYPES, device)
+    if head.shape[0] < 2:
+        raise InputError(f"head: expected at least 2 rows, found {head.shape[0]}")
+    check_tensor("positions", positions, [None], (torch.int64,), device)
+    if bias is not None:
+        check_tensor("bias", bias, [head.shape[0]], FLOAT_DTYPES, device)
+
+
+def check_scale(weights: Tensor | None, normalizer: Tensor | None, steps: int, device: torch.device) -> list[Tensor]:
+    """The normaliser, 0-d, and the weights [steps] if there are any. Without a normaliser: the sum of the weights,
+    worked out on the device. Raises InputError."""
+    if weights is not None:
+        check_tensor("weights", weights, [steps], FLOAT_DTYPES, device)
+        check_constant("weights", weights)
+    if normalizer is None:
+        dtype = torch.float64 if device.type == "cpu" else torch.float32
+        normalizer = torch.full((), steps, dtype=dtype, device=device) if weights is None else weights.to(dtype).sum()
+    else:
+        check_tensor("normalizer", normalizer, [], (*FLOAT_DTYPES, torch.int64, torch.int32), device)
+        check_constant("normalizer", normalizer)
+    return [normalizer] if weights is None else [normalizer, weights]
 
 
 FEW = 64  # values that plain Python compares before NumPy and PyTorch have found their kernels
@@ -96,35 +133,30 @@ def check_offsets(offsets: Tensor, total: int, name: str = "offsets") -> None:
         raise InputError(f"{name}: expected at least one element in every segment, found {what} at segment {place}")
 
 
-def check_targets(targets: Tensor, name: str = "targets") -> None:
-    """Raises InputError unless every value lies in [0, 1]. Reads the values."""
+def check_targets(targets: Tensor) -> None:
+    """Raises InputError unless every value of [M] or [M, H] lies in [0, 1]. Reads the values."""
     if targets.numel() == 0:
         return
-    if targets.shape[0] <= FEW:
-        fine = all(0.0 <= value <= 1.0 for value in targets.tolist())
-    else:
-        low, high = targets.aminmax()  # NaN if any target is
-        fine = low.item() >= 0 and high.item() <= 1
-    if not fine:
-        place = int((~((targets >= 0) & (targets <= 1))).nonzero()[0])
-        raise InputError(f"{name}: expected values in [0, 1], found {float(targets[place])} at index {place}")
+    low, high = (float(end) for end in targets.aminmax())  # NaN if any target is
+    if not (low >= 0 and high <= 1):
+        place = (~((targets >= 0) & (targets <= 1))).nonzero()[0].tolist()
+        raise InputError(f"targets: expected values in [0, 1], found {float(targets[tuple(place)])} at index "
+                         f"{', '.join(map(str, place))}")
 
 
-def check_outcomes(outcomes: Tensor, unit: bool = False) -> None:
+def check_rewards(rewards: Tensor, unit: bool = False) -> None:
     """Raises InputError for NaN or infinity, or uint8 other than 0 and 1; `unit`: outside [0, 1]. Reads the values."""
-    if outcomes.dtype == torch.bool:
+    if rewards.dtype == torch.bool or rewards.numel() == 0:
         return
-    if outcomes.numel() == 0:
+    low, high = (float(end) for end in rewards.aminmax())  # NaN if any reward is
+    if (low >= 0 and high <= 1) or (not unit and rewards.dtype != torch.uint8 and math.isfinite(high - low)):
         return
-    low, high = (float(end) for end in outcomes.aminmax())  # NaN if any outcome is
-    if (low >= 0 and high <= 1) or (not unit and outcomes.dtype != torch.uint8 and math.isfinite(high - low)):
-        return
-    good = outcomes <= 1 if outcomes.dtype == torch.uint8 else (
-        (outcomes >= 0) & (outcomes <= 1) if unit else outcomes.isfinite())
+    good = rewards <= 1 if rewards.dtype == torch.uint8 else (
+        (rewards >= 0) & (rewards <= 1) if unit else rewards.isfinite())
     if not bool(good.all()):
         place = int((~good).nonzero()[0])
-        want = "0 or 1" if outcomes.dtype == torch.uint8 else "values in [0, 1]" if unit else "finite values"
-        raise InputError(f"outcomes: expected {want}, found {outcomes[place].item()} at index {place}")
+        want = "0 or 1" if rewards.dtype == torch.uint8 else "values in [0, 1]" if unit else "finite values"
+        raise InputError(f"rewards: expected {want}, found {rewards[place].item()} at index {place}")
 
 
 def check_weights(weights: Tensor) -> None:
@@ -135,10 +167,11 @@ def check_weights(weights: Tensor) -> None:
         raise InputError(f"weights: expected finite values from 0 up, found {float(weights[place])} at index {place}")
 
 
-def check_counts(successes: Tensor, trials: Tensor) -> None:
-    """Raises InputError unless 0 <= successes <= trials everywhere. Reads the values."""
-    good = (successes >= 0) & (successes <= trials)
+def check_counts(successes: Tensor, trials: Tensor, least: int = 0) -> None:
+    """Raises InputError unless 0 <= successes <= trials and trials >= `least` everywhere. Reads the values."""
+    good = (successes >= 0) & (successes <= trials) & (trials >= least)
     if not bool(good.all()):
         place = int((~good).nonzero()[0])
-        raise InputError(f"successes: expected 0 <= successes <= trials, found {int(successes[place])} of "
+        few = f" and trials >= {least}" if least else ""
+        raise InputError(f"successes: expected 0 <= successes <= trials{few}, found {int(successes[place])} of "
                          f"{int(trials[place])} at index {place}")

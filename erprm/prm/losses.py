@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from erprm.kernels import beta_binomial_step_loss, step_loss, vocab_step_loss
+from erprm import kernels
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ def pair_loss(hidden: Tensor, rows: Tensor, bias: Tensor | None, positions: Tens
     Returns:
         The scalar loss and the scores [M] = P(+).
     """
-    loss, scores = step_loss(hidden, rows.flip(0), positions, targets.values, normalizer=targets.normalizer,
-                             bias=None if bias is None else bias.flip(0))
-    return loss, scores
+    loss, scores = kernels.step_loss(hidden, rows, positions, targets=targets.values, bias=bias,
+                                     normalizer=_normalizer(targets, hidden.device))
+    return loss, scores[:, 0]
 
 
 def counts_loss(hidden: Tensor, rows: Tensor, bias: Tensor | None, positions: Tensor, targets: StepTargets,
@@ -53,9 +53,9 @@ def counts_loss(hidden: Tensor, rows: Tensor, bias: Tensor | None, positions: Te
     """Negative log-likelihood of (k, n) under Beta(mu s, (1 - mu) s), s = `concentration`; arguments as `pair_loss`."""
     if targets.successes is None or targets.trials is None:
         raise ValueError("targets: the beta_binomial loss needs successes and trials, found targets only")
-    loss, scores = beta_binomial_step_loss(hidden, rows.flip(0), positions, targets.successes, targets.trials,
-                                           concentration, normalizer=targets.normalizer,
-                                           bias=None if bias is None else bias.flip(0))
+    loss, (scores, _) = kernels.counts_loss(hidden, rows, positions, successes=targets.successes, trials=targets.trials,
+                                            concentration=concentration, bias=bias,
+                                            normalizer=_normalizer(targets, hidden.device))
     return loss, scores
 
 
@@ -70,9 +70,14 @@ def vocabulary_loss(hidden: Tensor, lm_head: Tensor, label_ids: tuple[int, int],
     Returns:
         The scalar loss and the scores [M] = p(+) / (p(+) + p(-)).
     """
-    loss, scores = vocab_step_loss(hidden, lm_head, positions, targets.values, label_ids=label_ids,
-                                   normalizer=targets.normalizer)
-    return loss, scores
+    return kernels.vocab_loss(hidden, lm_head, positions, targets=targets.values, label_ids=label_ids,
+                              normalizer=_normalizer(targets, hidden.device))
+
+
+def _normalizer(targets: StepTargets, device: torch.device) -> Tensor | None:
+    """The normaliser as a 0-d tensor on the device."""
+    given = targets.normalizer
+    return given if given is None or isinstance(given, Tensor) else torch.full((), given, device=device)
 
 
 def pair_scores(hidden: Tensor, rows: Tensor, bias: Tensor | None, positions: Tensor) -> Tensor:

@@ -11,11 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from erprm.kernels.device import losses, pools, targets, vocabulary
-from erprm.kernels.ops import losses as cpu_losses
-from erprm.kernels.ops import vocabulary as cpu_vocabulary
-from erprm.kernels.reference import pools as reference_pools
-from erprm.kernels.reference import targets as reference_targets
+from erprm.kernels.counts_loss import reference as counts_reference
+from erprm.kernels.counts_loss import triton as counts_device
+from erprm.kernels.head import gradients as head_device
+from erprm.kernels.head import reference as head_reference
+from erprm.kernels.head.reference import Rows
+from erprm.kernels.log_mean_exp import reference as soft_reference
+from erprm.kernels.log_mean_exp import triton as soft_device
+from erprm.kernels.step_loss import reference as step_reference
+from erprm.kernels.step_loss import triton as step_device
+from erprm.kernels.vocab_loss import op as vocab_op
+from erprm.kernels.vocab_loss import triton as vocab_device
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -63,188 +69,225 @@ def test_log_mean_exp(dtype: torch.dtype, lengths: list[int]) -> None:
     outcomes = (data > 0.6).to(dtype) if dtype in (torch.uint8, torch.bool) else data.to(dtype)
     etas = [0.0, 1e-4, 2.0, -3.0, 1e4, -1e4]
     eta = torch.tensor(etas, dtype=torch.float32).double().tolist()
-    expected, extremes, logs = reference_targets.log_mean_exp(outcomes, offsets, eta)
-    found = targets.log_mean_exp(on(outcomes), on(offsets), etas)
+    expected, extremes, logs = soft_reference.log_mean_exp(outcomes, offsets, eta)
+    found = soft_device.log_mean_exp(on(outcomes), on(offsets), etas)
     for ours, oracle in zip(found, (expected, extremes, logs), strict=True):
         close(ours, oracle)
     assert ((found[0].cpu() - expected).abs() <= 1e-6).all()
     if dtype.is_floating_point:
         grad = torch.rand(expected.shape)
-        slope = reference_targets.log_mean_exp_backward(grad, outcomes, offsets, eta, extremes, logs)
-        ours = targets.log_mean_exp_backward(on(grad), on(outcomes), on(offsets), etas, found[1], found[2])
+        slope = soft_reference.log_mean_exp_backward(grad, outcomes, offsets, eta, extremes, logs)
+        ours = soft_device.log_mean_exp_backward(on(grad), on(outcomes), on(offsets), etas, found[1], found[2])
         close(ours, slope, 2e-5 + rounded(slope, dtype))
 
 
-def test_an_empty_segment_is_zero_and_has_no_weight() -> None:
-    offsets, outcomes = torch.tensor([0, 2, 2, 3]), torch.tensor([1, 1, 0], dtype=torch.uint8)
-    values = targets.log_mean_exp(on(outcomes), on(offsets), [2.0])[0]
-    assert values.tolist() == [[1.0, 0.0, 0.0]]
-    hidden, head = torch.randn(4, 8), torch.randn(2, 8)
-    positions = torch.tensor([0, 1, 3])
-    full = losses.step_loss(on(hidden), on(head), None, on(positions), None, on(outcomes), on(offsets), 2.0, None, None,
-                            0.0, None, None, None, True)
-    kept = cpu_losses.step_loss(hidden, head, None, positions[[0, 2]], torch.tensor([1.0, 0.0]), None, None, 0.0, None,
-                                None, 0.0, None, None, None, True)
-    close(full[0], kept[0])
-    close(full[3], kept[3])
-    assert full[2][1] == 0
+def test_log_mean_exp_of_more_segments_than_a_program_owns() -> None:
+    lengths = torch.randint(1, 32, (600,)).tolist()
+    offsets, data = ragged(lengths), torch.rand(sum(lengths))
+    for rewards in (data, (data > 0.5).to(torch.uint8)):
+        for etas in ([2.0], [2.0, -1.0]):
+            found = soft_device.log_mean_exp(on(rewards), on(offsets), etas)
+            for ours, oracle in zip(found, soft_reference.log_mean_exp(rewards, offsets, etas), strict=True):
+                close(ours, oracle)
 
 
-def arguments(kind: str, steps: int) -> dict[str, Tensor | float | None]:
-    given: dict[str, Tensor | float | None] = dict.fromkeys(
-        ("targets", "outcomes", "offsets", "successes", "trials"))
-    given |= {"eta": 0.0, "concentration": 0.0}
-    if kind == "targets":
-        given["targets"] = torch.rand(steps).round(decimals=1)
-    elif kind == "counts":
-        given["trials"] = torch.randint(0, 9, (steps,))
-        given["successes"] = (torch.rand(steps) * (given["trials"] + 1)).floor().long()
-        given["concentration"] = 5.0
-    else:
-        given["offsets"] = ragged(torch.randint(1, 20, (steps,)).tolist())
-        data = torch.rand(int(given["offsets"][-1]))
-        given["outcomes"] = (data > 0.5).to(torch.uint8) if kind == "binary" else data
-        given["eta"] = 2.0
-    return given
+def arguments(learnt: str, steps: int, etas: int) -> tuple[object, ...]:
+    """What follows the rows in a forward function of `learnt`."""
+    numbers = [2.0, 0.5, -3.0, 1e-4, 10.0, 0.0][:etas]
+    if learnt == "targets":
+        return (torch.rand(steps, etas).round(decimals=1),)
+    if learnt in ("counts", "likelihood"):
+        trials = torch.randint(0 if learnt == "likelihood" else 1, 9, (steps,))
+        successes = (torch.rand(steps) * (trials + 1)).floor().long()
+        return (successes, trials, numbers if learnt == "counts" else 5.0 if etas == 1 else None)
+    offsets = ragged(torch.randint(1, 20, (steps,)).tolist())
+    data = torch.rand(int(offsets[-1]))
+    return ((data > 0.5).to(torch.uint8) if learnt == "binary" else data, offsets, numbers)
 
 
-@pytest.mark.parametrize("kind", ["targets", "outcomes", "binary", "counts"])
-@pytest.mark.parametrize(("rows", "width", "steps"), [(1, 8, 1), (9, 64, 0), (70, 100, 33), (20, 600, 20)],
+def oracle(learnt: str, rows: Rows, given: tuple[object, ...]) -> head_reference.Forward:
+    if learnt == "targets":
+        return step_reference.forward(rows, given[0])
+    if learnt == "likelihood":
+        return counts_reference.forward(rows, *given)
+    if learnt == "counts":
+        return step_reference.forward(rows, step_reference.targets_of_counts(*given))
+    return step_reference.forward(rows, step_reference.targets_of_rewards(*given))
+
+
+DEVICE_FORMS = {"targets": step_device.from_targets, "counts": step_device.from_counts,
+                "rewards": step_device.from_rewards, "binary": step_device.from_rewards,
+                "likelihood": counts_device.forward}
+
+
+@pytest.mark.parametrize("learnt", DEVICE_FORMS)
+@pytest.mark.parametrize(("rows", "width", "steps"), [(1, 8, 1), (9, 64, 0), (40, 100, 23), (9, 300, 9)],
                          ids=["one", "no tag", "masked width", "every row a tag"])
 @pytest.mark.parametrize("dtype", HALVES)
-def test_step_loss(kind: str, rows: int, width: int, steps: int, dtype: torch.dtype) -> None:
-    check_step_loss(kind, rows, width, steps, dtype, heads=2)
+def test_losses_on_head_rows(learnt: str, rows: int, width: int, steps: int, dtype: torch.dtype) -> None:
+    for etas in (1, 2):
+        check_loss(learnt, rows, width, steps, dtype, etas)
 
 
-@pytest.mark.parametrize("heads", [1, 2])
-@pytest.mark.parametrize("extras", ["bias", "weights", "value", "device value", "strided"])
-def test_step_loss_options(heads: int, extras: str) -> None:
-    check_step_loss("targets", 50, 96, 20, torch.float32, heads, extras)
+@pytest.mark.parametrize("extras", ["", "bias", "weights", "strided", "frozen"])
+@pytest.mark.parametrize("etas", [1, 6])
+def test_options_of_losses_on_head_rows(etas: int, extras: str) -> None:
+    many = 230 if etas > 1 else 20  # more blocks of 64 than the interpreter has programs
+    check_loss("targets", 250, 300, many, torch.float32, etas, extras)
+    check_loss("rewards", 30, 96, 10, torch.bfloat16, etas, extras)
 
 
-def check_step_loss(kind: str, rows: int, width: int, steps: int, dtype: torch.dtype, heads: int, extras: str = "",
-                    ) -> None:
-    """Forward and backward against the registered CPU operation in float64 on the same, upcast, inputs."""
+def check_loss(learnt: str, rows: int, width: int, steps: int, dtype: torch.dtype, etas: int, extras: str = "") -> None:
+    """Forward and backward against the reference in float64 on the same, upcast, inputs."""
     hidden = torch.randn(rows, width).to(dtype)
-    head = (torch.randn(heads, width) / width**0.5).to(dtype)
+    head = (torch.randn(1 + etas, width) / width**0.5).to(dtype)
     if extras == "strided":
-        hidden, head = torch.randn(width, 2 * rows).T[::2], torch.randn(width, heads).T / width**0.5
-    positions = torch.randperm(rows)[:steps].sort().values
-    given = arguments(kind, steps)
-    bias = torch.randn(heads) if extras == "bias" else None
+        hidden, head = torch.randn(width, 2 * rows).T[::2], torch.randn(width, 1 + etas).T / width**0.5
+    bias = torch.randn(1 + etas) if extras == "bias" else None
     weights = torch.rand(steps) if extras == "weights" else None
-    normalizer = torch.tensor(7.0) if extras == "device value" else None
-    value = 5.0 if extras == "value" else None
-
-    def call(operation, place, wide):  # type: ignore[no-untyped-def]
-        def send(tensor: object) -> object:
-            if not isinstance(tensor, Tensor):
-                return tensor
-            return (tensor.double() if wide and tensor.is_floating_point() else tensor).to(place)
-
-        return [send(item) for item in (
-            hidden, head, bias, positions, given["targets"], given["outcomes"], given["offsets"], given["eta"],
-            given["successes"], given["trials"], given["concentration"], weights, normalizer, value, True)]
-
-    oracle = cpu_losses.step_loss(*call(None, "cpu", True))
-    sent = call(None, DEVICE, False)
-    found = losses.step_loss(*sent)
-    for ours, expected in zip(found, oracle, strict=True):
-        close(ours, expected, 1e-5)
-    grad = torch.tensor(0.7)
-    oracle_gradients = cpu_losses.step_loss_backward(
-        grad.double(), oracle[4], oracle[2], oracle[3], head.double(), None if bias is None else bias.double(),
-        positions, rows, torch.float64, True, True, bias is not None)
-    gradients = losses.step_loss_backward(on(grad), found[4], found[2], found[3], *sent[1:4], rows, dtype, True, True,
-                                          bias is not None)
-    for ours, expected in zip(gradients, oracle_gradients, strict=True):
-        assert ours.shape == expected.shape
-        close(ours, expected, rounded(expected, dtype))
-    again = losses.step_loss(*sent)
+    positions = torch.randperm(rows)[:steps].sort().values
+    given = arguments(learnt, steps, etas)
+    wide = [None if item is None else item.double() for item in (hidden, head, bias, weights)]
+    need_head = extras != "frozen"
+    exact = Rows(wide[0], wide[1], wide[2], positions, torch.tensor(7.0), wide[3], need_head)
+    expected = oracle(learnt, exact, given)
+    ours = Rows(on(hidden), on(head), on(bias), on(positions), on(torch.tensor(7)), on(weights), need_head)
+    sent = [on(item) if isinstance(item, Tensor) else item for item in given]
+    found = DEVICE_FORMS[learnt](ours, *sent)
+    for name, mine, wanted in zip(("loss", "scores", "dz", "dw", "db"), found, expected, strict=True):
+        if name == "dw" and need_head:
+            mine, wanted = mine.sum(dim=0), wanted.sum(dim=0)
+        assert mine.shape == wanted.shape, name
+        close(mine, wanted, 1e-5)
+    grad, need = torch.tensor(0.7), [True, need_head, bias is not None]
+    wanted = head_reference.gradients(grad.double(), list(expected[2:]), wide[1], wide[2], positions, rows,
+                                      torch.float64, need)
+    gradients = head_device.gradients(on(grad), list(found[2:]), ours.head, ours.bias, ours.positions, rows, dtype, need)
+    for mine, exact_gradient in zip(gradients, wanted, strict=True):
+        assert mine.shape == exact_gradient.shape
+        close(mine, exact_gradient, rounded(exact_gradient, dtype))
+    again = DEVICE_FORMS[learnt](ours, *sent)
     assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True)), "two runs differ"
+
+
+def rows_of(hidden: Tensor, head: Tensor, positions: Tensor) -> Rows:
+    return Rows(on(hidden), on(head), None, on(positions), on(torch.tensor(1.0)), None, True)
+
+
+def test_an_empty_segment_is_zero_and_has_no_weight() -> None:
+    offsets, rewards = torch.tensor([0, 2, 2, 3]), torch.tensor([1, 1, 0], dtype=torch.uint8)
+    for given in (rewards, rewards.float()):
+        assert soft_device.log_mean_exp(on(given), on(offsets), [2.0])[0].tolist() == [[1.0, 0.0, 0.0]]
+        for etas in ([2.0], [2.0, 1.0]):
+            hidden, head = torch.randn(4, 8), torch.randn(1 + len(etas), 8)
+            full = step_device.from_rewards(rows_of(hidden, head, torch.tensor([0, 1, 3])), on(given), on(offsets), etas)
+            kept = step_device.from_targets(rows_of(hidden, head, torch.tensor([0, 3])),
+                                            on(torch.tensor([[1.0], [0.0]]).expand(2, len(etas))))
+            close(full[0], kept[0].cpu())
+            close(full[3].sum(dim=0), kept[3].sum(dim=0).cpu())
+            assert (full[2][1] == 0).all()
 
 
 def test_extreme_logits_stay_finite() -> None:
     hidden = torch.tensor([[1e4], [-1e4], [1e4], [-1e4], [0.0]])
-    positions, values = torch.arange(5), torch.tensor([1.0, 0.0, 0.0, 1.0, 0.5])
-    loss, scores, dz, _, _ = losses.step_loss(on(hidden), on(torch.ones(1, 1)), None, on(positions), on(values), None,
-                                              None, 0.0, None, None, 0.0, None, None, 1.0, True)
+    values = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.5])
+    loss, scores, dz, _, _ = step_device.from_targets(rows_of(hidden, torch.tensor([[0.0], [1.0]]), torch.arange(5)),
+                                                      on(values[:, None]))
     assert float(loss) == pytest.approx(2e4 + 0.6931472, rel=1e-6)
-    assert scores.tolist() == [1.0, 0.0, 1.0, 0.0, 0.5]
-    assert dz.tolist() == [0.0, 0.0, 1.0, -1.0, 0.0]
+    assert scores.flatten().tolist() == [1.0, 0.0, 1.0, 0.0, 0.5]
+    assert dz.flatten().tolist() == [0.0, 0.0, 1.0, -1.0, 0.0]
 
 
-def test_a_position_out_of_range_gives_nan_and_reads_nothing() -> None:
-    for wrong in (4, -1, 2**40):
-        loss = losses.step_loss(on(torch.randn(4, 8)), on(torch.randn(2, 8)), None, on(torch.tensor([wrong])),
-                                on(torch.tensor([0.5])), None, None, 0.0, None, None, 0.0, None, None, None, False)[0]
-        assert loss.isnan()
+@pytest.mark.parametrize("etas", [1, 2])
+@pytest.mark.parametrize("wrong", [[4], [-1], [2**40], [2, 2], [3, 1], [1, -1]])
+def test_a_wrong_position_gives_nan_and_reads_nothing(wrong: list[int], etas: int) -> None:
+    """Out of range, or not above the one before, whose gradient would go to another row."""
+    loss, _, dz, _, _ = step_device.from_targets(rows_of(torch.randn(4, 8), torch.randn(1 + etas, 8),
+                                                         torch.tensor(wrong)), on(torch.rand(len(wrong), etas)))
+    assert loss.isnan()
+    assert dz[-1].isnan().all()
 
 
-@pytest.mark.parametrize("need", [(True, True), (True, False), (False, True), (False, False)])
+def test_every_launch_is_on_the_device_of_its_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton launches on the current device, whatever device the tensors are on."""
+    guarded: list[torch.device] = []
+
+    class Guard(torch.cuda.device_of):
+        def __init__(self, tensor: Tensor) -> None:
+            guarded.append(tensor.device)
+            super().__init__(tensor)
+
+    monkeypatch.setattr(torch.cuda, "device_of", Guard)
+    rewards, offsets = torch.rand(6), torch.tensor([0, 2, 6])
+    rows = rows_of(torch.randn(4, 8), torch.randn(2, 8), torch.tensor([0, 2]))
+    found = step_device.from_rewards(rows, on(rewards), on(offsets), [2.0])
+    head_device.gradients(on(torch.tensor(1.0)), list(found[2:]), rows.head, None, rows.positions, 4, torch.float32,
+                          [True, True, False])
+    _, extremes, logs = soft_device.log_mean_exp(on(rewards), on(offsets), [2.0])
+    soft_device.log_mean_exp_backward(on(torch.ones(1, 2)), on(rewards), on(offsets), [2.0], extremes, logs)
+    vocab_device.forward(rows.hidden, on(torch.randn(20, 8)), rows.positions, on(torch.rand(2)), [1, 2],
+                         [on(torch.tensor(1.0))], [True, True])
+    assert len(guarded) == 5
+    assert {device.type for device in guarded} == {DEVICE}
+
+
+def test_etas_are_copied_to_the_device_once() -> None:
+    """A copy from the host at each step waits for the device, and cannot be captured in a graph."""
+    from erprm.kernels.head.triton import device_numbers
+
+    rows = rows_of(torch.randn(4, 8), torch.randn(3, 8), torch.tensor([0, 2]))
+    given = on(torch.rand(6)), on(torch.tensor([0, 2, 6]))
+    step_device.from_rewards(rows, *given, [7.0, 8.0])
+    before = device_numbers.cache_info()
+    step_device.from_rewards(rows, *given, [7.0, 8.0])
+    soft_device.log_mean_exp(*given, [7.0, 8.0])
+    after = device_numbers.cache_info()
+    assert (after.misses, after.hits) == (before.misses, before.hits + 2)
+    step_device.from_rewards(rows_of(torch.randn(4, 8), torch.randn(2, 8), torch.tensor([0, 2])), *given, [3.5])
+    assert device_numbers.cache_info() == after  # a single eta is an argument
+
+
+@pytest.mark.parametrize("need", [[True, True], [True, False], [False, True], [False, False]])
 @pytest.mark.parametrize("steps", [0, 1, 7])
-def test_vocab_step_loss(need: tuple[bool, bool], steps: int) -> None:
+def test_vocab_loss(need: list[bool], steps: int) -> None:
     rows, width, size = 12, 32, 5001
     hidden, lm_head = torch.randn(rows, width), torch.randn(size, width)
     positions, values, weights = torch.arange(steps) + 3, torch.rand(steps), torch.rand(steps)
-    oracle = cpu_vocabulary.vocab_step_loss(hidden.double(), lm_head.double(), positions, values.double(), 7, 4999,
-                                            weights.double(), None, None, *need)
-    found = vocabulary.vocab_step_loss(on(hidden), on(lm_head), on(positions), on(values), 7, 4999, on(weights), None,
-                                       None, *need, block_elements=3 * size)
+    norm = torch.tensor(3.0)
+    oracle = vocab_op._forward(hidden.double(), lm_head.double(), positions, values.double(), [7, 4999],
+                               [norm, weights.double()], need)
+    found = vocab_device.forward(on(hidden), on(lm_head), on(positions), on(values), [7, 4999],
+                                 [on(norm), on(weights)], need, block_elements=3 * size)
     for ours, expected in zip(found, oracle, strict=True):
         assert ours.shape == expected.shape
         close(ours, expected, 1e-5)
     grad = torch.tensor(0.3)
-    wanted = cpu_vocabulary.vocab_step_loss_backward(grad.double(), oracle[4], oracle[2], oracle[3], positions, rows,
-                                                     torch.float64, torch.float64, *need)
-    gradients = vocabulary.vocab_step_loss_backward(on(grad), found[4], found[2], found[3], on(positions), rows,
-                                                    torch.float32, torch.float32, *need)
+    wanted = vocab_op._gradients(grad.double(), list(oracle[2:]), positions, rows, torch.float64, torch.float64, need)
+    gradients = vocab_op._gradients(on(grad), list(found[2:]), on(positions), rows, torch.float32, torch.float32, need)
     for ours, expected in zip(gradients, wanted, strict=True):
         close(ours, expected, 1e-5)
 
 
-def test_vocab_step_loss_in_bfloat16() -> None:
-    hidden, lm_head = torch.randn(9, 64).bfloat16(), (torch.randn(700, 64) / 8).bfloat16()
+@pytest.mark.parametrize("size", [700, 8192])
+def test_vocab_loss_in_bfloat16(size: int) -> None:
+    """The gradient of a row is written over its own logits: 8,192 tokens are two blocks of them."""
+    hidden, lm_head = torch.randn(9, 64).bfloat16(), (torch.randn(size, 64) / 8).bfloat16()
     positions, values = torch.tensor([1, 4, 8]), torch.rand(3)
-    oracle = cpu_vocabulary.vocab_step_loss(hidden.double(), lm_head.double(), positions, values.double(), 3, 5, None,
-                                            None, None, True, True)
-    found = vocabulary.vocab_step_loss(on(hidden), on(lm_head), on(positions), on(values), 3, 5, None, None, None, True,
-                                       True)
+    given = [3, 5], [torch.tensor(3.0)], [True, True]
+    oracle = vocab_op._forward(hidden.double(), lm_head.double(), positions, values.double(), *given)
+    found = vocab_device.forward(on(hidden), on(lm_head), on(positions), on(values), [3, 5], [on(torch.tensor(3.0))],
+                                 [True, True])
     for ours, expected, written in zip(found, oracle, (False, False, True, True, False), strict=True):
         close(ours, expected, rounded(expected, torch.bfloat16) if written else 1e-5)
 
 
-@pytest.mark.parametrize("how", list(reference_pools.HOW))
-@pytest.mark.parametrize("lengths", [[1, 4, 2, 9, 3, 3], [200, 1]])
-def test_segment_reduce(how: str, lengths: list[int]) -> None:
-    offsets, code = ragged(lengths), reference_pools.HOW[how]
-    scores = torch.rand(int(offsets[-1])) * 0.4 + 0.6
-    if how == "product":
-        scores[2] = 0.0
-    if how == "min":
-        scores[1:4] = 0.25
-    close(pools.segment_reduce(on(scores), on(offsets), code), reference_pools.segment_reduce(scores, offsets, code))
-    grad = torch.rand(len(lengths))
-    close(pools.segment_reduce_backward(on(grad), on(scores), on(offsets), code),
-          reference_pools.segment_reduce_backward(grad, scores, offsets, code))
-
-
-@pytest.mark.parametrize("how", list(reference_pools.HOW))
-@pytest.mark.parametrize("candidates", [1, 5, 1024])
-def test_pool_best(how: str, candidates: int) -> None:
-    problems, code = 2, reference_pools.HOW[how]
-    offsets = ragged(torch.randint(1, 6, (problems * candidates,)).tolist())
-    scores = torch.rand(int(offsets[-1]))
-    values, best = pools.pool_best(on(scores), on(offsets), candidates, code)
-    close(values.reshape(-1), reference_pools.segment_reduce(scores, offsets, code))
-    assert torch.equal(best, values.max(dim=1).indices)
-    assert torch.equal(pools.best_of_n(values), best)
-
-
-def test_best_of_n_takes_the_first_of_equals_in_any_layout() -> None:
-    scores = torch.tensor([[1.0, 3.0], [3.0, 3.0], [2.0, 3.0]]).T
-    assert pools.best_of_n(on(scores)).tolist() == [1, 0]
-    assert pools.best_of_n(on(torch.empty(0, 4))).tolist() == []
+def test_vocab_loss_multiplies_in_the_dtype_of_autocast() -> None:
+    """With float32 weights under autocast, as with bfloat16 ones: not in float32, fifteen times as slow."""
+    hidden, lm_head = on(torch.randn(3, 8)), on(torch.randn(20, 8))
+    assert vocab_device.matrix_dtype(hidden, lm_head) == torch.float32
+    assert vocab_device.matrix_dtype(hidden, lm_head.bfloat16()) == torch.bfloat16
+    with torch.autocast(DEVICE, dtype=torch.bfloat16):
+        assert vocab_device.matrix_dtype(hidden, lm_head) == torch.bfloat16
 
 
 @pytest.mark.skipif(INTERPRETED, reason="needs 10 GB of device memory and a real grid")
@@ -253,17 +296,14 @@ def test_offsets_beyond_31_bits() -> None:
     hidden = torch.zeros(rows, width, dtype=torch.bfloat16, device=DEVICE)
     positions = torch.tensor([0, rows - 2, rows - 1], device=DEVICE)
     hidden[positions] = torch.randn(3, width, device=DEVICE).bfloat16()
-    head, values = torch.randn(2, width, device=DEVICE) / 64, torch.rand(3, device=DEVICE)
-    large = losses.step_loss(hidden, head, None, positions, values, None, None, 0.0, None, None, 0.0, None, None, None,
-                             True)
-    small = losses.step_loss(hidden[positions], head, None, torch.arange(3, device=DEVICE), values, None, None, 0.0,
-                             None, None, 0.0, None, None, None, True)
+    head, values = torch.randn(2, width, device=DEVICE) / 64, torch.rand(3, 1, device=DEVICE)
+    one, three = torch.tensor(1.0, device=DEVICE), torch.arange(3, device=DEVICE)
+    large = step_device.from_targets(Rows(hidden, head, None, positions, one, None, True), values)
+    small = step_device.from_targets(Rows(hidden[positions], head, None, three, one, None, True), values)
     assert all(torch.equal(a, b) for a, b in zip(large, small, strict=True))
     del hidden
-    grad = torch.tensor(1.0, device=DEVICE)
-    gradient = losses.step_loss_backward(grad, large[4], large[2], large[3], head, None, positions, rows,
-                                         torch.bfloat16, True, True, False)[0]
-    expected = losses.step_loss_backward(grad, small[4], small[2], small[3], head, None,
-                                         torch.arange(3, device=DEVICE), 3, torch.bfloat16, True, True, False)[0]
+    gradient = head_device.gradients(one, list(large[2:]), head, None, positions, rows, torch.bfloat16,
+                                     [True, True, False])[0]
+    expected = head_device.gradients(one, list(small[2:]), head, None, three, 3, torch.bfloat16, [True, True, False])[0]
     assert torch.equal(gradient[positions], expected)
     assert int(torch.count_nonzero(gradient)) == int(torch.count_nonzero(expected))

@@ -24,11 +24,11 @@ def test_same_loss_and_gradients_as_the_papers_trainer_on_a_llama() -> None:
     model.zero_grad()
 
     hidden = model.model(ids).last_hidden_state.flatten(0, 1)
-    head = model.lm_head.weight[[plus, minus]]
-    ours, scores = step_loss(hidden, head, tags.flatten().nonzero().squeeze(1), targets)
+    head = model.lm_head.weight[[minus, plus]]
+    ours, scores = step_loss(hidden, head, tags.flatten().nonzero().squeeze(1), targets=targets)
     ours.backward()
     assert torch.allclose(ours, theirs, rtol=1e-6, atol=0)
-    assert torch.allclose(scores, pair[:, 0].exp(), rtol=1e-5)
+    assert torch.allclose(scores[:, 0], pair[:, 0].exp(), rtol=1e-5)
     for name, parameter in model.named_parameters():
         difference = (parameter.grad - expected[name]).norm()
         assert difference <= 1e-6 * expected[name].norm(), name

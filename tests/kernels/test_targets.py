@@ -125,12 +125,12 @@ def test_no_segment() -> None:
     (torch.rand(3), torch.tensor([0, 2, 2, 3]), 1.0, "offsets: .*an empty segment at segment 1"),
     (torch.rand(3), torch.tensor([0, 4]), 1.0, "offsets: .*end with 3, found 0 and 4"),
     (torch.rand(3), torch.tensor([0, 3], dtype=torch.int32), 1.0, "offsets: expected int64"),
-    (torch.rand(3, 1), torch.tensor([0, 3]), 1.0, r"outcomes: .*found float32 \[3, 1\]"),
-    (torch.ones(3, dtype=torch.int64), torch.tensor([0, 3]), 1.0, "outcomes: expected .*found int64"),
-    (torch.tensor([0.0, math.nan]), torch.tensor([0, 2]), 1.0, "outcomes: expected finite values, found nan at"),
-    (torch.tensor([0, 2], dtype=torch.uint8), torch.tensor([0, 2]), 1.0, "outcomes: expected 0 or 1, found 2"),
-    (torch.rand(3), torch.tensor([0, 3]), math.inf, "eta: expected a finite number, found inf"),
-    (torch.rand(3), torch.tensor([0, 3]), [], "eta: expected at least one value"),
+    (torch.rand(3, 1), torch.tensor([0, 3]), 1.0, r"rewards: .*found float32 \[3, 1\]"),
+    (torch.ones(3, dtype=torch.int64), torch.tensor([0, 3]), 1.0, "rewards: expected .*found int64"),
+    (torch.tensor([0.0, math.nan]), torch.tensor([0, 2]), 1.0, "rewards: expected finite values, found nan at"),
+    (torch.tensor([0, 2], dtype=torch.uint8), torch.tensor([0, 2]), 1.0, "rewards: expected 0 or 1, found 2"),
+    (torch.rand(3), torch.tensor([0, 3]), math.inf, "etas: expected finite numbers, found inf"),
+    (torch.rand(3), torch.tensor([0, 3]), [], "etas: expected at least one number"),
 ])
 def test_refusals(outcomes: torch.Tensor, offsets: torch.Tensor, eta: float, message: str) -> None:
     with pytest.raises(InputError, match=message):

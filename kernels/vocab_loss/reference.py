@@ -14,21 +14,23 @@ from torch import Tensor
 BLOCK_ELEMENTS = 1 << 22  # logits held at a time: 16 MB of float32
 
 
-def forward(rows: Tensor, lm_head: Tensor, targets: Tensor, weights: Tensor, plus: int, minus: int, need_rows: bool,
-            need_head: bool, block_elements: int = BLOCK_ELEMENTS) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def forward(rows: Tensor, lm_head: Tensor, targets: Tensor, weights: Tensor, labels: list[int], need: list[bool],
+            block_elements: int = BLOCK_ELEMENTS) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Losses per row and their gradients.
 
     Args:
         rows: [M, D] gathered hidden rows, in the computing dtype.
         lm_head: [V, D].
         targets, weights: [M] in the computing dtype.
+        labels: the ids of " +" and " -".
+        need: whether the gradients of the rows and of lm_head are wanted.
 
     Returns:
         losses [M] without weights; z = l[plus] - l[minus] [M]; the weighted gradients of the rows [M, D] and of
         lm_head [V, D], empty where not needed.
     """
     count, width = rows.shape
-    vocabulary = lm_head.shape[0]
+    vocabulary, (plus, minus), (need_rows, need_head) = lm_head.shape[0], labels, need
     head = lm_head.detach().to(rows.dtype)
     losses, margins = rows.new_empty(count), rows.new_empty(count)
     row_gradient = rows.new_empty((count, width) if need_rows else 0)

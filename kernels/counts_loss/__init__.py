@@ -1,0 +1,1 @@
+"""Beta-binomial likelihood of the counts at the step tags."""

@@ -1,0 +1,1 @@
+"""Segment log-mean-exp: rewards of completions into soft values."""

@@ -1,1 +1,0 @@
-"""The registered operations `torch.ops.erprm.*`: CPU and CUDA implementations, fake tensors and gradients."""

@@ -1,1 +1,0 @@
-"""Every operation in plain PyTorch: the CPU path and, in float64, the tests' oracle."""

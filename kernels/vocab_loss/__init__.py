@@ -1,0 +1,1 @@
+"""The step loss over the whole vocabulary."""
