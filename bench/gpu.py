@@ -34,11 +34,11 @@ def parts(smoke: bool, output: Path) -> list[tuple[str, list[str], float]]:
     python, device = sys.executable, "cpu" if smoke else "cuda"
     common_flags = ["--device", device, "--output", str(output), *(["--smoke"] if smoke else [])]
     tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-             *(["tests/kernels/test_pools.py"] if smoke else ["-m", "gpu", "tests/kernels"])]
+             *(["tests/kernels/test_targets.py"] if smoke else ["-m", "gpu", "tests/kernels"])]
     spread = ["-n", "8"] if importlib.util.find_spec("xdist") and not smoke else []  # they compile a lot
     result = [("build", [python, "setup.py", "--quiet", "build_ext", "--inplace"], 40.0),
               ("tests", [*tests, *spread], 110.0)]
-    for op, limit in (("step_loss", 60.0), ("vocab_step_loss", 55.0), ("log_mean_exp", 35.0), ("pool_best", 25.0)):
+    for op, limit in (("step_loss", 60.0), ("vocab_loss", 55.0), ("log_mean_exp", 35.0)):
         result.append((op, [python, "bench/kernels.py", "--op", op, *common_flags, "--budget", str(limit - 15)], limit))
     result.append(("head", [python, "bench/head.py", *common_flags, "--budget", "35",
                             *(["--no-compile"] if smoke else [])], 50.0))
@@ -49,7 +49,7 @@ def parts(smoke: bool, output: Path) -> list[tuple[str, list[str], float]]:
                              "--output", str(output)], 40.0))
     if shutil.which("compute-sanitizer") and not smoke:
         result.append(("compute-sanitizer", ["compute-sanitizer", "--error-exitcode", "1", *tests, "-k",
-                                             "test_step_loss_options or test_pool_best"], 35.0))
+                                             "test_options_of_losses"], 35.0))
     return result
 
 

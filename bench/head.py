@@ -49,12 +49,12 @@ def providers(positions_count: int, width: int, vocabulary: int, tags: int, devi
             hidden.grad = head.grad = None
         return run
 
-    steps = {"erprm": step(lambda h, w: step_loss(h, w, positions, targets)[0], pair),
+    steps = {"erprm": step(lambda h, w: step_loss(h, w, positions, targets=targets)[0], pair),
              "gathered rows, eager": step(gathered, pair)}
     if compiled:
         steps["gathered rows, torch.compile"] = step(torch.compile(gathered, dynamic=False), pair)
         steps["erprm, torch.compile"] = step(torch.compile(
-            lambda h, w: step_loss(h, w, positions, targets)[0], dynamic=False), pair)
+            lambda h, w: step_loss(h, w, positions, targets=targets)[0], dynamic=False), pair)
     if paper:
         lm_head = (random(vocabulary, width) / width**0.5).requires_grad_()
 

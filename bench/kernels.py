@@ -17,7 +17,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent))
 import common
 
-from erprm.kernels import log_mean_exp, pool_best, step_loss, vocab_step_loss
+from erprm.kernels import log_mean_exp, step_loss, vocab_loss
 
 Bench = tuple[str, dict[str, int], str, Mapping[str, common.Run | Sequence[common.Run]], int | None, int | None]
 
@@ -32,7 +32,7 @@ def step_losses(device: str, smoke: bool) -> Iterator[Bench]:
                  (16_384, 16_384, 128), (16_384, 16_384, 1024)]
 
     def ours(h: Tensor, w: Tensor, at: Tensor, targets: Tensor) -> Tensor:
-        return step_loss(h, w, at, targets)[0]
+        return step_loss(h, w, at, targets=targets)[0]
 
     def eager(h: Tensor, w: Tensor, at: Tensor, targets: Tensor) -> Tensor:
         log_p = torch.log_softmax((h.index_select(0, at) @ w.T).float(), dim=-1)
@@ -106,7 +106,7 @@ def vocabularies(device: str, smoke: bool) -> Iterator[Bench]:
         at, targets = torch.arange(tags, device=device), torch.rand(tags, device=device)
 
         def ours(h: Tensor, w: Tensor, at: Tensor = at, targets: Tensor = targets) -> Tensor:
-            return vocab_step_loss(h, w, at, targets, label_ids=(1, 2))[0]
+            return vocab_loss(h, w, at, targets=targets, label_ids=(1, 2))[0]
 
         def eager(h: Tensor, w: Tensor, targets: Tensor = targets) -> Tensor:
             log_p = torch.log_softmax((h @ w.T).float(), dim=-1)
@@ -136,25 +136,11 @@ def vocabularies(device: str, smoke: bool) -> Iterator[Bench]:
                        "cut-cross-entropy (hard labels)": cce}
         flops = 2 * tags * vocabulary * width
         for mode, times in (("forward", 1), ("both", 3)):  # ours makes the gradients in the forward pass
-            yield "vocab_step_loss", shape, mode, {
+            yield "vocab_loss", shape, mode, {
                 name: MODES[mode](form, hidden, head) for name, form in rivals.items()}, None, times * flops
 
 
-def pools(device: str, smoke: bool) -> Iterator[Bench]:
-    """Minimum over steps and best of N."""
-    for problems, candidates in ((2, 4),) if smoke else ((500, 16), (500, 128), (500, 1024)):
-        def make(mode: str, problems: int = problems, n: int = candidates) -> dict[str, common.Run]:
-            offsets = torch.arange(problems * n + 1, device=device) * 6
-            scores = torch.rand(problems * n * 6, device=device)
-            return {"erprm": lambda: pool_best(scores, offsets, n), "eager": lambda: torch.segment_reduce(
-                scores, "min", offsets=offsets).reshape(-1, n).argmax(dim=1)}
-
-        bytes_ = (4 * 6 + 12) * problems * candidates
-        yield ("pool_best", {"P": problems, "N": candidates}, "forward", rotated(make, "forward", bytes_, device),
-               bytes_, None)
-
-
-OPS = {"step_loss": step_losses, "log_mean_exp": segments, "vocab_step_loss": vocabularies, "pool_best": pools}
+OPS = {"step_loss": step_losses, "log_mean_exp": segments, "vocab_loss": vocabularies}
 
 
 def forward(form: Callable[..., Tensor], hidden: Tensor, head: Tensor | None, *rest: Tensor) -> common.Run:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 pytest.importorskip("pytest_benchmark")
 
-from erprm.kernels import beta_binomial_step_loss, log_mean_exp, pool_best, segment_mean, step_loss, vocab_step_loss
+from erprm.kernels import counts_loss, log_mean_exp, step_loss, vocab_loss
 
 STEPS, ROWS, WIDTH, VOCABULARY = 30, 1024, 256, 4096
 
@@ -28,17 +28,15 @@ def cases() -> dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...]]]:
     successes, trials = outcomes.reshape(-1, 16).sum(dim=1), torch.full((STEPS,), 16)
     scores = torch.rand(STEPS * 16, requires_grad=True)
     return {
-        "step_loss": (lambda: step_loss(hidden, head, positions, targets)[0], (hidden, head)),
-        "step_loss from outcomes": (lambda: step_loss(hidden, head, positions, outcomes=outcomes, offsets=offsets,
-                                                      eta=2.0)[0], (hidden, head)),
-        "beta_binomial_step_loss": (lambda: beta_binomial_step_loss(hidden, head, positions, successes, trials, 8.0)[0],
-                                    (hidden, head)),
-        "vocab_step_loss": (lambda: vocab_step_loss(hidden, lm_head, positions, targets, label_ids=(1, 2))[0],
+        "step_loss": (lambda: step_loss(hidden, head, positions, targets=targets)[0], (hidden, head)),
+        "step_loss from rewards": (lambda: step_loss(hidden, head, positions, rewards=outcomes, offsets=offsets,
+                                                      etas=(2.0,))[0], (hidden, head)),
+        "counts_loss": (lambda: counts_loss(hidden, head, positions, successes=successes, trials=trials,
+                                            concentration=8.0)[0], (hidden, head)),
+        "vocab_loss": (lambda: vocab_loss(hidden, lm_head, positions, targets=targets, label_ids=(1, 2))[0],
                             (hidden, lm_head)),
         "log_mean_exp": (lambda: log_mean_exp(scores, offsets, 2.0).sum(), (scores,)),
         "log_mean_exp uint8": (lambda: log_mean_exp(outcomes, offsets, 2.0), ()),
-        "segment_mean": (lambda: segment_mean(scores, offsets).sum(), (scores,)),
-        "pool_best": (lambda: pool_best(scores, offsets, 5)[0], ()),
     }
 
 

@@ -128,7 +128,7 @@ def expm1_or_exp(d):
 def rewards_value(n, top, total, far, steepness):
     """(value, extreme, ln mean exp) of a segment of n rewards with maximum `top`, at eta = `steepness` >= 0.
 
-    total, far: sums of what `expm1_or_exp` gives at d = steepness (r - top); for a tiny eta total is the sum of r - top.
+    total, far: sums of what `expm1_or_exp` gives at d = steepness (r - top); for a tiny eta total is that of r - top.
     n = 0 gives zeros.
     """
     size = tl.maximum(n, 1.0)

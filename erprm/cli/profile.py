@@ -18,7 +18,7 @@ from pathlib import Path
 from erprm.cli.config import option
 from erprm.errors import InputError
 
-STEPS = ("step_loss", "vocab_step_loss", "log_mean_exp", "pool_best")
+STEPS = ("step_loss", "vocab_loss", "log_mean_exp")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Config:
     device: str = option("cpu", help="cpu or cuda", choices=("cpu", "cuda"))
     tags: int = option(512, help="step tags M")
     width: int = option(1024, help="hidden units D")
-    vocabulary: int = option(8192, help="tokens V, for vocab_step_loss")
+    vocabulary: int = option(8192, help="tokens V, for vocab_loss")
     repeats: int = option(5, help="profiled runs, after two to warm up")
 
 
@@ -88,16 +88,13 @@ def build(config: Config) -> tuple[Callable[[Callable[[str], AbstractContextMana
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, device=config.device, dtype=dtype)
 
-    if config.step in ("log_mean_exp", "pool_best"):
+    if config.step == "log_mean_exp":
         offsets = torch.arange(tags * 16 + 1, device=config.device) * 16
         values = torch.rand(tags * 256, device=config.device)
 
         def reduce(ranged: Callable[[str], AbstractContextManager[object]]) -> None:
             with ranged("forward"):
-                if config.step == "log_mean_exp":
-                    kernels.log_mean_exp(values, offsets, 2.0)
-                else:
-                    kernels.pool_best(values, offsets, 16)
+                kernels.log_mean_exp(values, offsets, 2.0)
         return reduce, 4 * values.numel() + 12 * offsets.numel()
     positions, targets = torch.arange(tags, device=config.device), torch.rand(tags, device=config.device)
     hidden = random(tags, width).requires_grad_()
@@ -107,9 +104,9 @@ def build(config: Config) -> tuple[Callable[[Callable[[str], AbstractContextMana
     def train(ranged: Callable[[str], AbstractContextManager[object]]) -> None:
         with ranged("forward"):
             if config.step == "step_loss":
-                loss, _ = kernels.step_loss(hidden, head, positions, targets)
+                loss, _ = kernels.step_loss(hidden, head, positions, targets=targets)
             else:
-                loss, _ = kernels.vocab_step_loss(hidden, head, positions, targets, label_ids=(0, 1))
+                loss, _ = kernels.vocab_loss(hidden, head, positions, targets=targets, label_ids=(0, 1))
         with ranged("backward"):
             loss.backward()  # type: ignore[no-untyped-call]
         hidden.grad = head.grad = None

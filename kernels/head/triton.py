@@ -6,10 +6,10 @@ registers, its dot with w_1 - w_0, the loss, score and dz, and adds dz h to its 
 is read once. With targets given the loop is pipelined: rows of the next tags are on their way to shared memory while
 one is worked on. (Rewards need an inner loop, and Triton pipelines only innermost loops.)
 
-Several margins (`margins_kernel`), and rows wider than registers: blocks of BLOCK_M tags through the matrix units. Their
-rows pass twice, for the margins and for the head's gradient; the second time they come from the L2 cache, which holds
-what all programs have in work. Products are exact to float32: bfloat16 rows against three bfloat16 parts of the float32
-factor, other dtypes in three TF32 products.
+Several margins (`margins_kernel`), and rows wider than registers: blocks of BLOCK_M tags through the matrix units.
+Their rows pass twice, for the margins and for the head's gradient; the second time they can come from the L2 cache.
+Products are exact to float32: bfloat16 rows against three bfloat16 parts of the float32 factor, other dtypes in three
+TF32 products.
 
 No float atomics: every program has its own share of each sum. Whoever arrives last, by an integer counter, adds up the
 shares of the loss in a fixed order; those of the head's gradient are added up where it is scaled, in the backward pass.
@@ -30,8 +30,7 @@ TARGETS, COUNTS, REWARDS, LIKELIHOOD = 0, 1, 2, 3  # what is learnt
 LEAST_KAPPA = 1e-3
 WIDEST = 16_384  # columns that the registers of a program hold
 REGISTERS = 224  # a thread, of the one-margin kernel: 64 columns of the row, of w_1 - w_0 and of the gradient
-BLOCK_M, WARPS = 64, 4  # of the kernel for several margins
-STAGES = 3
+BLOCK_M, STAGES = 64, 3  # of the kernel for several margins
 
 
 @triton.jit
@@ -110,12 +109,15 @@ def one_margin_kernel(
             if MODE == 1:
                 target, _, _ = counts_value(k, n, scalar)
                 weight = tl.where(n > 0.0, weight, 0.0)
-        row = tl.load(hidden + position[:, None] * hidden_row + column[None, :], mask=found[:, None] & inside[None, :],
-                      other=0.0).to(tl.float32)
+        place_row = hidden + position[:, None] * hidden_row + column[None, :]
+        row = tl.load(place_row, mask=found[:, None] & inside[None, :], other=0.0).to(tl.float32)
         z = tl.sum(row * vector[None, :], axis=1) + shift
         z = tl.where(found, z, float("nan"))  # never a wrong number from a wrong position
         if MODE == 3:
             value, slope, _ = beta_binomial_loss(z, k, n, scalar)
+            if NEED_HEAD:  # from the cache: the loop above needs the registers
+                row = tl.load(place_row, mask=found[:, None] & inside[None, :], other=0.0,
+                              volatile=True).to(tl.float32)
         else:
             value, slope = binary_loss(z, target)
         slope *= weight
@@ -257,18 +259,25 @@ class Learnt:
     numbers: tuple[float, ...] = ()
 
 
-def one_margin(width: int, itemsize: int) -> tuple[int, int, int, int]:
-    """(BLOCK_D, warps, stages, programs a multiprocessor) of the one-margin kernel: 64 columns a thread (fewer in
-    narrow rows), as many programs as registers hold; three stages where four rows would fill shared memory."""
+def one_margin(width: int, itemsize: int, mode: int = TARGETS) -> tuple[int, int, int, int]:
+    """(BLOCK_D, warps, stages, registers a thread) of the one-margin kernel: 64 columns a thread, 32 where the loss
+    itself loops and in narrow rows; three stages where four rows would fill shared memory."""
     block = max(64, triton.next_power_of_2(width))
-    warps = max(1, block // 2048)
-    return block, warps, 4 if block * itemsize <= 32_768 else 3, 65_536 // (32 * warps * REGISTERS)
+    warps = max(1, block // (2048 if mode in (TARGETS, COUNTS) else 1024))
+    return block, warps, 4 if block * itemsize <= 32_768 else 3, min(REGISTERS, 65_536 // (32 * warps))
+
+
+def several_margins(dtype: torch.dtype, mode: int, binary: bool) -> tuple[int, int, int]:
+    """(BLOCK_D, warps, BLOCK_R) of the kernel for several margins."""
+    looped = mode == LIKELIHOOD or (mode == REWARDS and not binary)
+    width = {torch.bfloat16: 128, torch.float16: 64}.get(dtype, 32)
+    return width, 8 if looped else 4, 4 if looped else 16
 
 
 def programs(hidden: Tensor, margins: int, steps: int) -> int:
     """How many programs the forward kernel runs: fixed per device, width and size, so that sums keep their order."""
     if margins == 1 and hidden.shape[1] <= WIDEST:
-        each, size = one_margin(hidden.shape[1], hidden.dtype.itemsize)[3], 1
+        each, size = 65_536 // (32 * one_margin(hidden.shape[1], hidden.dtype.itemsize)[1] * REGISTERS), 1
     else:
         each, size = 1, BLOCK_M
     processors = 3  # in Triton's interpreter
@@ -289,7 +298,7 @@ def _stream_counter(device: torch.device, stream: int) -> Tensor:
 
 
 def counter(device: torch.device) -> Tensor:
-    """[1] int32, zero: one for each stream, since every launch leaves zero behind; in a graph that is captured its own."""
+    """[1] int32, zero: one for each stream, since every launch leaves zero behind; a captured graph has its own."""
     if device.type != "cuda" or torch.cuda.is_current_stream_capturing():
         return torch.zeros(1, dtype=torch.int32, device=device)
     return _stream_counter(device, torch.cuda.current_stream(device).cuda_stream)
@@ -308,8 +317,8 @@ def forward(rows: Rows, learnt: Learnt) -> Forward:
         return loss, scores, dz, dw, db
     first, second = learnt.first.contiguous(), learnt.second
     binary = first.dtype in (torch.uint8, torch.bool)
-    data = [rows.head.contiguous(), rows.bias, rows.positions.contiguous(), first.view(torch.uint8) if binary else first,
-            None if second is None else second.contiguous()]
+    data = [rows.head.contiguous(), rows.bias, rows.positions.contiguous(),
+            first.view(torch.uint8) if binary else first, None if second is None else second.contiguous()]
     scale = [None if rows.weights is None else rows.weights.contiguous(), rows.normalizer]
     partial = hidden.new_empty((count, 1 + margins), dtype=torch.float32)
     results = [scores, dz, partial, dw, loss, db]
@@ -319,15 +328,16 @@ def forward(rows: Rows, learnt: Learnt) -> Forward:
         results.append(counter(hidden.device))
         shape = rows.hidden.shape[0], steps, width, hidden.stride(0)
         if margins == 1 and width <= WIDEST:
-            block, warps, stages, _ = one_margin(width, hidden.dtype.itemsize)
+            block, warps, stages, registers = one_margin(width, hidden.dtype.itemsize, learnt.mode)
             number = learnt.numbers[0] if learnt.numbers else 0.0
             one_margin_kernel[(count,)](hidden, *data, *scale, *results, *shape, number, BLOCK_D=block, STAGES=stages,
                                         BLOCK_R=128 if first.numel() >= 64 * steps else 16,
-                                        num_warps=warps, maxnreg=REGISTERS, **options)
+                                        num_warps=warps, maxnreg=registers, **options)
         else:
             etas = device_numbers(learnt.numbers, hidden.device) if learnt.numbers else None
+            block, warps, lanes = several_margins(hidden.dtype, learnt.mode, binary)
             margins_kernel[(count,)](hidden, *data, etas, *scale, *results, *shape, H=margins, BLOCK_H=block_h(margins),
-                                     BLOCK_M=BLOCK_M, BLOCK_D=block_d(hidden.dtype), STAGES=STAGES, num_warps=WARPS, BLOCK_R=16 if binary else 4,
+                                     BLOCK_M=BLOCK_M, BLOCK_D=block, BLOCK_R=lanes, STAGES=STAGES, num_warps=warps,
                                      FACTOR=tl.bfloat16 if hidden.is_cuda else tl.float32, **options)
     return loss, scores, dz, dw, db
 
@@ -335,8 +345,3 @@ def forward(rows: Rows, learnt: Learnt) -> Forward:
 def block_h(margins: int) -> int:
     """BLOCK_H of the kernel for several margins: the least that the matrix units take, or the next power of two."""
     return max(8, triton.next_power_of_2(margins))
-
-
-def block_d(dtype: torch.dtype) -> int:
-    """BLOCK_D of the kernel for several margins."""
-    return 128 if dtype == torch.bfloat16 else 32

@@ -2,9 +2,9 @@
 """Segment log-mean-exp on the GPU: ragged rewards into soft values, for one or several etas.
 
 A program owns SEGMENTS neighbouring segments, whose rewards are one contiguous run, and walks along it in wide tiles;
-the closing formula is one segment a lane. Binary rewards are only counted: ones before an end, less ones before a start,
-by a running sum over wide tiles of the run. Others are read twice for each eta (the second time from the cache), by LANES
-lanes a segment: for the extreme, then for the sums of exp and expm1.
+the closing formula is one segment a lane. Binary rewards are only counted: ones before an end, less ones before a
+start, by a running sum over wide tiles of the run. Others are read twice for each eta (the second time from the cache),
+by LANES lanes a segment: for the extreme, then for the sums of exp and expm1.
 """
 
 import torch
@@ -23,7 +23,7 @@ WARPS = 4
 
 @triton.jit
 def ones_before(counted, place, TILE: tl.constexpr):
-    """How many of the tile's ones lie before `place` [BLOCK], relative to its beginning; `counted` [TILE] is inclusive."""
+    """How many of a tile's ones lie before `place` [BLOCK], from its beginning on; `counted` [TILE] is inclusive."""
     found = tl.gather(counted, tl.minimum(tl.maximum(place - 1, 0), TILE - 1).to(tl.int32), 0)
     return tl.where(place > 0, found, 0)
 

@@ -23,13 +23,13 @@ def step_loss(hidden: Tensor, head: Tensor, positions: Tensor, *, targets: Tenso
               successes: Tensor | None = None, trials: Tensor | None = None, rewards: Tensor | None = None,
               offsets: Tensor | None = None, etas: Sequence[float] | None = None, weights: Tensor | None = None,
               normalizer: Tensor | None = None, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Soft-target cross-entropy on the pairs (+ of eta_h, -) at the step tags: the objective of ER-PRM (arXiv 2412.11006).
+    """Soft-target cross-entropy on the pairs (+ of eta_h, -) at the step tags: ER-PRM's objective (arXiv 2412.11006).
 
         z_mh = h_m . (w_h - w_0) + (b_h - b_0)
         loss = sum_mh weight_m (softplus(z_mh) - v_mh z_mh) / (H normalizer)
 
-    What is learnt is given as exactly one of `targets`, `successes` with `trials` and `etas`, or `rewards` with `offsets`
-    and `etas`; v_mh is then (1/eta_h) ln mean exp(eta_h r) of step m (equation 7), worked out in the same kernel.
+    What is learnt is given as exactly one of `targets`, `successes` with `trials` and `etas`, or `rewards` with
+    `offsets` and `etas`; v_mh is then (1/eta_h) ln mean exp(eta_h r) of step m (equation 7), worked out in the kernel.
 
     Args:
         hidden: [N, D] hidden states, any row stride. Differentiable.
@@ -37,7 +37,7 @@ def step_loss(hidden: Tensor, head: Tensor, positions: Tensor, *, targets: Tenso
         positions: [M] int64, strictly increasing rows of `hidden` that hold a step tag.
         targets: [M, H] floating, v_mh in [0, 1], never rounded; or [M], the same for every margin.
         successes, trials: [M] int32 or int64, k ones in n completions.
-        rewards: [R] in [0, 1], floating, or uint8/bool for 0 and 1; those of step m are rewards[offsets[m]:offsets[m + 1]].
+        rewards: [R] in [0, 1], floating or uint8/bool; those of step m are rewards[offsets[m]:offsets[m + 1]].
         offsets: [M + 1] int64 from 0 to R.
         etas: H inverse temperatures, finite and distinct; 0 is the mean, a negative one the soft minimum.
         weights: [M] floating, not negative; 1 each by default.
@@ -58,7 +58,8 @@ def step_loss(hidden: Tensor, head: Tensor, positions: Tensor, *, targets: Tenso
     given = [name for name, tensor in (("targets", targets), ("successes", successes), ("rewards", rewards))
              if tensor is not None]
     if len(given) != 1:
-        raise InputError(f"targets: expected one of targets, successes and rewards, found {' and '.join(given) or 'none'}")
+        raise InputError("targets: expected one of targets, successes and rewards, found "
+                         + (" and ".join(given) or "none"))
     for name, tensor, owner in (("trials", trials, "successes"), ("offsets", offsets, "rewards")):
         if (tensor is not None) != (given == [owner]):
             raise InputError(f"{name}: expected together with {owner}, found {'none' if tensor is None else given[0]}")

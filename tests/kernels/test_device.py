@@ -121,20 +121,28 @@ DEVICE_FORMS = {"targets": step_device.from_targets, "counts": step_device.from_
 
 
 @pytest.mark.parametrize("learnt", DEVICE_FORMS)
-@pytest.mark.parametrize(("rows", "width", "steps"), [(1, 8, 1), (9, 64, 0), (40, 100, 23), (9, 300, 9)],
-                         ids=["one", "no tag", "masked width", "every row a tag"])
+@pytest.mark.parametrize("etas", [1, 2])
 @pytest.mark.parametrize("dtype", HALVES)
-def test_losses_on_head_rows(learnt: str, rows: int, width: int, steps: int, dtype: torch.dtype) -> None:
-    for etas in (1, 2):
-        check_loss(learnt, rows, width, steps, dtype, etas)
+def test_losses_on_head_rows(learnt: str, etas: int, dtype: torch.dtype) -> None:
+    check_loss(learnt, 20, 100, 7, dtype, etas)  # a width that is masked
 
 
-@pytest.mark.parametrize("extras", ["", "bias", "weights", "strided", "frozen"])
+@pytest.mark.parametrize("etas", [1, 6])
+@pytest.mark.parametrize(("rows", "width", "steps"), [(1, 8, 1), (9, 64, 0), (5, 40, 5)],
+                         ids=["one", "no tag", "every row a tag"])
+def test_sizes_of_losses_on_head_rows(rows: int, width: int, steps: int, etas: int) -> None:
+    check_loss("targets", rows, width, steps, torch.bfloat16, etas)
+
+
+def test_more_blocks_than_programs() -> None:
+    """A program adds to the share of the head's gradient that it has written before."""
+    check_loss("targets", 250, 40, 230, torch.float32, etas=6)
+
+
+@pytest.mark.parametrize("extras", ["bias", "weights", "strided", "frozen"])
 @pytest.mark.parametrize("etas", [1, 6])
 def test_options_of_losses_on_head_rows(etas: int, extras: str) -> None:
-    many = 230 if etas > 1 else 20  # more blocks of 64 than the interpreter has programs
-    check_loss("targets", 250, 300, many, torch.float32, etas, extras)
-    check_loss("rewards", 30, 96, 10, torch.bfloat16, etas, extras)
+    check_loss("targets", 20, 96, 7, torch.float32, etas, extras)
 
 
 def check_loss(learnt: str, rows: int, width: int, steps: int, dtype: torch.dtype, etas: int, extras: str = "") -> None:
@@ -162,7 +170,8 @@ def check_loss(learnt: str, rows: int, width: int, steps: int, dtype: torch.dtyp
     grad, need = torch.tensor(0.7), [True, need_head, bias is not None]
     wanted = head_reference.gradients(grad.double(), list(expected[2:]), wide[1], wide[2], positions, rows,
                                       torch.float64, need)
-    gradients = head_device.gradients(on(grad), list(found[2:]), ours.head, ours.bias, ours.positions, rows, dtype, need)
+    gradients = head_device.gradients(on(grad), list(found[2:]), ours.head, ours.bias, ours.positions, rows, dtype,
+                                      need)
     for mine, exact_gradient in zip(gradients, wanted, strict=True):
         assert mine.shape == exact_gradient.shape
         close(mine, exact_gradient, rounded(exact_gradient, dtype))
@@ -180,7 +189,8 @@ def test_an_empty_segment_is_zero_and_has_no_weight() -> None:
         assert soft_device.log_mean_exp(on(given), on(offsets), [2.0])[0].tolist() == [[1.0, 0.0, 0.0]]
         for etas in ([2.0], [2.0, 1.0]):
             hidden, head = torch.randn(4, 8), torch.randn(1 + len(etas), 8)
-            full = step_device.from_rewards(rows_of(hidden, head, torch.tensor([0, 1, 3])), on(given), on(offsets), etas)
+            rows = rows_of(hidden, head, torch.tensor([0, 1, 3]))
+            full = step_device.from_rewards(rows, on(given), on(offsets), etas)
             kept = step_device.from_targets(rows_of(hidden, head, torch.tensor([0, 3])),
                                             on(torch.tensor([[1.0], [0.0]]).expand(2, len(etas))))
             close(full[0], kept[0].cpu())

@@ -324,7 +324,7 @@ REWARDS: dict[str, Any] = {"targets": None, "rewards": torch.rand(3), "offsets":
     ({"rewards": torch.rand(3)}, "targets: .*found targets and rewards"),
     ({"etas": [1.0]}, "etas: expected only with successes or rewards"),
     ({"offsets": torch.arange(4)}, "offsets: expected together with rewards, found targets"),
-    ({"targets": None, "successes": torch.tensor([1, 1, 1]), "etas": [1.0]}, "trials: expected together with successes"),
+    ({"targets": None, "successes": torch.ones(3).long(), "etas": [1.0]}, "trials: expected together with successes"),
     ({"targets": torch.rand(3, 2)}, r"targets: expected .*\[3, 1\]"),
     ({**REWARDS, "offsets": torch.tensor([0, 3])}, r"offsets: .*\[4\]"),
     ({**REWARDS, "rewards": torch.tensor([0.0, 2.0, 1.0])}, "rewards: expected values in .* found 2.0 at index 1"),
