@@ -57,8 +57,9 @@ def counts_loss(hidden: Tensor, head: Tensor, positions: Tensor, *, successes: T
 
 def _counts_loss(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tensor, counts: list[Tensor],
                  concentration: float | None, scale: list[Tensor], need_head: bool) -> Forward:
-    checks.check_counts(*counts)
-    return reference.forward(Rows.of(hidden, head, bias, positions, scale, need_head), *counts, concentration)
+    successes, trials = counts
+    checks.check_counts(successes, trials)
+    return reference.forward(Rows.of(hidden, head, bias, positions, scale, need_head), successes, trials, concentration)
 
 
 counts_loss_op = library.custom_op("erprm::counts_loss", _counts_loss, mutates_args=(), device_types="cpu")
@@ -69,7 +70,8 @@ def _(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tensor, coun
       concentration: float | None, scale: list[Tensor], need_head: bool) -> Forward:
     from erprm.kernels.counts_loss import triton as device
 
-    return device.forward(Rows.of(hidden, head, bias, positions, scale, need_head), *counts, concentration)
+    rows = Rows.of(hidden, head, bias, positions, scale, need_head)
+    return device.forward(rows, counts[0], counts[1], concentration)
 
 
 @counts_loss_op.register_fake

@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
 """The gradients of the losses on a few head rows, on the GPU: one launch.
 
 The hidden gradient is written in one pass, zeros and tagged rows alike: a program finds the tags of its rows by binary
@@ -79,7 +79,7 @@ def gradients_kernel(
             tl.store(dhead + column, minus_row.to(dhead.dtype.element_ty), mask=column < D)
         if dbias is not None:  # noqa: SIM102  (Triton resolves the outer test while compiling)
             if program == blocks:
-                minus_bias = 0.0
+                minus_bias = scale * 0.0
                 for h in tl.static_range(H):
                     gradient_bias = scale * tl.load(db + h)
                     tl.store(dbias + 1 + h, gradient_bias.to(dbias.dtype.element_ty))

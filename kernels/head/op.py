@@ -42,7 +42,7 @@ def fake(hidden: Tensor, head: Tensor, positions: Tensor, need_head: bool) -> Fo
             new((shares, margins, hidden.shape[1]) if need_head else (0,), dtype=dtype), new(margins, dtype=dtype))
 
 
-def register_gradient(operation: library.CustomOpDef) -> None:
+def register_gradient(operation: Any) -> None:
     """Gives the gradient to an operation whose first inputs are hidden, head, bias and positions."""
     operation.register_autograd(_backward, setup_context=_save)
 

@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
 """The forward pass of every loss on a few head rows, on the GPU: one launch.
 
 One margin (`one_margin_kernel`): a fixed number of programs walks over the tags. Each takes a hidden row whole into
@@ -283,7 +283,8 @@ def programs(hidden: Tensor, margins: int, steps: int) -> int:
     processors = 3  # in Triton's interpreter
     if hidden.is_cuda:
         processors = torch.cuda.get_device_properties(hidden.device).multi_processor_count
-    return torch.sym_min(each * processors, torch.sym_max(1, (steps + size - 1) // size))
+    count: int = torch.sym_min(each * processors, torch.sym_max(1, (steps + size - 1) // size))
+    return count
 
 
 @lru_cache(maxsize=64)
@@ -344,4 +345,5 @@ def forward(rows: Rows, learnt: Learnt) -> Forward:
 
 def block_h(margins: int) -> int:
     """BLOCK_H of the kernel for several margins: the least that the matrix units take, or the next power of two."""
-    return max(8, triton.next_power_of_2(margins))
+    block: int = triton.next_power_of_2(margins)
+    return max(8, block)

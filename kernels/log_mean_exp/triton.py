@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
 """Segment log-mean-exp on the GPU: ragged rewards into soft values, for one or several etas.
 
 A program owns SEGMENTS neighbouring segments, whose rewards are one contiguous run, and walks along it in wide tiles;
@@ -157,7 +157,8 @@ def backward_kernel(
 
 def lanes_of(rewards: int, segments: int) -> int:
     """Lanes a segment: an eighth of the mean length, from 4 to 128."""
-    return min(128, max(4, triton.next_power_of_2(max(1, rewards // segments // 8))))
+    lanes: int = triton.next_power_of_2(max(1, rewards // segments // 8))
+    return min(128, max(4, lanes))
 
 
 def log_mean_exp(rewards: Tensor, offsets: Tensor, etas: list[float]) -> tuple[Tensor, Tensor, Tensor]:

@@ -73,18 +73,21 @@ def step_loss(hidden: Tensor, head: Tensor, positions: Tensor, *, targets: Tenso
                             checks.FLOAT_DTYPES, hidden.device)
         checks.check_constant("targets", targets)
         wide = targets.unsqueeze(1).expand(steps, margins) if targets.dim() == 1 else targets
-        return step_loss_targets(*shared, wide, scale, need_head)[:2]
+        loss, scores = step_loss_targets(*shared, wide, scale, need_head)[:2]
+        return loss, scores
     numbers = checks.check_etas(etas, margins)
     if successes is not None and trials is not None:
         for name, tensor in (("successes", successes), ("trials", trials)):
             checks.check_tensor(name, tensor, [steps], (int32, int64), hidden.device)
-        return step_loss_counts(*shared, [successes, trials], numbers, scale, need_head)[:2]
+        loss, scores = step_loss_counts(*shared, [successes, trials], numbers, scale, need_head)[:2]
+        return loss, scores
     assert rewards is not None
     assert offsets is not None
     checks.check_tensor("rewards", rewards, [None], checks.REWARD_DTYPES, hidden.device)
     checks.check_constant("rewards", rewards)
     checks.check_tensor("offsets", offsets, [steps + 1], (int64,), hidden.device)
-    return step_loss_rewards(*shared, [rewards, offsets], numbers, scale, need_head)[:2]
+    loss, scores = step_loss_rewards(*shared, [rewards, offsets], numbers, scale, need_head)[:2]
+    return loss, scores
 
 
 def _targets(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tensor, targets: Tensor, scale: list[Tensor],
@@ -95,9 +98,10 @@ def _targets(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tenso
 
 def _counts(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tensor, counts: list[Tensor],
             etas: list[float], scale: list[Tensor], need_head: bool) -> Forward:
-    checks.check_counts(*counts, least=1)
+    successes, trials = counts
+    checks.check_counts(successes, trials, least=1)
     return reference.forward(Rows.of(hidden, head, bias, positions, scale, need_head),
-                             reference.targets_of_counts(*counts, etas))
+                             reference.targets_of_counts(successes, trials, etas))
 
 
 def _rewards(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tensor, ragged: list[Tensor],
@@ -127,7 +131,7 @@ def _(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tensor, coun
       scale: list[Tensor], need_head: bool) -> Forward:
     from erprm.kernels.step_loss import triton as device
 
-    return device.from_counts(Rows.of(hidden, head, bias, positions, scale, need_head), *counts, etas)
+    return device.from_counts(Rows.of(hidden, head, bias, positions, scale, need_head), counts[0], counts[1], etas)
 
 
 @step_loss_rewards.register_kernel("cuda")
@@ -135,7 +139,7 @@ def _(hidden: Tensor, head: Tensor, bias: Tensor | None, positions: Tensor, ragg
       scale: list[Tensor], need_head: bool) -> Forward:
     from erprm.kernels.step_loss import triton as device
 
-    return device.from_rewards(Rows.of(hidden, head, bias, positions, scale, need_head), *ragged, etas)
+    return device.from_rewards(Rows.of(hidden, head, bias, positions, scale, need_head), ragged[0], ragged[1], etas)
 
 
 @step_loss_targets.register_fake
