@@ -3,15 +3,17 @@
 On disk a row is one JSON line or one Parquet record with the same field names:
 
     {"prompt": "2+3*4?", "steps": ["3*4=12", "2+12=14"], "successes": [14, 1], "trials": [16, 1], "outcome": 1.0}
+
+Files of earlier versions, which have step scores in `extra`, are read into `scores`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ class StepRow:
         finished: the solution ended by itself, so the value of its last step is `outcome`, known without sampling.
         answer: the extracted final answer, for voting.
         gold: the reference answer.
+        scores: L step scores of a reward model; kept as float32 in Parquet.
+        extra: what else is known, for JSON.
     """
 
     prompt: str
@@ -47,24 +51,32 @@ class StepRow:
     solution_id: str = ""
     answer: str | None = None
     gold: str | None = None
+    scores: tuple[float, ...] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         length = len(self.steps)
         if length == 0:
             raise InputError("steps: expected at least one step, found none")
-        for name in ("labels", "successes", "trials"):
+        for name in ("labels", "successes", "trials", "scores"):
             values = getattr(self, name)
             if values is not None and len(values) != length:
                 raise InputError(f"{name}: expected one value per step ({length}), found {len(values)}")
         for label in self.labels or ():
-            if label is not None and not (math.isfinite(label) and 0.0 <= label <= 1.0):
-                raise InputError(f"labels: expected values in [0, 1] or null, found {label}")
+            if label is not None and not 0.0 <= label <= 1.0:
+                raise InputError(f"labels: expected values in [0, 1] or null, found {_shown(label)}")
+        if self.outcome is not None and not 0.0 <= self.outcome <= 1.0:
+            raise InputError(f"outcome: expected a value in [0, 1] or null, found {_shown(self.outcome)}")
+        for score in self.scores or ():
+            if not -_FLOAT32_MAX <= score <= _FLOAT32_MAX:
+                raise InputError(f"scores: expected finite numbers, found {_shown(score)}")
         if (self.successes is None) != (self.trials is None):
             raise InputError("successes and trials: expected both or neither, found one")
         for k, n in zip(self.successes or (), self.trials or (), strict=True):
             if not 0 <= k <= n:
-                raise InputError(f"successes: expected 0 <= successes <= trials, found {k} of {n}")
+                raise InputError(f"successes: expected 0 <= successes <= trials, found {_shown(k)} of {_shown(n)}")
+            if n > _MOST_TRIALS:
+                raise InputError(f"trials: expected at most {_MOST_TRIALS:,}, found {_shown(n)}")
 
     @property
     def problem_key(self) -> str:
@@ -89,26 +101,56 @@ class StepRow:
         unknown = set(record) - known
         if unknown:
             raise InputError(f"unknown field {sorted(unknown)[0]!r}; known are {', '.join(sorted(known))}")
-        for name, kind in (("prompt", str), ("steps", (list, tuple))):
-            if not isinstance(record.get(name), kind):
-                raise InputError(f"{name}: expected {'text' if kind is str else 'a list of texts'}, "
-                                 f"found {type(record.get(name)).__name__}")
-        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value
-                                  for name, value in record.items() if value is not None}
+        values = {name: value for name, value in record.items() if value is not None}
+        for name in ("prompt", "steps"):
+            if name not in values:
+                raise InputError(f"{name}: expected {_TYPES[name][1]}, found {'null' if name in record else 'none'}")
         if isinstance(values.get("extra"), str):
-            values["extra"] = json.loads(values["extra"])
-        if not all(isinstance(step, str) for step in values["steps"]):
-            raise InputError("steps: expected texts, found " + type(next(
-                s for s in values["steps"] if not isinstance(s, str))).__name__)
+            try:
+                values["extra"] = json.loads(values["extra"])
+            except (ValueError, RecursionError) as error:
+                raise InputError(f"extra: expected an object as JSON text, found {values['extra'][:40]!r}") from error
+        for name, value in values.items():
+            kinds, words = _TYPES[name]
+            if name in _LISTS:
+                if not isinstance(value, (list, tuple)):
+                    raise InputError(f"{name}: expected {words}, found {type(value).__name__}")
+                values[name] = tuple(value)
+            for part in value if name in _LISTS else (value,):
+                if not isinstance(part, kinds) and not (part is None and name == "labels"):
+                    raise InputError(f"{name}: expected {words}, found {type(part).__name__}")
+        scores = values.get("extra", {}).get("scores")
+        if "scores" not in values and isinstance(scores, list) and len(scores) == len(values["steps"]) and all(
+                isinstance(score, (int, float)) for score in scores):  # as earlier versions kept them
+            values["scores"] = tuple(float(score) for score in scores)
+            values["extra"] = {name: value for name, value in values["extra"].items() if name != "scores"}
         return cls(**values)
 
 
+_MOST_TRIALS = 2**31 - 1
+_FLOAT32_MAX = 3.4028234663852886e38
+_LISTS = ("steps", "labels", "successes", "trials", "scores")
+_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "prompt": ((str,), "text"), "steps": ((str,), "a list of texts"),
+    "labels": ((int, float, Real), "a list of numbers or nulls"), "successes": ((int, Integral), "a list of whole numbers"),
+    "trials": ((int, Integral), "a list of whole numbers"), "outcome": ((int, float, Real), "a number"),
+    "finished": ((bool,), "true or false"), "problem_id": ((str,), "text"), "solution_id": ((str,), "text"),
+    "answer": ((str,), "text or null"), "gold": ((str,), "text or null"),
+    "scores": ((int, float, Real), "a list of numbers"), "extra": ((Mapping,), "an object"),
+}
+
+
+def _shown(value: object) -> str:
+    """A number for a message; one of thousands of digits is not printed."""
+    return f"{value}" if not isinstance(value, int) or abs(value) < 10**30 else "a number of more than 30 digits"
+
+
 def read_rows(path: str | Path) -> Iterator[StepRow]:
-    """Rows from a `.jsonl` or `.parquet` file, one at a time. Raises InputError naming file and line."""
+    """Rows from anything that `read_records` reads, one at a time. Raises InputError naming file and line."""
     for number, record in read_records(path):
         try:
             yield StepRow.from_dict(record)
-        except (InputError, TypeError) as error:
+        except InputError as error:
             raise InputError(f"{path}:{number}: {error}") from error
 
 
@@ -134,7 +176,7 @@ def _write_parquet(path: Path, rows: Iterable[StepRow], batch: int = 4096) -> in
         ("prompt", pa.string()), ("steps", pa.list_(pa.string())), ("labels", pa.list_(pa.float64())),
         ("successes", pa.list_(pa.int64())), ("trials", pa.list_(pa.int64())), ("outcome", pa.float64()),
         ("finished", pa.bool_()), ("problem_id", pa.string()), ("solution_id", pa.string()), ("answer", pa.string()),
-        ("gold", pa.string()), ("extra", pa.string()),
+        ("gold", pa.string()), ("scores", pa.list_(pa.float32())), ("extra", pa.string()),
     ])
     count = 0
     pending: list[dict[str, Any]] = []

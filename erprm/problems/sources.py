@@ -18,10 +18,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
-from erprm.errors import InputError, import_extra
-from erprm.files.records import read_records
+from erprm.errors import InputError
+from erprm.files.records import load_dataset, parse_query, read_records
 from erprm.files.writing import written_beside
 from erprm.problems.problem import Problem
 from erprm.problems.puzzles import generate
@@ -78,17 +77,6 @@ def write_problems(path: str | Path, problems: Iterable[Problem]) -> int:
                 raise InputError(f"{path}: problem {problem.id}: metadata: {error}") from error
             count += 1
     return count
-
-
-def parse_query(query: str, source: str) -> dict[str, str]:
-    """"a=1&b=2" as a dictionary. Raises InputError."""
-    options: dict[str, str] = {}
-    for part in filter(None, query.split("&")):
-        name, equals, value = part.partition("=")
-        if not equals or not name:
-            raise InputError(f"{source}: expected NAME=VALUE, found {part!r}")
-        options[unquote(name)] = unquote(value)
-    return options
 
 
 def _columns(options: Mapping[str, str], source: str) -> dict[str, str]:
@@ -163,15 +151,9 @@ def _gsm8k(path: str, options: Mapping[str, str]) -> Iterator[Problem]:
 
 def _datasets(name: str, options: Mapping[str, str], source: str) -> Iterator[Problem]:
     """A table that the `datasets` package loads: a hub name, or a folder that `save_to_disk` wrote."""
-    datasets = import_extra("datasets", "datasets")
     columns = dict(options)
     split, subset = columns.pop("split", "test"), columns.pop("name", None)
-    if Path(name).is_dir():
-        loaded = datasets.load_from_disk(name)
-        table = loaded[split] if hasattr(loaded, "keys") else loaded
-    else:
-        table = datasets.load_dataset(name, subset, split=split)
-    yield from _from_records(enumerate(table, start=1), name, _columns(columns, source))
+    yield from _from_records(enumerate(load_dataset(name, subset, split), start=1), name, _columns(columns, source))
 
 
 def _checked(problems: list[Problem], source: str) -> list[Problem]:
