@@ -175,10 +175,9 @@ def served(folder: Path, stages: list[Stage]) -> float:
     from transformers import AutoTokenizer
 
     from erprm.prm.rows.tokens import StepTokens, encode_rows
-    from erprm.prm.scoring.files import row_scores
     from erprm.prm.scoring.vllm import VLLMServer
     from erprm.prm.spec import PRMSpec
-    from erprm.rows import read_rows
+    from erprm.rows import read_rows, row_scores
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "causal-lm")
     tokens = StepTokens.from_tokenizer(tokenizer, PRMSpec.load(folder / "causal-lm").tags)

@@ -10,12 +10,13 @@ Files of earlier versions, which have step scores in `extra`, are read into `sco
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from erprm.errors import InputError
 from erprm.files.records import read_records
@@ -132,8 +133,9 @@ _FLOAT32_MAX = 3.4028234663852886e38
 _LISTS = ("steps", "labels", "successes", "trials", "scores")
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "prompt": ((str,), "text"), "steps": ((str,), "a list of texts"),
-    "labels": ((int, float, Real), "a list of numbers or nulls"), "successes": ((int, Integral), "a list of whole numbers"),
-    "trials": ((int, Integral), "a list of whole numbers"), "outcome": ((int, float, Real), "a number"),
+    "labels": ((int, float, Real), "a list of numbers or nulls"),
+    "successes": ((int, Integral), "a list of whole numbers"), "trials": ((int, Integral), "a list of whole numbers"),
+    "outcome": ((int, float, Real), "a number"),
     "finished": ((bool,), "true or false"), "problem_id": ((str,), "text"), "solution_id": ((str,), "text"),
     "answer": ((str,), "text or null"), "gold": ((str,), "text or null"),
     "scores": ((int, float, Real), "a list of numbers"), "extra": ((Mapping,), "an object"),
@@ -143,6 +145,14 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 def _shown(value: object) -> str:
     """A number for a message; one of thousands of digits is not printed."""
     return f"{value}" if not isinstance(value, int) or abs(value) < 10**30 else "a number of more than 30 digits"
+
+
+def row_scores(row: StepRow) -> tuple[float, ...]:
+    """The step scores of a row. Raises InputError when there are none."""
+    if row.scores is None:
+        raise InputError(f"row {row.solution_id or row.prompt[:40]!r}: expected scores, found none; score the file "
+                         "first (erprm score)")
+    return row.scores
 
 
 def read_rows(path: str | Path) -> Iterator[StepRow]:
@@ -157,18 +167,28 @@ def read_rows(path: str | Path) -> Iterator[StepRow]:
 def write_rows(path: str | Path, rows: Iterable[StepRow]) -> int:
     """Write rows to `.jsonl` or `.parquet`, whole or not at all; returns how many were written."""
     path = Path(path)
-    with written_beside(path) as beside:
-        if path.suffix == ".parquet":
-            return _write_parquet(beside, rows)
-        count = 0
-        with beside.open("w", encoding="utf-8") as out:
-            for row in rows:
-                out.write(json.dumps(row.to_dict(), ensure_ascii=False) + "\n")
-                count += 1
-        return count
+    with written_beside(path) as beside, beside.open("wb") as out:
+        return _write(out, rows, path.suffix)
 
 
-def _write_parquet(path: Path, rows: Iterable[StepRow], batch: int = 4096) -> int:
+def rows_as_bytes(rows: Iterable[StepRow], suffix: str) -> bytes:
+    """The bytes of a file with this suffix that `write_rows` would write."""
+    out = io.BytesIO()
+    _write(out, rows, suffix)
+    return out.getvalue()
+
+
+def _write(out: BinaryIO, rows: Iterable[StepRow], suffix: str) -> int:
+    if suffix == ".parquet":
+        return _write_parquet(out, rows)
+    count = 0
+    for row in rows:
+        out.write(json.dumps(row.to_dict(), ensure_ascii=False).encode() + b"\n")
+        count += 1
+    return count
+
+
+def _write_parquet(out: BinaryIO, rows: Iterable[StepRow], batch: int = 4096) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -180,7 +200,7 @@ def _write_parquet(path: Path, rows: Iterable[StepRow], batch: int = 4096) -> in
     ])
     count = 0
     pending: list[dict[str, Any]] = []
-    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+    with pq.ParquetWriter(out, schema, compression="zstd", write_page_checksum=True) as writer:
         for row in rows:
             record = row.to_dict()
             if "extra" in record:

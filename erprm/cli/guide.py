@@ -6,8 +6,8 @@
 
 beam keeps the --width best partial solutions and samples --expand next steps from each; dvts grows --trees independent
 trees that keep one path each; guided samples --trees solutions from the policy tilted by exp(eta V), drawing each step
-among --expand candidates. The result has one row per solution, the best first, graded, with its step scores in
-`extra.scores`: `erprm evaluate --scored` reads it.
+among --expand candidates. The result has one row per solution, the best first, graded, with its step scores:
+`erprm evaluate --scored` reads it.
 
 A candidate that the model cannot read (a step that holds the step tag, a text beyond the model's length) is lost, and
 counted. Interrupted, the same command goes on behind the last finished part of --part-problems problems.
@@ -24,6 +24,7 @@ from erprm.cli.engine_options import EngineConfig, engine_of, sampling_of, templ
 from erprm.engines import Engine
 from erprm.errors import InputError
 from erprm.files.progress import progress
+from erprm.files.writing import locked, remove_folder
 from erprm.problems import Problem, load_problems
 from erprm.rows import StepRow, write_rows
 from erprm.selection.aggregate import AGGREGATIONS
@@ -61,7 +62,7 @@ def run(config: Config) -> int | None:
     from erprm.grading import GraderPool
     from erprm.prm.scoring.scorer import PRMScorer
     from erprm.rollouts.settings import store_settings
-    from erprm.selection.files import remove_parts, search_in_parts
+    from erprm.selection.files import search_in_parts
 
     if not config.out.endswith((".parquet", ".jsonl")):
         raise InputError(f"out: expected a .parquet or .jsonl file, found {config.out!r}")
@@ -84,15 +85,15 @@ def run(config: Config) -> int | None:
     identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (
         "method", "width", "expand", "trees", "max_steps", "aggregate", "eta", "scores_are")}
     lost: list[str] = []
-    with progress(config.method, total=len(problems), unit="problems") as bar, \
+    with locked(config.out), progress(config.method, total=len(problems), unit="problems") as bar, \
             GraderPool(config.workers, config.grade_timeout) as grader:
         search = Search(config, settings, engine, scorer.score, grader, bar.advance, lost)
         rows = search_in_parts(problems, search, f"{config.out}.parts", identity, config.part_problems, bar.advance)
+        if lost and not rows:
+            raise InputError(f"{config.prm}: it can read none of the {len(lost):,} candidates; the first: {lost[0]}")
+        written = write_rows(config.out, rows)
+        remove_folder(f"{config.out}.parts")
     engine.close()
-    if lost and not rows:
-        raise InputError(f"{config.prm}: it can read none of the {len(lost):,} candidates; the first: {lost[0]}")
-    written = write_rows(config.out, rows)
-    remove_parts(f"{config.out}.parts")
     first = {row.problem_id: row.outcome for row in reversed(rows)}
     share = sum(outcome or 0.0 for outcome in first.values()) / max(len(problems), 1)
     print(f"{written:,} solutions to {len(problems):,} problems; the first of each is right for {100 * share:.1f} %")
@@ -143,4 +144,4 @@ def _rows(problems: Sequence[Problem], found: Sequence[Sequence[Path]]) -> Itera
             if path.steps:
                 yield StepRow(problem.question, path.steps, finished=path.finished, problem_id=problem.id,
                               solution_id=f"{problem.id}/{rank}", gold=problem.answer,
-                              extra={"scores": list(path.scores)})
+                              scores=tuple(map(float, path.scores)))

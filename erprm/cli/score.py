@@ -3,8 +3,8 @@
     erprm score --model runs/prm --rows solutions.parquet --out scored.parquet
     erprm score --model Qwen/Qwen2.5-Math-PRM-7B --rows solutions.jsonl --out scored.jsonl --dtype bfloat16
 
-Every row of the result is the row that was read, with one score in [0, 1] per step in `extra.scores`, in the same
-order.
+Every row of the result is the row that was read, with one score in [0, 1] per step in the field `scores`,
+in the same order.
 The model may be one trained here or any published form (Math-Shepherd, RLHFlow, TRL, Qwen2.5-Math-PRM, Skywork-o1);
 where its files don't say which, name it with --form. Solutions of one problem share their question and common steps,
 and those are computed once when that is cheaper: keep them next to each other in the file.
@@ -55,12 +55,13 @@ def run(config: Config) -> int:
     """Score, say how much, say where."""
     from erprm.cli.engine_options import parse_options
     from erprm.errors import InputError
-    from erprm.prm.scoring.files import count_rows, score_file
+    from erprm.files.records import check_source
+    from erprm.prm.scoring.files import score_file
     from erprm.prm.scoring.scorer import PRMScorer
 
     if config.part_rows < 1:
         raise InputError(f"part_rows: expected a positive number, found {config.part_rows}")
-    count_rows(config.rows)  # a missing file is said before a model is loaded
+    check_source(config.rows)  # a missing file is said before a model is loaded
     scorer = PRMScorer(config.model, config.engine, form=config.form, device=config.device, dtype=config.dtype,
                        batch_tokens=config.batch_tokens, max_length=config.max_length, too_long=config.too_long,
                        share=config.share, separator=config.separator,

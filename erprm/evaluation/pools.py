@@ -15,7 +15,7 @@ import numpy as np
 
 from erprm.errors import InputError
 from erprm.evaluation.curves import Pool
-from erprm.rows import StepRow
+from erprm.rows import StepRow, row_scores
 from erprm.selection import aggregate, majority_choice
 from erprm.values import Array
 
@@ -32,7 +32,7 @@ def group_by_problem(files: Mapping[str, Iterable[StepRow]], size: int | None = 
     """Bring the scored rows of several PRMs together; the files must hold the same solutions in the same order.
 
     Args:
-        files: by scorer, rows with `extra["scores"]`, one number per step, as `erprm score` writes them.
+        files: by scorer, rows with `scores`, one number per step, as `erprm score` writes them.
         size: use the first so many candidates of each problem; by default all must have equally many.
 
     Raises:
@@ -65,13 +65,11 @@ def _fit(problem: str, indices: list[int], size: int | None, first: int) -> list
 
 
 def step_scores(row: StepRow, where: str) -> Array:
-    """`extra["scores"]` of a row, [L]. Raises InputError naming `where`."""
-    scores = row.extra.get("scores")
-    if not isinstance(scores, (list, tuple)) or len(scores) != len(row.steps):
-        found = len(scores) if isinstance(scores, (list, tuple)) else scores
-        raise InputError(f"{where}: expected one score for each of {len(row.steps)} steps in extra.scores, as erprm "
-                         f"score writes them, found {found}")
-    return np.array(scores, np.float64)
+    """The scores of a row, [L]. Raises InputError naming `where`."""
+    try:
+        return np.array(row_scores(row), np.float64)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def pool_of(groups: Groups, how: str = "min") -> Pool:
@@ -96,7 +94,7 @@ def search_and_learn_rows(groups: Groups, name: str, how: str, ns: Sequence[int]
             shared[f"pred_weighted@{n}"] = _boxed(majority_choice(answers[:n], scores[:n]))
             shared[f"pred_maj@{n}"] = _boxed(majority_choice(answers[:n]))
         for row, part in zip(rows, steps, strict=True):
-            yield replace(row, extra={**shared, "scores": part.tolist()})
+            yield replace(row, scores=tuple(part.tolist()), extra=shared)
 
 
 def _boxed(answer: object) -> str:

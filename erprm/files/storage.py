@@ -98,6 +98,7 @@ class LocalStorage:
     @contextmanager
     def locked(self) -> Iterator[None]:
         with held(self._root / _LOCK, f"store {self.place}"):
+            remove_unfinished(self._root.parent, of=self._root.name)
             for folder in [self._root, *self._root.iterdir()]:
                 remove_unfinished(folder)
             yield

@@ -87,8 +87,9 @@ def _move_into(source: Path, target: Path, last: str) -> None:
     _sync(target)
 
 
-def remove_folder(path: Path) -> bool:
+def remove_folder(path: str | Path) -> bool:
     """Remove a folder such that a kill on the way leaves no half of it under its name; False where there is none."""
+    path = Path(path)
     if not path.is_dir():
         return False
     gone = _unfinished(path)

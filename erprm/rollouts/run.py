@@ -12,7 +12,6 @@ same store, it does only what is missing; `n` may be raised. With other settings
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from erprm.rollouts.plan import Plan, find_problem
 from erprm.rollouts.report import LabelReport, Saved
 from erprm.rollouts.settings import store_settings
 from erprm.rollouts.store import RolloutStore
-from erprm.rows import StepRow, write_rows
+from erprm.rows import StepRow, rows_as_bytes
 from erprm.steps import join_steps
 
 
@@ -108,9 +107,9 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
         with progress("labelling", run.total(), "completions") as bar:
             completer = run.fill(engine, sampling, store, grader, bar)
         done = labelled(rows, nodes, plan)
-        path = store.write("rows.parquet", rows_as_parquet(done))
+        path = store.write("rows.parquet", rows_as_bytes(done, ".parquet"))
         pairs = list(contrast_rows(place, done, options.contrast, options.splitter)) if options.contrast else []
-        contrast = store.write("contrast.parquet", rows_as_parquet(pairs)) if options.contrast else None
+        contrast = store.write("contrast.parquet", rows_as_bytes(pairs, ".parquet")) if options.contrast else None
         return LabelReport(
             rows=path, solutions=len(rows), prefixes=int(plan.open.sum()), restored=restored,
             completions=completer.completions, tokens=completer.tokens, truncated=int(plan.truncated.sum()),
@@ -239,11 +238,3 @@ def labelled(rows: Sequence[StepRow], nodes: Sequence[npt.NDArray[np.int64]], pl
         result.append(dataclasses.replace(row, successes=tuple(k[places].tolist()), trials=tuple(n[places].tolist()),
                                           extra=extra))
     return result
-
-
-def rows_as_parquet(rows: Sequence[StepRow]) -> bytes:
-    """The rows as the bytes of a Parquet file."""
-    with tempfile.TemporaryDirectory(prefix="erprm-") as folder:
-        path = Path(folder) / "rows.parquet"
-        write_rows(path, rows)
-        return path.read_bytes()

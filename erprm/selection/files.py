@@ -1,23 +1,23 @@
 """A search over a problem set, part by part: what an interrupted run has finished is not searched again.
 
-    rows = search_in_parts(problems, search, "out.parquet.parts", settings, part_problems=64)
+    with locked("out.parquet"):
+        rows = search_in_parts(problems, search, "out.parquet.parts", settings, part_problems=64)
+        write_rows("out.parquet", rows)
+        remove_folder("out.parquet.parts")
 
-The parts lie beside the result, each written beside itself and renamed, with the settings of the run; a run with other
-settings is refused. The parts are removed by `remove_parts` when the result is there.
+The parts lie beside the result (`erprm.files.parts`); a run with other settings is refused.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from erprm.files.storage import open_storage
+from erprm.files.parts import Parts
 from erprm.problems import Problem
-from erprm.rollouts.run import rows_as_parquet
-from erprm.rollouts.store import RolloutStore
-from erprm.rows import StepRow, read_rows
+from erprm.rows import StepRow, read_rows, rows_as_bytes
+
+_SUFFIX = ".parquet"
 
 
 def search_in_parts(problems: Sequence[Problem], search: Callable[[Sequence[Problem]], list[StepRow]],
@@ -34,30 +34,16 @@ def search_in_parts(problems: Sequence[Problem], search: Callable[[Sequence[Prob
     Raises:
         InputError: when the folder is of a run with other settings, or another process writes to it.
     """
-    storage = open_storage(folder)
     rows: list[StepRow] = []
-    with RolloutStore.open(folder, settings | {"part_problems": str(part_problems)}) as store:
+    with Parts.open(folder, settings | {"part_problems": str(part_problems)}, _SUFFIX) as parts:
         for number, start in enumerate(range(0, len(problems), part_problems), start=1):
-            part, name = problems[start: start + part_problems], f"rows/{number:06d}.parquet"
-            data = storage.read(name)
-            if data is None:
+            part = problems[start: start + part_problems]
+            if parts.read(number) is None:
                 written = search(part)
-                store.write(name, rows_as_parquet(written))
+                parts.write(number, rows_as_bytes(written, _SUFFIX))
                 rows += written
                 continue
             if found is not None:
                 found(len(part))
-            rows += _rows(data)
+            rows += read_rows(Path(folder) / "parts" / parts.name(number))
     return rows
-
-
-def remove_parts(folder: str | Path) -> None:
-    """Remove the parts, once their rows are in the result."""
-    shutil.rmtree(folder)
-
-
-def _rows(data: bytes) -> list[StepRow]:
-    with tempfile.TemporaryDirectory(prefix="erprm-") as folder:
-        path = Path(folder) / "rows.parquet"
-        path.write_bytes(data)
-        return list(read_rows(path))

@@ -51,7 +51,7 @@ def test_prmbench_joins_both_f1s_by_class() -> None:
 
 def scored(problem: str, scores: tuple[float, ...], outcome: float | None = 1.0) -> StepRow:
     return StepRow("q" + problem, tuple("ab"[: len(scores)]), outcome=outcome, problem_id=problem, answer="1",
-                   extra={"scores": list(scores)})
+                   scores=tuple(scores))
 
 
 def test_pool_puts_candidates_of_a_problem_together() -> None:
@@ -64,8 +64,7 @@ def test_pool_puts_candidates_of_a_problem_together() -> None:
 @pytest.mark.parametrize(("files", "words"), [
     ({"m": [scored("x", (0.9,)), scored("x", (0.9,)), scored("y", (0.9,))]}, "expected 2 candidates .* found 1"),
     ({"m": [scored("x", (0.9,), None)]}, "row 1: expected a graded solution"),
-    ({"m": [StepRow("q", ("a", "b"), outcome=1.0, extra={"scores": [0.5]})]}, "each of 2 steps .* found 1"),
-    ({"m": [StepRow("q", ("a",), outcome=1.0)]}, "found None"),
+    ({"m": [StepRow("q", ("a",), outcome=1.0)]}, "m row 1: .*expected scores, found none"),
     ({"m": [scored("x", (0.9,))], "n": [scored("y", (0.9,))]}, "n: expected the same solutions"),
     ({"m": []}, "at least one solution"),
 ])

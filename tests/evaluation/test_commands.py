@@ -30,7 +30,7 @@ def pool_file(path: Path, skill: float) -> Path:
             rows.append(StepRow(f"q{problem}", ("step one", "step two"), outcome=right, problem_id=str(problem),
                                 solution_id=f"{problem}/{candidate}", answer="1" if right else str(rng.integers(2, 5)),
                                 gold="1", successes=(round(16 * score[0]), int(right)), trials=(16, 1),
-                                extra={"scores": score.tolist()}))
+                                scores=tuple(score.tolist())))
     write_rows(path, rows)
     return path
 
@@ -88,7 +88,7 @@ def test_guide_writes_graded_scored_solutions(tmp_path: Path, model_dir: Path, p
                  "--workers", "1", "--out", str(out)]) == 0
     rows = list(read_rows(out))
     assert {row.problem_id for row in rows} == {"0", "1", "2"}
-    assert all(len(row.extra["scores"]) == len(row.steps) and row.outcome in (0.0, 1.0) for row in rows)
+    assert all(len(row.scores) == len(row.steps) and row.outcome in (0.0, 1.0) for row in rows)
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

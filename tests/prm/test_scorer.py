@@ -23,9 +23,9 @@ from erprm.prm.model import PRM
 from erprm.prm.rows.tokens import EncodedRow
 from erprm.prm.scoring.batches import ScoreBatch, plan_batches
 from erprm.prm.scoring.cost import Cost
-from erprm.prm.scoring.files import row_scores, score_file
+from erprm.prm.scoring.files import score_file
 from erprm.prm.scoring.scorer import PRMScorer
-from erprm.rows import StepRow, read_rows, write_rows
+from erprm.rows import StepRow, read_rows, row_scores, write_rows
 
 FIRST = ["3*4=12", "2+3=5", "nothing useful"]
 
@@ -221,8 +221,7 @@ def test_score_command_keeps_rows_and_order(prm: Path, tmp_path: Path, suffix: s
     expected = PRMScorer(prm, device="cpu").score(rows)
     for row, before, scores in zip(found, rows, expected, strict=True):
         np.testing.assert_allclose(row_scores(row), scores, atol=1e-5)
-        extra = {name: value for name, value in row.extra.items() if name != "scores"}
-        assert dataclasses.replace(row, extra=extra) == before
+        assert dataclasses.replace(row, scores=None) == before
     assert not (tmp_path / f"scored{suffix}.parts").exists()
 
 
@@ -235,7 +234,7 @@ def test_killed_scoring_goes_on_where_it_stopped(prm: Path, tmp_path: Path) -> N
             "from erprm.prm.scoring.scorer import PRMScorer\n"
             "from erprm.prm.scoring.files import score_file\n"
             "def watch(event, given):\n"
-            "    if event == 'os.rename' and str(given[1]).endswith('part-000002.jsonl'):\n"
+            "    if event == 'os.rename' and str(given[1]).endswith('parts/000003.jsonl'):\n"
             "        os.kill(os.getpid(), signal.SIGKILL)\n"
             "sys.addaudithook(watch)\n"
             "score_file(PRMScorer(sys.argv[1], device='cpu'), sys.argv[2], sys.argv[3], identity={'model': 'a'},\n"
@@ -243,10 +242,10 @@ def test_killed_scoring_goes_on_where_it_stopped(prm: Path, tmp_path: Path) -> N
     killed = subprocess.run([sys.executable, "-c", code, str(prm), str(tmp_path / "rows.jsonl"), str(out)],
                             check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL
-    assert sorted(path.name for path in parts.glob("part-*.jsonl")) == ["part-000000.jsonl", "part-000001.jsonl"]
+    assert sorted(path.name for path in parts.glob("parts/0*.jsonl")) == ["000001.jsonl", "000002.jsonl"]
     assert not out.exists()
     scorer = PRMScorer(prm, device="cpu")
-    with pytest.raises(InputError, match="another run: model was 'a', is 'b'"):
+    with pytest.raises(InputError, match="other settings: model: store has a, asked for b"):
         score_file(scorer, tmp_path / "rows.jsonl", out, identity={"model": "b"}, part_rows=10)
     assert score_file(scorer, tmp_path / "rows.jsonl", out, identity={"model": "a"}, part_rows=10) == 16
     for row, scores in zip(read_rows(out), scorer.score(rows), strict=True):

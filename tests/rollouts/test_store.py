@@ -98,8 +98,10 @@ def test_a_leftover_of_a_killed_write_is_not_a_part(tmp_path: Path) -> None:
 
 
 def test_other_settings_are_refused(place: str) -> None:
-    with RolloutStore.open(place, SETTINGS):
+    with RolloutStore.open(place, SETTINGS | {"seed": "1"}):
         pass
+    with RolloutStore.open(place, SETTINGS) as store:  # nothing was committed: the corrected command goes ahead
+        store.commit(part(0))
     with pytest.raises(InputError, match=r"policy.model: store has m, asked for q; top: store has none, asked for 1"), \
             RolloutStore.open(place, {"policy.model": "q", "seed": "0", "top": "1"}):
         pass
@@ -136,7 +138,8 @@ def test_memory_urls_leave_no_lock_behind() -> None:
     with RolloutStore.open(f"memory://{name}", SETTINGS) as store:
         store.commit(part(0))
     names = fsspec.filesystem("memory").find(f"/{name}")
-    assert sorted(path.rpartition("/")[2] for path in names) == ["000001.parquet", "manifest.json"]
+    assert sorted(path.partition(f"{name}/")[2] for path in names) == [
+        "manifest.json", "parts/000001.parquet", "sums/000001.parquet"]
 
 
 def test_local_storage_lists_nothing_where_nothing_is(tmp_path: Path) -> None:
