@@ -245,14 +245,11 @@ def _json_list(path: Path) -> list[Any] | None:
         data = stream.read()
     try:
         records = json.loads(data.decode("utf-8-sig"))
-    except json.JSONDecodeError as error:
-        if path.name.partition(".")[2].startswith("jsonl") or error.msg == "Extra data":
-            return None
-        raise InputError(f"{path}: expected one JSON list of objects, found {error}") from error
-    except RecursionError as error:
-        raise InputError(f"{path}: expected one JSON list of objects, found values nested too deeply") from error
-    except ValueError as error:
-        raise InputError(f"{path}: expected one JSON list of objects, found {error}") from error
+    except (RecursionError, ValueError) as error:
+        if ".jsonl" in path.name or (isinstance(error, json.JSONDecodeError) and error.msg == "Extra data"):
+            return None  # a bad line, perhaps
+        found = "values nested too deeply" if isinstance(error, RecursionError) else error
+        raise InputError(f"{path}: expected one JSON list of objects, found {found}") from error
     return records if not records or isinstance(records[0], dict) or path.suffix == ".json" else None
 
 
