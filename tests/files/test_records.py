@@ -47,7 +47,7 @@ def test_a_folder_of_shards(tmp_path: Path) -> None:
     assert list(read_records(tmp_path)) == list(enumerate(RECORDS, start=1))
     assert count_records(tmp_path) == 5
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="expected a folder with .parquet or .jsonl files"):
+    with pytest.raises(InputError, match="expected a folder with"):
         count_records(tmp_path / "empty")
 
 
