@@ -198,7 +198,7 @@ def liger(model: str, data: EncodedDataset, groups: list[list[int]], dtype: torc
             for rows in groups]
 
     def loss(batch: Any) -> Tensor:
-        extra = spans.arguments(name, dtype, None, batch["cu_seqlens"], batch["max_length"])
+        extra = spans.arguments(model.config, dtype, None, None, batch["cu_seqlens"], batch["max_length"])
         hidden = network.model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False,
                                **extra).last_hidden_state
         labels = torch.where(batch["labels"] > 0.5, PLUS, MINUS)

@@ -36,7 +36,7 @@ class Config:
     engine_options: tuple[str, ...] = option((), help="options of vLLM as name=value, for instance "
                                                       "max_model_len=4096 or tensor_parallel_size=4")
     form: str = option("auto", help="the checkpoint's form; auto tells it from its files",
-                       choices=("auto", "classification", "causal-lm", "math-shepherd", "rlhflow", "trl",
+                       choices=("auto", "classification", "causal-rows", "causal-lm", "math-shepherd", "rlhflow", "trl",
                                 "qwen2.5-math-prm", "skywork-o1"))
     device: str | None = option(None, help="cpu, cuda, cuda:1 (transformers engine; default: cuda where there is one)")
     dtype: str = option("auto", help="of the weights in memory; auto: as on disk",

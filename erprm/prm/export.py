@@ -25,9 +25,10 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedConfig
 
 from erprm.errors import InputError
-from erprm.prm.checkpoints.forms import Checkpoint, label_rows
-from erprm.prm.checkpoints.weights import WeightFiles
-from erprm.prm.model import ID2LABEL
+from erprm.prm.checkpoints.forms import Checkpoint, find_folder, label_bias, label_rows
+from erprm.prm.checkpoints.weights import BIAS, ROWS, WeightFiles
+from erprm.prm.logits import make_linear, uncapped
+from erprm.prm.model import ID2LABEL, has_class
 from erprm.prm.rows.conventions import Texts
 from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.scoring.scorer import PRMScorer, Scores
@@ -35,6 +36,7 @@ from erprm.prm.scoring.vllm import serve_script
 from erprm.prm.spec import FILE_NAME, PRMSpec
 
 TARGETS = ("causal-lm", "classification")
+TWO_ROWS = ("classification", "causal-rows")  # forms whose head is two rows of its own
 SERVE_NAME = "serve.sh"
 TOLERANCE = 1e-5  # between scores in float32
 PROBE: tuple[Texts, ...] = (
@@ -74,6 +76,9 @@ def export(path: str | Path, out: str | Path, to: str, rows: Sequence[Texts] = P
     if to not in TARGETS:
         raise InputError(f"to: expected one of {', '.join(TARGETS)}, found {to!r}")
     out = Path(out)
+    if to == "classification" and not has_class(AutoConfig.from_pretrained(str(find_folder(path)))):
+        raise InputError(f"to: expected causal-lm, found classification: the family of {path} has no stock token "
+                         "classification class")
     if out.exists():
         raise InputError(f"{out}: expected a new folder, found that it exists")
     scorer = PRMScorer(path, dtype="float32", device="cpu")
@@ -123,10 +128,12 @@ def _write(source: Checkpoint, tokens: StepTokens, folder: Path, to: str) -> Non
     state = {name: weights[name] for name in weights if not name.startswith(("score.", "lm_head."))}
     if to == "causal-lm":
         state["lm_head.weight"] = _label_matrix(source, weights, tokens)
-        config, spec = _causal_config(config), replace(spec, loss="vocab")
+        if (bias := _label_bias(source, weights, tokens)) is not None:
+            state["lm_head.bias"] = bias
+        config, spec = _causal_config(config, source), replace(spec, loss="vocab")
     else:
         state |= _class_rows(source, weights, tokens)
-        config, spec = _class_config(config, "score.bias" in state), replace(
+        config, spec = _class_config(config, BIAS in state), replace(
             spec, loss="pair" if spec.loss == "vocab" else spec.loss)
     auto = AutoModelForCausalLM if to == "causal-lm" else AutoModelForTokenClassification
     with torch.device("meta"):
@@ -145,11 +152,8 @@ def _spec_of(folder: Path, tokens: StepTokens) -> PRMSpec:
 
 def _label_matrix(source: Checkpoint, weights: WeightFiles, tokens: StepTokens) -> Tensor:
     """An output head [V, D] that is zero but for the two label rows."""
-    if source.form == "classification":
-        if "score.bias" in weights and bool(weights["score.bias"].diff().abs() > 0):
-            raise InputError(f"{source.folder}: a head with a bias (loss 'head') has no causal-lm form, whose head has "
-                             "none; export it to classification")
-        minus, plus = weights["score.weight"]
+    if source.form in TWO_ROWS:
+        minus, plus = weights[ROWS]
     else:
         plus, minus = label_rows(weights, tokens.plus_id, tokens.minus_id)
     matrix = torch.zeros_like(weights["model.embed_tokens.weight"])
@@ -157,16 +161,40 @@ def _label_matrix(source: Checkpoint, weights: WeightFiles, tokens: StepTokens) 
     return matrix
 
 
+def _label_bias(source: Checkpoint, weights: WeightFiles, tokens: StepTokens) -> Tensor | None:
+    """The bias [V] of that head, where the family's output head has one. Raises InputError where it would be lost."""
+    if source.form in TWO_ROWS:
+        pair = weights[BIAS].flip(0) if BIAS in weights else torch.zeros(2)
+    else:
+        pair = label_bias(weights, tokens.plus_id, tokens.minus_id)
+    with torch.device("meta"):
+        causal = AutoModelForCausalLM.from_config(source.config)
+    if causal.get_output_embeddings().bias is None:
+        if bool(pair.diff().abs() > 0):
+            raise InputError(f"{source.folder}: a head with a bias (loss 'head') has no causal-lm form in this family, "
+                             "whose output head has none; export it to classification")
+        return None
+    bias = torch.zeros(weights["model.embed_tokens.weight"].shape[0], dtype=pair.dtype)
+    bias[[tokens.plus_id, tokens.minus_id]] = pair
+    return bias
+
+
 def _class_rows(source: Checkpoint, weights: WeightFiles, tokens: StepTokens) -> dict[str, Tensor]:
     """The head of the classification form: row 0 is "-", row 1 is "+"."""
-    if source.form == "classification":
-        return {name: weights[name] for name in ("score.weight", "score.bias") if name in weights}
+    if source.form in TWO_ROWS:
+        return {name: weights[name] for name in (ROWS, BIAS) if name in weights}
+    rule = uncapped(source.config, "the classification form")
     plus, minus = label_rows(weights, tokens.plus_id, tokens.minus_id)
-    return {"score.weight": torch.stack([minus, plus])}
+    state = {ROWS: torch.stack([minus, plus]) * rule.scale}
+    if "lm_head.bias" in weights:
+        state[BIAS] = (label_bias(weights, tokens.plus_id, tokens.minus_id).flip(0) * rule.scale).to(plus)
+    return state
 
 
-def _causal_config(config: PreTrainedConfig) -> PreTrainedConfig:
+def _causal_config(config: PreTrainedConfig, source: Checkpoint) -> PreTrainedConfig:
     config.tie_word_embeddings = False
+    if source.form in TWO_ROWS:
+        make_linear(config)  # the two rows give the logits as they are
     for name in ("token_classification_bias", "classifier_dropout"):
         if hasattr(config, name):
             delattr(config, name)

@@ -7,7 +7,8 @@
 
 The parameters are named as in the stock `...ForTokenClassification` class (`model.*`, `score.weight`: row 0 is class
 "-", row 1 class "+"), so that the weights on disk are a stock checkpoint. With the "vocab" loss they are those of the
-causal language model.
+causal language model. A family that has no token classification class (Gemma-3, OLMo-2, Granite, ...) is saved as its
+causal language model's transformer with the two rows beside it (`score.weight`), which `load` and the scorer read.
 
 Glossary: B batch rows, T tokens of a batch row, N = B T, M labelled steps, U tags, D hidden, V vocabulary.
 """
@@ -24,6 +25,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoModelForTokenClassification,
     PreTrainedConfig,
@@ -31,10 +34,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.integrations import deepspeed
+from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
 from transformers.utils import ModelOutput
 
 from erprm.errors import InputError
 from erprm.prm.attention import spans, tags_only
+from erprm.prm.checkpoints.weights import BIAS, ROWS, WeightFiles
+from erprm.prm.logits import logit_rule, uncapped
 from erprm.prm.losses import StepTargets, counts_loss, pair_loss, pair_scores, vocabulary_loss
 from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import FILE_NAME, PRMSpec
@@ -86,7 +92,12 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
                  tokens: StepTokens | None) -> None:
         super().__init__(config)
         self.model = base
+        self.logit_scale = 1.0
         if spec.loss == "vocab":
+            if head.bias is not None:
+                raise InputError("loss: vocab has no place for the model's lm_head.bias; expected pair, head or "
+                                 "beta_binomial")
+            self.logit_scale = uncapped(config, "the vocab loss").scale
             self.lm_head = head
             if config.tie_word_embeddings:
                 self._tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
@@ -98,6 +109,11 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
 
     def init_weights(self) -> None:
         """The weights are given: nothing is drawn here."""
+
+    @classmethod
+    def _can_set_experts_implementation(cls) -> bool:
+        """Mixtures of experts are asked this; the transformer inside answers for itself."""
+        return True
 
     # ---- making ----
 
@@ -148,16 +164,15 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
     def from_rows(cls, causal: PreTrainedModel, spec: PRMSpec, tokens: StepTokens, *, seed: int = 0) -> PRM:
         """`from_base` with the token ids known: the head's rows are taken from the model's output head."""
         output = causal.get_output_embeddings()
-        if causal.base_model_prefix != "model" or not isinstance(output, nn.Linear):
-            raise InputError(f"model: expected a causal language model of the form model + lm_head, "
-                             f"found {type(causal).__name__}")
-        if tokens.tag_id >= output.weight.shape[0]:
-            raise InputError(f"tag: its id {tokens.tag_id} lies outside the model's vocabulary of "
-                             f"{output.weight.shape[0]}")
+        check_form(causal, output)
+        for name, index in (("tag", tokens.tag_id), ("plus", tokens.plus_id), ("minus", tokens.minus_id)):
+            if index >= output.weight.shape[0]:
+                raise InputError(f"{name}: its id {index} lies outside the model's vocabulary of "
+                                 f"{output.weight.shape[0]}; resize the model's embeddings, or choose another token")
         if spec.loss == "vocab":
             return cls(causal.config, causal.model, output, spec, tokens)
         config = copy.deepcopy(causal.config)
-        weight, bias = _initial_rows(output, tokens, spec, seed)
+        weight, bias = _initial_rows(output, tokens, spec, seed, logit_rule(config).scale)
         return cls(_classification_config(config, bias is not None), causal.model, StepHead(weight, bias), spec, tokens)
 
     @classmethod
@@ -182,9 +197,16 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
             options: for `from_pretrained` (dtype, attn_implementation, ...).
         """
         spec = PRMSpec.load(folder)
+        tokens = StepTokens.from_tokenizer(tokenizer, spec.tags) if tokenizer else None
+        config = AutoConfig.from_pretrained(str(folder))
+        if spec.loss != "vocab" and not has_class(config):
+            files = WeightFiles(folder)
+            base = AutoModel.from_pretrained(str(folder), **options)
+            weight, bias = (files[name].to(base.dtype) if name in files else None for name in (ROWS, BIAS))
+            assert weight is not None
+            return cls(_classification_config(config, bias is not None), base, StepHead(weight, bias), spec, tokens)
         auto = AutoModelForCausalLM if spec.loss == "vocab" else AutoModelForTokenClassification
-        stock = auto.from_pretrained(str(folder), **options)
-        return cls.from_stock(stock, spec, StepTokens.from_tokenizer(tokenizer, spec.tags) if tokenizer else None)
+        return cls.from_stock(auto.from_pretrained(str(folder), **options), spec, tokens)
 
     # ---- use ----
 
@@ -208,7 +230,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         """
         if position_ids is None:
             position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
-        extra = spans.arguments(self.model.config._attn_implementation, self.dtype, ends, cu_seqlens, max_length)
+        extra = spans.arguments(self.model.config, self.dtype, ends, position_ids, cu_seqlens, max_length)
         if self.at_tags:
             extra["tag_positions"] = tag_positions
         hidden = self.model(input_ids=input_ids, position_ids=position_ids, use_cache=False, **extra).last_hidden_state
@@ -231,6 +253,8 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         if self.tokens is None:
             raise InputError("tokenizer: the vocab loss needs the label ids; load the model with its tokenizer")
         ids = (self.tokens.plus_id, self.tokens.minus_id)
+        if self.logit_scale != 1.0:
+            hidden = hidden * self.logit_scale
         if targets is None:
             rows = self.lm_head.weight[[ids[1], ids[0]]]
             return None, pair_scores(hidden, rows, None, positions)
@@ -251,7 +275,8 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         """
         if not is_main_process:
             return
-        auto = AutoModelForCausalLM if self.spec.loss == "vocab" else AutoModelForTokenClassification
+        causal = self.spec.loss == "vocab" or not has_class(self.config)
+        auto = AutoModelForCausalLM if causal else AutoModelForTokenClassification
         with torch.device("meta"), _unsharded():
             shell = auto.from_config(self.config, dtype=self.dtype)
         shell.save_pretrained(str(save_directory), state_dict=self.state_dict() if state_dict is None else state_dict,
@@ -270,15 +295,51 @@ def _unsharded() -> Iterator[None]:
         deepspeed._hf_deepspeed_config_weak_ref = reference
 
 
-def _initial_rows(output: nn.Linear, tokens: StepTokens, spec: PRMSpec, seed: int) -> tuple[Tensor, Tensor | None]:
-    """Weight [2, D] and bias of a new head, minus first."""
+def has_class(config: PreTrainedConfig) -> bool:
+    """Whether the family has a stock token classification class, in whose form a PRM is saved."""
+    return type(config) in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+
+
+def check_form(causal: PreTrainedModel, output: nn.Module | None) -> None:
+    """Raise InputError for a model that isn't a transformer `model` whose last hidden state goes to `lm_head`."""
+    name = type(causal).__name__
+    if causal.base_model_prefix != "model" or not isinstance(output, nn.Linear) or causal.lm_head is not output:
+        raise InputError(f"model: expected a causal language model of the form model + lm_head, found {name}")
+    if not isinstance(causal.model, PreTrainedModel) or causal.model.get_input_embeddings() is not getattr(
+            causal.model, "embed_tokens", None):
+        raise InputError(f"model: expected the token embedding at model.embed_tokens, found another place in {name}")
+    if output.weight.shape[1] != causal.config.get_text_config().hidden_size:
+        raise InputError(f"model: expected an output head on {causal.config.hidden_size} hidden numbers, found "
+                         f"{output.weight.shape[1]} in {name}")
+
+
+def check_supported(config: PreTrainedConfig) -> str:
+    """What a PRM over this model is saved as, told from the configuration alone, without weights.
+
+    Raises:
+        InputError: with the reason why PRMs don't train over it.
+    """
+    with torch.device("meta"), _unsharded():
+        try:
+            causal = AutoModelForCausalLM.from_config(config)
+        except (ValueError, TypeError, AttributeError, KeyError, RuntimeError, ZeroDivisionError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"model: expected the configuration of a causal language model, found one that "
+                             f"transformers refuses: {reason}") from error
+    check_form(causal, causal.get_output_embeddings())
+    return "token classification" if has_class(config) else "causal language model with the head's two rows"
+
+
+def _initial_rows(output: nn.Linear, tokens: StepTokens, spec: PRMSpec, seed: int, scale: float,
+                  ) -> tuple[Tensor, Tensor | None]:
+    """Weight [2, D] and bias of a new head, minus first; scaled as the model scales its logits."""
     weight = output.weight.data
     if spec.loss == "head":
         generator = torch.Generator().manual_seed(seed)
         fresh = torch.randn(2, weight.shape[1], generator=generator) * weight.shape[1] ** -0.5
         return fresh.to(weight), torch.zeros(2).to(weight)
     ids = [tokens.minus_id, tokens.plus_id]
-    return weight[ids].clone(), None if output.bias is None else output.bias.data[ids].clone()
+    return weight[ids] * scale, None if output.bias is None else output.bias.data[ids] * scale
 
 
 def _classification_config(config: PreTrainedConfig, bias: bool) -> PreTrainedConfig:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prm.rows_of_steps import rows
 from torch.nn.attention.flex_attention import create_mask
+from transformers import LlamaConfig
 
 from erprm.errors import InputError
 from erprm.prm.attention import spans
@@ -91,9 +92,11 @@ def test_packed_rows_carry_what_varlen_attention_reads() -> None:
     ids, positions = batch["input_ids"][0], batch["position_ids"][0]
     assert torch.all(ids[batch["tag_positions"]] == TOKENS.tag_id)
     assert torch.all(positions[cu[:-1]] == 0)
-    names = spans.arguments("flash_attention_2", torch.bfloat16, None, cu, batch["max_length"])
+    names = spans.arguments(LlamaConfig(attn_implementation="flash_attention_2"), torch.bfloat16, None, None, cu,
+                            batch["max_length"])
     assert names["cu_seq_lens_q"] is cu
-    assert spans.arguments(spans.VARLEN, torch.bfloat16, None, cu, 9)["max_length"] == 9
+    config = LlamaConfig(attn_implementation=spans.VARLEN)
+    assert spans.arguments(config, torch.bfloat16, None, None, cu, 9)["max_length"] == 9
 
 
 def test_eager_attention_gives_the_same_scores_under_a_mask() -> None:

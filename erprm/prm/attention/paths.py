@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 Ints = npt.NDArray[np.int64]
 PATHS = "erprm_paths"
@@ -123,3 +124,4 @@ def paths_forward(module: Any, query: Tensor, key: Tensor, value: Tensor, attent
 
 
 AttentionInterface.register(PATHS, paths_forward)
+AttentionMaskInterface.register(PATHS, sdpa_mask)  # without it transformers makes no mask, and windows are forgotten

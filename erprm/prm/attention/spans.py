@@ -16,19 +16,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface, PreTrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import repeat_kv
 from transformers.utils import is_flash_attn_2_available
 
 from erprm.errors import InputError
 
 VARLEN = "erprm_varlen"
+SLIDING = "sliding_attention"  # how transformers names layers with a window
 
 
-def implementation(device: torch.device, layout: str, half_precision: bool) -> str:
-    """The attention implementation (a name that transformers knows) for a layout: "plain", "varlen" or "spans"."""
+def implementation(device: torch.device, layout: str, half_precision: bool, base: PreTrainedModel | None = None) -> str:
+    """The attention implementation (a name that transformers knows) for a layout: "plain", "varlen" or "spans".
+
+    `base` is asked whether it runs with PyTorch's own attention; GPT-OSS, whose attention has sinks, doesn't.
+    """
     if device.type != "cuda" or layout == "plain":
-        return "sdpa"
+        return "sdpa" if getattr(base, "_supports_sdpa", True) else "eager"
     if layout == "spans":
         return "flex_attention"
     if not half_precision:
@@ -37,19 +41,26 @@ def implementation(device: torch.device, layout: str, half_precision: bool) -> s
     return "flash_attention_2" if is_flash_attn_2_available() else VARLEN
 
 
-def arguments(name: str, dtype: torch.dtype, ends: Tensor | None, cu_seqlens: Tensor | None, max_length: int | None,
-              ) -> dict[str, Any]:
-    """What a model with attention implementation `name` is called with, besides ids and positions."""
+def arguments(config: PreTrainedConfig, dtype: torch.dtype, ends: Tensor | None, positions: Tensor | None,
+              cu_seqlens: Tensor | None, max_length: int | None) -> dict[str, Any]:
+    """What a model is called with for a batch, besides ids and positions; its attention implementation by `config`.
+
+    Args:
+        positions: [B, T] int, of each token within its row; needed with `ends` where layers see a window only.
+    """
+    name = config._attn_implementation
     if ends is not None:
-        if name == "flex_attention":
-            return {"attention_mask": block_mask(ends)}
-        mask = dense_mask(ends)
-        if name == "eager":
-            return {"attention_mask": torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(
-                ~mask, torch.finfo(dtype).min)}
-        if name == "sdpa":
-            return {"attention_mask": mask}
-        raise InputError(f"attn_implementation: expected sdpa, eager or flex_attention for this layout, found {name}")
+        if name not in ("flex_attention", "eager", "sdpa"):
+            raise InputError(f"attn_implementation: expected sdpa, eager or flex_attention for this layout, found "
+                             f"{name}")
+        window = sliding_window(config)
+        if window is None or ends.shape[1] <= window:
+            return {"attention_mask": _mask(name, dtype, ends, None, None)}
+        windowed = _mask(name, dtype, ends, positions, window)
+        kinds = set(getattr(config, "layer_types", None) or ())
+        if kinds <= {SLIDING}:
+            return {"attention_mask": windowed}
+        return {"attention_mask": {SLIDING: windowed, "full_attention": _mask(name, dtype, ends, None, None)}}
     if cu_seqlens is None:
         return {"attention_mask": None}
     if name == VARLEN:
@@ -60,41 +71,66 @@ def arguments(name: str, dtype: torch.dtype, ends: Tensor | None, cu_seqlens: Te
     raise InputError(f"attn_implementation: expected {VARLEN} or flash attention for packed rows, found {name}")
 
 
-def dense_mask(ends: Tensor) -> Tensor:
-    """[B, 1, T, T] bool, True where query q may attend to key k: k <= q < ends[k].
+def _mask(name: str, dtype: torch.dtype, ends: Tensor, positions: Tensor | None, window: int | None) -> Any:
+    """The mask in the form that attention implementation `name` takes."""
+    if name == "flex_attention":
+        return block_mask(ends, positions, window)
+    mask = dense_mask(ends, positions, window)
+    return mask if name == "sdpa" else torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(
+        ~mask, torch.finfo(dtype).min)
+
+
+def dense_mask(ends: Tensor, positions: Tensor | None = None, window: int | None = None) -> Tensor:
+    """[B, 1, T, T] bool, True where query q may attend to key k: k <= q < ends[k], and within the window.
 
     Args:
         ends: [B, T] int; padding ends right behind itself.
+        positions: [B, T] int, of each token within its row; window: most tokens that a query sees, itself included.
     """
     place = torch.arange(ends.shape[1], device=ends.device, dtype=ends.dtype)
     query, key = place[:, None], place[None, :]
-    return ((key <= query) & (query < ends[:, None, :]))[:, None]
+    seen = (key <= query) & (query < ends[:, None, :])
+    if positions is not None and window is not None:
+        seen &= positions[:, :, None] - positions[:, None, :] < window
+    return seen[:, None]
 
 
-def mask_rule(ends: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+def mask_rule(ends: Tensor, positions: Tensor | None = None, window: int | None = None,
+              ) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
     """The same rule as FlexAttention asks for it."""
     def rule(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (key <= query) & (query < ends[batch, key])
 
-    return rule
+    def windowed(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        assert positions is not None
+        return rule(batch, head, query, key) & (positions[batch, query] - positions[batch, key] < window)
+
+    return rule if window is None else windowed
 
 
-def block_mask(ends: Tensor) -> Any:
+def block_mask(ends: Tensor, positions: Tensor | None = None, window: int | None = None) -> Any:
     """FlexAttention's block-sparse form of `dense_mask`."""
     from torch.nn.attention.flex_attention import create_block_mask
 
     batch, length = ends.shape
-    return create_block_mask(mask_rule(ends), batch, None, length, length, device=str(ends.device))
+    return create_block_mask(mask_rule(ends, positions, window), batch, None, length, length, device=str(ends.device))
 
 
-def sliding_window(model: PreTrainedModel) -> int | None:
-    """The least attention window of any layer, in tokens; None when every layer sees everything."""
-    config = model.config
+def sliding_window(config: PreTrainedConfig) -> int | None:
+    """The attention window of the layers that have one, in tokens; None when every layer sees everything."""
     window = getattr(config, "sliding_window", None)
     types = getattr(config, "layer_types", None)
-    if window is None or (types is not None and "sliding_attention" not in types):
+    if window is None or (types is not None and SLIDING not in types):
         return None
     return int(window)
+
+
+def separate_rows_only(base: PreTrainedModel) -> str | None:
+    """Why rows of this model can't stand one behind the other; None where attention masks keep them apart."""
+    if getattr(base, "_is_stateful", False):
+        return f"{type(base).__name__} carries a state from token to token"
+    other = set(getattr(base.config, "layer_types", None) or ()) - {SLIDING, "full_attention"}
+    return f"{type(base).__name__} has layers of {sorted(other)[0]}" if other else None
 
 
 def varlen_forward(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, *,

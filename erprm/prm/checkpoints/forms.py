@@ -8,6 +8,7 @@
 | form | what it is | score of a step |
 |---|---|---|
 | classification | own: token classification with two labels, erprm.json | softmax of the two rows at the tag |
+| causal-rows | own: a causal language model's transformer, two rows, erprm.json | softmax of the two rows at the tag |
 | causal-lm | own or the paper's: a causal language model | softmax of " +" against " -" at the tag |
 | math-shepherd | Mistral causal language model, "ки" | softmax of "+" against "-" at "ки" |
 | rlhflow | causal language model, chat turns | softmax of "+" against "-" where the answer is predicted |
@@ -38,13 +39,15 @@ from transformers import (
 from transformers.utils import logging
 
 from erprm.errors import InputError
-from erprm.prm.checkpoints.weights import WeightFiles
+from erprm.prm.checkpoints.weights import BIAS, ROWS, WeightFiles
+from erprm.prm.logits import LogitRule, logit_rule
 from erprm.prm.rows.conventions import ChatTurns, Convention, LineSteps, QwenMath, SeparatedSteps, Shepherd, TaggedSteps
 from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import FILE_NAME, PRMSpec
 from erprm.tokenizers import load_tokenizer
 
-FORMS = ("classification", "causal-lm", "math-shepherd", "rlhflow", "trl", "qwen2.5-math-prm", "skywork-o1")
+FORMS = ("classification", "causal-rows", "causal-lm", "math-shepherd", "rlhflow", "trl", "qwen2.5-math-prm",
+         "skywork-o1")
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -62,6 +65,25 @@ class LinearHead(nn.Module):
         """Scores [M] float32 in [0, 1] of hidden states [M, D] of any dtype."""
         result: Tensor = torch.sigmoid(hidden.float() @ self.direction + self.offset)
         return result
+
+
+class CappedHead(nn.Module):
+    """Two rows of an output head whose logits are capped: the softmax of the stock model's own logits."""
+
+    rows: Tensor
+    bias: Tensor
+
+    def __init__(self, rows: Tensor, bias: Tensor, rule: LogitRule) -> None:
+        """rows [2, D], "+" first; bias [2]."""
+        super().__init__()
+        self.register_buffer("rows", rows.float())
+        self.register_buffer("bias", bias.float())
+        self.rule = rule
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Scores [M] float32 in [0, 1] of hidden states [M, D] of any dtype."""
+        logits = self.rule.apply(hidden.float() @ self.rows.T + self.bias)
+        return torch.sigmoid(logits[:, 0] - logits[:, 1])
 
 
 class HiddenLayerHead(nn.Module):
@@ -101,7 +123,7 @@ class Checkpoint:
     folder: Path
     form: str
     config: PreTrainedConfig
-    head: LinearHead | HiddenLayerHead
+    head: LinearHead | CappedHead | HiddenLayerHead
     convention: Convention
     tokenizer: PreTrainedTokenizerBase
     tokens: StepTokens | None = None
@@ -130,16 +152,16 @@ def open_checkpoint(path: str | Path, form: str = "auto", *, separator: str = "\
     tokenizer = load_tokenizer(folder)
     weights = WeightFiles(folder)
     config = _config(folder, settings)
-    if form in ("classification", "causal-lm"):
+    if form in ("classification", "causal-rows", "causal-lm"):
         return _own(folder, form, config, tokenizer, weights, spec)
     if form == "math-shepherd":
         shepherd = Shepherd(tokenizer)
-        head = _label_head(weights, *shepherd.label_ids)
+        head = _label_head(config, weights, *shepherd.label_ids)
         return Checkpoint(folder, form, config, head, shepherd, tokenizer,
                           causal_ids=(shepherd.tag_id, *shepherd.label_ids))
     if form == "rlhflow":
         turns = ChatTurns(tokenizer)
-        return Checkpoint(folder, form, config, _label_head(weights, *turns.label_ids), turns, tokenizer)
+        return Checkpoint(folder, form, config, _label_head(config, weights, *turns.label_ids), turns, tokenizer)
     if form == "trl":
         return Checkpoint(folder, form, config, _two_rows(weights), SeparatedSteps(tokenizer, separator), tokenizer)
     if form == "qwen2.5-math-prm":
@@ -226,7 +248,7 @@ def detect_form(folder: Path, settings: dict[str, Any], name: str = "") -> str:
         return "classification" if own else "trl"
     if architecture.endswith("ForCausalLM"):
         if own:
-            return "causal-lm"
+            return "causal-rows" if ROWS in WeightFiles(folder) else "causal-lm"
         known = f"{name} {settings.get('_name_or_path', '')}".lower()
         if "math-shepherd" in known:
             return "math-shepherd"
@@ -260,22 +282,30 @@ def _own(folder: Path, form: str, config: PreTrainedConfig, tokenizer: PreTraine
     tags = (PRMSpec.load(folder) if (folder / FILE_NAME).is_file() else spec or PRMSpec()).tags
     tokens = StepTokens.from_tokenizer(tokenizer, tags)
     convention = TaggedSteps(tokenizer, tokens)
-    if form == "classification":
+    if form != "causal-lm":
         return Checkpoint(folder, form, config, _two_rows(weights), convention, tokenizer, tokens)
-    head = _label_head(weights, tokens.plus_id, tokens.minus_id)
+    head = _label_head(config, weights, tokens.plus_id, tokens.minus_id)
     return Checkpoint(folder, form, config, head, convention, tokenizer, tokens,
                       (tokens.tag_id, tokens.plus_id, tokens.minus_id))
 
 
-def _label_head(weights: WeightFiles, plus: int, minus: int) -> LinearHead:
-    positive, negative = label_rows(weights, plus, minus)
-    return LinearHead(positive.float() - negative.float())
+def label_bias(weights: WeightFiles, plus: int, minus: int) -> Tensor:
+    """What the output head adds to the logits of " +" and " -", [2] float32; zeros where it adds nothing."""
+    return weights["lm_head.bias"][[plus, minus]].float() if "lm_head.bias" in weights else torch.zeros(2)
+
+
+def _label_head(config: PreTrainedConfig, weights: WeightFiles, plus: int, minus: int) -> LinearHead | CappedHead:
+    rows, bias = torch.stack(label_rows(weights, plus, minus)).float(), label_bias(weights, plus, minus)
+    rule = logit_rule(config)
+    if rule.cap is not None:
+        return CappedHead(rows, bias, rule)
+    return LinearHead((rows[0] - rows[1]) * rule.scale, float(bias[0] - bias[1]) * rule.scale)
 
 
 def _two_rows(weights: WeightFiles) -> LinearHead:
     """The head of a token classification model, class 1 against class 0."""
-    rows = weights["score.weight"].float()
+    rows = weights[ROWS].float()
     if rows.shape[0] != 2:
         raise InputError(f"{weights.folder}: expected a head of 2 classes, found {rows.shape[0]}")
-    bias = weights["score.bias"].float() if "score.bias" in weights else torch.zeros(2)
+    bias = weights[BIAS].float() if BIAS in weights else torch.zeros(2)
     return LinearHead(rows[1] - rows[0], float(bias[1] - bias[0]))

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from erprm.errors import InputError
 
+ROWS, BIAS = "score.weight", "score.bias"  # the names of a two-row head
+
 
 class WeightFiles:
     """Tensors in safetensors or PyTorch files, in one file or in shards with an index.

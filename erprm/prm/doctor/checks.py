@@ -23,6 +23,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from erprm.errors import InputError
 from erprm.prm.doctor.findings import Diagnosis, Finding
+from erprm.prm.model import check_supported
 from erprm.prm.rows.tokens import EncodedRow, StepTokens, encode_row, encode_rows
 from erprm.prm.spec import tags_for
 from erprm.prm.training.options import TargetOptions
@@ -215,6 +216,10 @@ def _check_model(diagnosis: Diagnosis, model: str | Path, max_length: int) -> No
         diagnosis.findings.append(Finding("warning", "no model configuration beside the tokenizer, so the model's "
                                           "vocabulary and positions weren't checked", "name the model itself"))
         return
+    try:
+        diagnosis.saved_as = check_supported(config)
+    except InputError as error:
+        diagnosis.findings.append(Finding("error", str(error), "train a model of another family: see docs/families.md"))
     size, positions = getattr(config, "vocab_size", None), getattr(config, "max_position_embeddings", None)
     if diagnosis.tokens is not None and size is not None:
         for name in ("tag", "plus", "minus"):

@@ -49,6 +49,7 @@ class Diagnosis:
     Attributes:
         tokens: the tag and label ids, None where they aren't single tokens.
         rows, tags, labelled, length: rows read, tags and targets counted over the file, tokens of the longest row.
+        saved_as: the form that the trained model will have on disk; None where that wasn't found out.
         samples: rows as they will be trained: (row number, [(token, target or None), ...]).
     """
 
@@ -58,6 +59,7 @@ class Diagnosis:
     tags: int = 0
     labelled: int = 0
     length: int = 0
+    saved_as: str | None = None
     samples: list[tuple[int, list[tuple[str, float | None]]]] = field(default_factory=list)
 
     @property
@@ -69,6 +71,8 @@ class Diagnosis:
         lines = []
         if self.tokens is not None:
             lines.append(str(self.tokens))
+        if self.saved_as is not None:
+            lines.append(f"model: will be saved as {self.saved_as}")
         for number, tokens in self.samples:
             lines += [f"row {number} as it is trained:", _shown(tokens)]
         if self.rows:

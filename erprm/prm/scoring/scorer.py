@@ -28,7 +28,8 @@ from transformers import PreTrainedModel
 from erprm.errors import InputError
 from erprm.prm.attention import spans, tags_only
 from erprm.prm.attention.paths import PATHS, PathTensors
-from erprm.prm.checkpoints.forms import Checkpoint, load_base, open_checkpoint
+from erprm.prm.checkpoints.forms import Checkpoint, LinearHead, load_base, open_checkpoint
+from erprm.prm.logits import LogitRule, logit_rule
 from erprm.prm.rows.tokens import EncodedRow
 from erprm.prm.scoring.batches import Plan, ScoreBatch, plan_batches
 from erprm.prm.scoring.cost import forward_cost
@@ -225,7 +226,7 @@ class Forward:
 
     def plan(self, rows: list[EncodedRow]) -> Plan:
         """The cheapest batches for these rows."""
-        window = spans.sliding_window(self.base)
+        window = spans.sliding_window(self.base.config)
         too_long = window is not None and max((len(row.ids) for row in rows), default=0) > window
         share = False if too_long else self.share  # paths don't know of the window
         return plan_batches(rows, self.cost, batch_tokens=self.batch_tokens, share=share, pad_id=self.pad_id)
@@ -252,6 +253,10 @@ class VLLMForward:
             raise InputError(f"engine: vllm scores causal language models that are read at a tag, found the form "
                              f"{checkpoint.form} at {checkpoint.folder}; write that form with: "
                              f"erprm export --to causal-lm")
+        if not isinstance(checkpoint.head, LinearHead) or checkpoint.head.offset or logit_rule(checkpoint.config) != \
+                LogitRule():
+            raise InputError(f"engine: vllm reads the rows of the output head alone; {checkpoint.folder} caps or scales "
+                             "its logits, or adds lm_head.bias to them: score it with transformers")
         from erprm.prm.scoring.vllm import VLLMScorer
 
         tag, *pair = checkpoint.causal_ids

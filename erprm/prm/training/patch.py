@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from erprm.errors import InputError
 from erprm.prm.attention import tags_only
+from erprm.prm.logits import uncapped
 from erprm.prm.losses import StepTargets, pair_loss
 from erprm.prm.model import StepOutput
 from erprm.prm.rows.tokens import StepTokens
@@ -45,6 +46,7 @@ def patch(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = No
     base = getattr(model, model.base_model_prefix, None)
     score = getattr(model, "score", None)
     output = model.get_output_embeddings()
+    scale = 1.0
     if isinstance(score, nn.Linear) and score.weight.shape[0] == 2:
         rows: tuple[int, int] | None = None
     elif isinstance(output, nn.Linear):
@@ -52,19 +54,23 @@ def patch(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = No
             raise InputError("tokenizer: expected the tokenizer of a causal language model, to find its label tokens")
         tokens = StepTokens.from_tokenizer(tokenizer, tags)
         rows = (tokens.minus_id, tokens.plus_id)
+        scale = uncapped(model.config, "the patched loss").scale
     else:
         raise InputError(f"model: expected a token classifier with 2 labels or a causal language model, "
                          f"found {type(model).__name__}")
     at_tags = tags_only.install(base)
     model.accepts_loss_kwargs = True
-    model.forward = functools.partial(_forward, model, rows, at_tags)
+    model.forward = functools.partial(_forward, model, rows, scale, at_tags)
     return model
 
 
-def _forward(model: Any, rows: tuple[int, int] | None, at_tags: bool, input_ids: Tensor | None = None,
+def _forward(model: Any, rows: tuple[int, int] | None, scale: float, at_tags: bool, input_ids: Tensor | None = None,
              attention_mask: Tensor | None = None, labels: Tensor | None = None,
              num_items_in_batch: Tensor | float | None = None, **kwargs: Any) -> Any:
-    """The patched forward: `rows` are the label ids (minus, plus) in the output head, None for a two-row head."""
+    """The patched forward: `rows` are the label ids (minus, plus) in the output head, None for a two-row head.
+
+    `scale` is what the model multiplies its logits by.
+    """
     if labels is None:
         return type(model).forward(model, input_ids=input_ids, attention_mask=attention_mask, **kwargs)
     flat = labels.flatten()
@@ -78,5 +84,6 @@ def _forward(model: Any, rows: tuple[int, int] | None, at_tags: bool, input_ids:
     pick = slice(None) if rows is None else list(rows)
     targets = StepTargets(flat[positions].to(torch.float32), normalizer=num_items_in_batch)
     at = torch.arange(len(positions), device=hidden.device) if at_tags else positions
-    loss, scores = pair_loss(hidden, head.weight[pick], None if head.bias is None else head.bias[pick], at, targets)
+    weight, bias = head.weight[pick] * scale, None if head.bias is None else head.bias[pick] * scale
+    loss, scores = pair_loss(hidden, weight, bias, at, targets)
     return StepOutput(loss=loss, scores=scores)

@@ -89,9 +89,13 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
         self.layout = choose_layout(args.layout, args.device.type, train_dataset, prm.config, _step_rows(args),
                                     args.per_device_train_batch_size)
         self._pad_id = processing_class.pad_token_id or 0
-        self._check_window(prm, args)
+        reason = spans.separate_rows_only(prm.model)
+        if reason is not None and self.layout != "padded":
+            if args.layout != "auto":
+                raise InputError(f"layout: expected padded, found {args.layout}: {reason}")
+            self.layout = "padded"
         name = spans.implementation(args.device, {"padded": "plain", "packed": "varlen"}.get(self.layout, "spans"),
-                                        args.bf16 or args.fp16 or prm.dtype != torch.float32)
+                                        args.bf16 or args.fp16 or prm.dtype != torch.float32, prm.model)
         prm.model.set_attn_implementation(name)
         trained: Any = prm if peft_config is None else _with_adapters(prm, peft_config)
         super().__init__(model=trained, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset,
@@ -114,12 +118,6 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
         if isinstance(source, dict):
             return {name: self._encoded(part, args, self.target)[0] for name, part in source.items()}
         return self._encoded(source, args, self.target)[0]
-
-    def _check_window(self, prm: PRM, args: PRMConfig) -> None:
-        window = spans.sliding_window(prm.model)
-        if window is not None and args.max_length > window and self.layout != "padded":
-            raise InputError(f"max_length: expected at most the model's sliding window of {window} tokens for the "
-                             f"{self.layout} layout, found {args.max_length}; use layout='padded'")
 
     def _collator(self, dataset: EncodedDataset, layout: str) -> Collator:
         on_gpu = self.args.device.type == "cuda"
