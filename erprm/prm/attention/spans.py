@@ -103,6 +103,7 @@ def mask_rule(ends: Tensor, positions: Tensor | None = None, window: int | None 
 
     def windowed(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         assert positions is not None
+        assert window is not None
         return rule(batch, head, query, key) & (positions[batch, query] - positions[batch, key] < window)
 
     return rule if window is None else windowed

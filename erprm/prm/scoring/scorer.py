@@ -253,10 +253,10 @@ class VLLMForward:
             raise InputError(f"engine: vllm scores causal language models that are read at a tag, found the form "
                              f"{checkpoint.form} at {checkpoint.folder}; write that form with: "
                              f"erprm export --to causal-lm")
-        if not isinstance(checkpoint.head, LinearHead) or checkpoint.head.offset or logit_rule(checkpoint.config) != \
-                LogitRule():
-            raise InputError(f"engine: vllm reads the rows of the output head alone; {checkpoint.folder} caps or scales "
-                             "its logits, or adds lm_head.bias to them: score it with transformers")
+        head = checkpoint.head
+        if logit_rule(checkpoint.config) != LogitRule() or not isinstance(head, LinearHead) or head.offset:
+            raise InputError(f"engine: vllm reads the rows of the output head alone, but {checkpoint.folder} caps or "
+                             "scales its logits, or adds lm_head.bias to them: score it with transformers")
         from erprm.prm.scoring.vllm import VLLMScorer
 
         tag, *pair = checkpoint.causal_ids
