@@ -1,6 +1,7 @@
-"""Imports run one way: a module may import from its own layer and from lower ones only."""
+"""Imports run one way: a module imports from its own layer and from lower ones only; no files import in a circle."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import erprm
@@ -43,6 +44,33 @@ def test_imports_run_one_way() -> None:
         wrong += [f"{path.relative_to(ROOT)} imports erprm.{name}" for name in imported(path)
                   if name in LEVEL and LEVEL[name] > LEVEL[layer]]
     assert not wrong, "\n".join(wrong)
+
+
+def _module(path: Path) -> str:
+    parts = ("erprm", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _files_imported(path: Path, modules: set[str]) -> set[str]:
+    """The modules of erprm that a file imports, wherever in the file; its own package's __init__ for names of that."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                found.add(submodule if submodule in modules else node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found & modules
+
+
+def test_no_files_import_in_a_circle() -> None:
+    files = {_module(path): path for path in ROOT.rglob("*.py")}
+    graph = {name: _files_imported(path, set(files)) for name, path in files.items()}
+    try:
+        list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        raise AssertionError("a circle of imports: " + " <- ".join(error.args[1])) from None
 
 
 def test_every_part_has_a_layer() -> None:

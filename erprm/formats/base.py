@@ -9,7 +9,7 @@ from typing import Any
 
 from erprm.errors import InputError
 from erprm.rows import StepRow
-from erprm.values import targets
+from erprm.values import row_targets
 
 EXAMPLES = 5  # messages that a report keeps
 
@@ -163,16 +163,7 @@ def row_labels(row: StepRow, options: Options) -> list[float | None]:
         return list(row.labels)
     if row.successes is None or row.trials is None:
         raise RecordError("labels: expected labels or counts", "neither")
-    last = len(row.steps) - 1
-    result: list[float | None] = []
-    for index, (k, n) in enumerate(zip(row.successes, row.trials, strict=True)):
-        if index == last and row.finished and row.outcome is not None:
-            result.append(float(row.outcome))  # known without sampling
-        elif n == 0:
-            result.append(None)
-        else:
-            result.append(float(targets([k], [n], kind=options.target, eta=options.eta)[0]))
-    return result
+    return [None if math.isnan(value) else float(value) for value in row_targets(row, options.target, options.eta)]
 
 
 def full_labels(row: StepRow, options: Options) -> list[float]:

@@ -13,14 +13,16 @@ arXiv 2412.11006; papers on implicit PRMs write 1/eta as beta). For 0/1 outcomes
 docs/theory.md derives the formulas and gives the bias and error of each estimator.
 """
 
-from erprm.values.estimators import ESTIMATORS, JEFFREYS, check_counts, interval, soft_value
+from erprm.values.counts import JEFFREYS, check_counts, distinct
+from erprm.values.estimators import ESTIMATORS, interval, soft_value
 from erprm.values.first_errors import ErrorPrior, first_error, fit_error_prior, next_sample
-from erprm.values.priors import RATES, RatePrior, distinct, fit_prior, fit_rates
+from erprm.values.priors import RATES, RatePrior, fit_prior, fit_rates
 from erprm.values.soft import Array, mean_of_soft, soft_mean, soft_of_mean
-from erprm.values.targets import KINDS, row_targets, targets, td_targets
+from erprm.values.targets import KINDS, Steps, row_targets, step_targets, targets, td_targets
 
 __all__ = [
-    "ESTIMATORS", "JEFFREYS", "KINDS", "RATES", "Array", "ErrorPrior", "RatePrior", "check_counts", "distinct",
+    "ESTIMATORS", "JEFFREYS", "KINDS", "RATES", "Array", "ErrorPrior", "RatePrior", "Steps", "check_counts", "distinct",
     "first_error", "fit_error_prior", "fit_prior", "fit_rates", "interval", "mean_of_soft", "next_sample",
-    "row_targets", "soft_mean", "soft_of_mean", "soft_value", "targets", "td_targets",
+    "row_targets", "soft_mean", "soft_of_mean", "soft_value",
+    "step_targets", "targets", "td_targets",
 ]

@@ -11,23 +11,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from erprm.errors import InputError
+from erprm.values.counts import JEFFREYS, check_counts, distinct
+from erprm.values.priors import RatePrior, fit_prior, fit_rates
 from erprm.values.soft import SERIES, SHIFT, Array, check_eta, soft_of_mean
 
-if TYPE_CHECKING:
-    from erprm.values.priors import RatePrior
-
-ESTIMATORS = ("plug-in", "jackknife", "delta", "beta", "empirical-bayes")
-JEFFREYS = (0.5, 0.5)
+Prior = tuple[float, float] | RatePrior
 
 
 def soft_value(successes: npt.ArrayLike, trials: npt.ArrayLike, eta: float, estimator: str = "plug-in",
-               prior: tuple[float, float] | RatePrior = JEFFREYS, *, depths: npt.ArrayLike = 1,
+               prior: Prior = JEFFREYS, *, depths: npt.ArrayLike = 1,
                clip: bool = False) -> Array:
     """V_eta estimated from counts.
 
@@ -54,14 +52,7 @@ def soft_value(successes: npt.ArrayLike, trials: npt.ArrayLike, eta: float, esti
     check_eta(eta)
     if estimator not in ESTIMATORS:
         raise InputError(f"estimator: expected one of {', '.join(ESTIMATORS)}, found {estimator!r}")
-    if estimator == "empirical-bayes":
-        if isinstance(prior, tuple):
-            raise InputError(f"prior: expected fitted rates (fit_rates) for estimator {estimator!r}, found {prior}")
-        flat = prior.soft_value(k.ravel(), n.ravel(), np.broadcast_to(depths, k.shape).ravel(), eta)
-        return np.asarray(flat.reshape(k.shape))
-    if estimator == "beta":
-        return _posterior_mean(k, n, eta, _check_prior(prior))
-    value = {"plug-in": _plug_in, "jackknife": _jackknife, "delta": _delta}[estimator](k, n, eta)
+    value = ESTIMATORS[estimator].value(k, n, np.broadcast_to(depths, k.shape), eta, prior)
     return np.clip(value, 0.0, 1.0) if clip else value
 
 
@@ -91,29 +82,6 @@ def interval(successes: npt.ArrayLike, trials: npt.ArrayLike, eta: float, level:
     return soft_of_mean(low, eta), soft_of_mean(high, eta)
 
 
-def check_counts(successes: npt.ArrayLike, trials: npt.ArrayLike, least: int = 1) -> tuple[Array, Array]:
-    """Counts as float64 in their broadcast shape. Raises InputError unless they are whole, 0 <= k <= n, n >= least."""
-    checked = []
-    for name, given in (("successes", successes), ("trials", trials)):
-        array = np.asarray(given)
-        whole = array.dtype.kind in "iub" or (array.dtype.kind == "f" and bool(np.all(np.mod(array, 1.0) == 0.0)))
-        if not whole:
-            raise InputError(f"{name}: expected whole numbers, found {given!r:.60}")
-        checked.append(array.astype(np.float64))
-    try:
-        k, n = np.broadcast_arrays(*checked)
-    except ValueError as error:
-        raise InputError(f"successes and trials: expected shapes that broadcast, found {checked[0].shape} and "
-                         f"{checked[1].shape}") from error
-    for bad, problem in ((n < least, f"expected trials >= {least}"),
-                         ((k < 0) | (k > n), "expected 0 <= successes <= trials")):
-        if bad.any():
-            where = np.unravel_index(int(np.argmax(bad)), bad.shape)
-            place = f" at index {', '.join(map(str, where))}" if where else ""
-            raise InputError(f"successes and trials: {problem}, found {k[where]:.0f} of {n[where]:.0f}{place}")
-    return k, n
-
-
 def _plug_in(k: Array, n: Array, eta: float) -> Array:
     return soft_of_mean(k / n, eta)
 
@@ -141,13 +109,21 @@ def _delta(k: Array, n: Array, eta: float) -> Array:
     return np.asarray(_plug_in(k, n, eta) + np.where(mixed, correction, 0.0))
 
 
-def _posterior_mean(k: Array, n: Array, eta: float, prior: tuple[float, float]) -> Array:
+def _posterior_mean(k: Array, n: Array, eta: float, given: Prior) -> Array:
     """E[g(p)] for p ~ Beta(a + k, b + n - k), once per distinct (k, n)."""
+    prior = _check_prior(given)
     if eta == 0.0:
         return np.asarray((prior[0] + k) / (prior[0] + prior[1] + n))
-    pairs, inverse = np.unique(np.stack([k.ravel(), n.ravel()]), axis=1, return_inverse=True)
-    found = [_beta_expectation(lambda t: _soft_of_logit(t, eta), prior[0] + x, prior[1] + m - x) for x, m in pairs.T]
-    return np.asarray(np.array(found)[inverse.ravel()].reshape(k.shape))
+    pairs, inverse = distinct(k.ravel(), n.ravel())
+    found = [_beta_expectation(lambda t: _soft_of_logit(t, eta), prior[0] + x, prior[1] + m - x)
+             for x, m in zip(*pairs, strict=True)]
+    return np.asarray(np.array(found)[inverse].reshape(k.shape))
+
+
+def _empirical_bayes(k: Array, n: Array, depths: Array, eta: float, prior: Prior) -> Array:
+    if isinstance(prior, tuple):
+        raise InputError(f"prior: expected fitted rates (fit_rates) for estimator 'empirical-bayes', found {prior}")
+    return np.asarray(prior.soft_value(k.ravel(), n.ravel(), depths.ravel(), eta).reshape(k.shape))
 
 
 def _soft_of_logit(t: Array, eta: float) -> Array:
@@ -173,10 +149,38 @@ def _beta_expectation(function: Callable[[Array], Array], a: float, b: float) ->
     return float(np.dot(density, function(t)) / density.sum())
 
 
-def _check_prior(prior: tuple[float, float] | RatePrior) -> tuple[float, float]:
+def _check_prior(prior: Prior) -> tuple[float, float]:
     if not isinstance(prior, tuple):
         raise InputError("prior: expected two positive numbers (a, b) for a Beta distribution, found fitted rates")
     a, b = prior
     if not (math.isfinite(a) and math.isfinite(b) and a > 0 and b > 0):
         raise InputError(f"prior: expected two positive numbers (a, b), found {prior}")
     return float(a), float(b)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimator:
+    """A way from counts to V_eta.
+
+    Attributes:
+        about: one line for --help.
+        value: counts k and n, depths (float64, one shape), eta and the prior -> V_eta.
+        fit: learns the prior that it needs from successes, trials and depths [N]; None: it needs none.
+    """
+
+    about: str
+    value: Callable[[Array, Array, Array, float, Prior], Array]
+    fit: Callable[[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike], Prior] | None = None
+
+
+ESTIMATORS = {
+    "plug-in": Estimator("g(k/n)", lambda k, n, depths, eta, prior: _plug_in(k, n, eta)),
+    "jackknife": Estimator("Quenouille's, unbiased to second order",
+                           lambda k, n, depths, eta, prior: _jackknife(k, n, eta)),
+    "delta": Estimator("plug-in and its second-order bias", lambda k, n, depths, eta, prior: _delta(k, n, eta)),
+    "beta": Estimator("posterior mean under a Beta prior, fitted to the counts",
+                      lambda k, n, depths, eta, prior: _posterior_mean(k, n, eta, prior),
+                      lambda successes, trials, depths: fit_prior(successes, trials)),
+    "empirical-bayes": Estimator("posterior mean under success rates fitted for each depth", _empirical_bayes,
+                                 fit_rates),
+}

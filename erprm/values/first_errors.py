@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from erprm.errors import InputError
-from erprm.values.estimators import check_counts
+from erprm.values.counts import check_counts
 from erprm.values.soft import Array
 
 _LEAST, _MOST = 1e-3, 1e4  # of a Beta parameter that is fitted

@@ -22,10 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from erprm.values.estimators import JEFFREYS, check_counts
+from erprm.values.counts import JEFFREYS, Ints, check_counts, distinct
 from erprm.values.soft import Array, soft_of_mean
-
-Ints = npt.NDArray[np.int64]
 
 _LOGITS = np.linspace(-8.0, 8.0, 129)
 RATES: Array = np.concatenate([[0.0], 1.0 / (1.0 + np.exp(-_LOGITS)), [1.0]])
@@ -113,19 +111,6 @@ def fit_rates(successes: npt.ArrayLike, trials: npt.ArrayLike, depths: npt.Array
     found = np.unique(depth)
     masses = [_fit(likelihood[depth == one], repeats[depth == one], _LIKE_ALL * overall) for one in found]
     return RatePrior(found, np.stack(masses))
-
-
-def distinct(*columns: npt.ArrayLike) -> tuple[list[Ints], Ints]:
-    """(the distinct rows of equally long columns, [U] each; which of them each row is, [N]).
-
-    Prefixes by the thousand share a few hundred rows of counts, so that each needs computing once.
-    """
-    whole = [np.asarray(column, np.int64) for column in columns]
-    key = np.zeros(len(whole[0]), np.int64)
-    for column in whole:
-        key = key * (int(column.max(initial=0)) + 1) + column
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    return [column[first] for column in whole], inverse
 
 
 def _likelihood(successes: npt.ArrayLike, trials: npt.ArrayLike) -> Array:

@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
-
 from erprm.errors import InputError
 from erprm.rows import StepRow
-from erprm.values import ESTIMATORS, JEFFREYS, KINDS, Array, RatePrior, fit_prior, fit_rates, row_targets
+from erprm.values import ESTIMATORS, JEFFREYS, KINDS, Array, RatePrior, Steps, row_targets, step_targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +39,27 @@ class TargetSpec:
     @property
     def wants_prior(self) -> bool:
         """Whether targets need a prior that is not there yet."""
-        return self.prior is None and self.kind == "er" and self.estimator in ("beta", "empirical-bayes")
+        return self.prior is None and self.kind == "er" and ESTIMATORS[self.estimator].fit is not None
 
-    def fitted(self, successes: npt.ArrayLike, trials: npt.ArrayLike, depths: npt.ArrayLike) -> TargetSpec:
-        """This, with a prior fitted to counts [N] of unfinished steps if it wants one."""
-        if not self.wants_prior:
+    def fitted(self, steps: Steps) -> TargetSpec:
+        """This, with a prior fitted to the counts of unfinished steps if it wants one."""
+        fit = ESTIMATORS[self.estimator].fit
+        if not self.wants_prior or fit is None:
             return self
-        if np.size(trials) == 0:
+        known = steps.estimated
+        if not known.any():
             return replace(self, estimator="plug-in")  # every target is an outcome, there is nothing to estimate
-        return replace(self, prior=fit_prior(successes, trials) if self.estimator == "beta" else
-                       fit_rates(successes, trials, depths))
+        return replace(self, prior=fit(steps.successes[known], steps.trials[known], steps.depths[known]))
 
     def fitted_to_rows(self, rows: Iterable[StepRow]) -> TargetSpec:
         """As `fitted`, to the counts in rows."""
-        if not self.wants_prior:
-            return self
-        counts = [(k, n, depth) for row in rows if row.successes is not None and row.trials is not None
-                  for depth, (k, n) in enumerate(zip(row.successes, row.trials, strict=True), start=1)
-                  if n > 0 and not (depth == len(row.steps) and row.finished and row.outcome is not None)]
-        return self.fitted(*np.array(counts, np.int64).reshape(-1, 3).T)
+        return self.fitted(Steps.of_rows(list(rows))) if self.wants_prior else self
+
+    def of_steps(self, steps: Steps) -> Array:
+        """The target of every step, float64 [M]; NaN where it has none. A prior that is wanted is fitted to these."""
+        spec = self.fitted(steps)
+        return step_targets(steps, spec.kind, spec.eta, spec.estimator, threshold=spec.threshold,
+                            prior=JEFFREYS if spec.prior is None else spec.prior)
 
     def of_row(self, row: StepRow) -> Array:
         """`row_targets` of this kind. Raises InputError when the row lacks what the kind needs."""

@@ -1,27 +1,102 @@
-"""Training targets from counts: soft, hard, entropy-regularised, outcome, and temporal-difference targets.
+"""Training targets: of counts alone, of every step of many solutions, and temporal-difference targets.
 
     targets([0, 3, 16], [16, 16, 16], kind="hard")                        # 1[k >= 1]
     row_targets(row, kind="er", eta=2.0)                                  # one per step of a solution
+    step_targets(Steps.of_rows(rows), kind="soft")                        # [M], of all at once
+
+Here, and nowhere else, stands the rule for steps with counts: without a trial there is no target (NaN), and the last
+step of a finished, graded solution is exactly its outcome.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from erprm.errors import InputError
 from erprm.rows import StepRow
-from erprm.values.estimators import JEFFREYS, check_counts, soft_value
-from erprm.values.priors import RatePrior
+from erprm.values.counts import JEFFREYS, Ints, check_counts, distinct
+from erprm.values.estimators import Prior, soft_value
 from erprm.values.soft import Array, check_eta, soft_mean
 
-KINDS = ("outcome", "soft", "hard", "er", "labels")
+
+@dataclass(frozen=True, slots=True)
+class LabelKind:
+    """What a step is trained towards.
+
+    Attributes:
+        about: one line for --help.
+        needs: "counts", "outcome" or "labels", which a row must have.
+    """
+
+    about: str
+    needs: str
+
+
+KINDS = {
+    "outcome": LabelKind("every step gets the solution's outcome (ORM)", "outcome"),
+    "soft": LabelKind("k/n", "counts"),
+    "hard": LabelKind("1 where k/n is above the threshold (Math-Shepherd)", "counts"),
+    "er": LabelKind("the entropy-regularised value V_eta", "counts"),
+    "labels": LabelKind("the rows' own labels", "labels"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """M steps of R solutions in flat arrays.
+
+    Attributes:
+        offsets: [R + 1] int64 into the per-step arrays.
+        successes, trials: [M] integers; trials = 0 where a step has no counts.
+        labels: [M] float64, NaN where a step has none.
+        outcomes: [R] float64, NaN where a solution was not graded.
+        ends: [R] bool, the last step is that of a finished, graded solution.
+    """
+
+    offsets: Ints
+    successes: npt.NDArray[np.integer]
+    trials: npt.NDArray[np.integer]
+    labels: Array
+    outcomes: Array
+    ends: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[StepRow]) -> Steps:
+        """The steps of rows; what a row does not have is 0 trials or NaN."""
+        counts = [(0, 0) if row.successes is None or row.trials is None else (row.successes[step], row.trials[step])
+                  for row in rows for step in range(len(row.steps))]
+        k, n = np.array(counts, np.int64).reshape(-1, 2).T
+        labels = [math.nan if row.labels is None or row.labels[step] is None else row.labels[step]
+                  for row in rows for step in range(len(row.steps))]
+        outcomes = np.array([math.nan if row.outcome is None else row.outcome for row in rows], np.float64)
+        return cls(np.cumsum([0, *(len(row.steps) for row in rows)]), k, n, np.array(labels, np.float64), outcomes,
+                   np.array([row.finished for row in rows], bool) & ~np.isnan(outcomes))
+
+    @property
+    def depths(self) -> Ints:
+        """The number of each step within its solution, from 1, [M]."""
+        return np.arange(1, len(self.trials) + 1) - np.repeat(self.offsets[:-1], np.diff(self.offsets))
+
+    @property
+    def last(self) -> Ints:
+        """The steps whose value is their solution's outcome, one for each of `ends`."""
+        return np.asarray(self.offsets[1:][self.ends] - 1)
+
+    @property
+    def estimated(self) -> npt.NDArray[np.bool_]:
+        """[M]: steps whose value is estimated from counts."""
+        estimated = np.asarray(self.trials > 0)
+        estimated[self.last] = False
+        return estimated
 
 
 def targets(successes: npt.ArrayLike, trials: npt.ArrayLike, kind: str = "er", eta: float = 2.0,
-            estimator: str = "plug-in", *, threshold: float = 0.0, prior: tuple[float, float] | RatePrior = JEFFREYS,
+            estimator: str = "plug-in", *, threshold: float = 0.0, prior: Prior = JEFFREYS,
             depths: npt.ArrayLike = 1) -> Array:
     """Training targets in [0, 1] from counts.
 
@@ -33,50 +108,54 @@ def targets(successes: npt.ArrayLike, trials: npt.ArrayLike, kind: str = "er", e
         InputError: as `soft_value`, or for an unknown kind.
     """
     k, n = check_counts(successes, trials)
-    if kind == "soft":
-        return k / n
-    if kind == "hard":
-        return np.where(k / n > threshold, 1.0, 0.0)
-    if kind == "er":
-        return soft_value(k, n, eta, estimator, prior, depths=depths, clip=True)
-    raise InputError(f"kind: expected soft, hard or er for counts, found {kind!r}")
+    of_counts: dict[str, Callable[[], Array]] = {
+        "soft": lambda: k / n,
+        "hard": lambda: np.where(k / n > threshold, 1.0, 0.0),
+        "er": lambda: soft_value(k, n, eta, estimator, prior, depths=depths, clip=True)}
+    if kind not in of_counts:
+        raise InputError(f"kind: expected soft, hard or er for counts, found {kind!r}")
+    return of_counts[kind]()
+
+
+def step_targets(steps: Steps, kind: str = "er", eta: float = 2.0, estimator: str = "plug-in", *,
+                 threshold: float = 0.0, prior: Prior = JEFFREYS) -> Array:
+    """The target of every step, float64 [M]; NaN where it has none. One evaluation per distinct (k, n, depth).
+
+    Args:
+        kind: one of `KINDS`; the others as in `targets`.
+
+    Raises:
+        InputError: as `targets`.
+    """
+    if kind not in KINDS:
+        raise InputError(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
+    if kind == "labels":
+        return steps.labels
+    if kind == "outcome":
+        return np.repeat(steps.outcomes, np.diff(steps.offsets))
+    known = np.asarray(steps.trials > 0)
+    depths = np.ones_like(steps.trials) if isinstance(prior, tuple) else steps.depths
+    (k, n, depth), inverse = distinct(steps.successes[known], steps.trials[known], depths[known])
+    values = np.full(len(steps.trials), np.nan)
+    if len(k):
+        values[known] = targets(k, n, kind, eta, estimator, threshold=threshold, prior=prior, depths=depth)[inverse]
+    values[steps.last] = steps.outcomes[steps.ends]
+    return values
 
 
 def row_targets(row: StepRow, kind: str = "er", eta: float = 2.0, estimator: str = "plug-in", *,
-                threshold: float = 0.0, prior: tuple[float, float] | RatePrior = JEFFREYS) -> Array:
-    """The target of every step of one solution.
-
-    Args:
-        kind: "outcome" (every step gets the solution's own outcome: the ORM); "soft", "hard" or "er" from the counts,
-            where the last step of a finished solution is exactly its outcome; "labels", the row's own labels.
-
-    Returns:
-        float64 [L]; NaN where a step has no target (no trial, or a null label).
-
-    Raises:
-        InputError: when the row lacks what the kind needs.
-    """
-    length = len(row.steps)
-    if kind == "labels":
-        if row.labels is None:
-            raise InputError("labels: expected one label per step for kind 'labels', found none")
-        return np.array([math.nan if label is None else label for label in row.labels])
-    if kind == "outcome":
-        if row.outcome is None:
-            raise InputError("outcome: expected a graded solution for kind 'outcome', found none")
-        return np.full(length, row.outcome)
+                threshold: float = 0.0, prior: Prior = JEFFREYS) -> Array:
+    """`step_targets` of one solution, float64 [L]. Raises InputError when the row lacks what the kind needs."""
     if kind not in KINDS:
         raise InputError(f"kind: expected one of {', '.join(KINDS)}, found {kind!r}")
-    if row.successes is None or row.trials is None:
+    needs = KINDS[kind].needs
+    if needs == "labels" and row.labels is None:
+        raise InputError("labels: expected one label per step for kind 'labels', found none")
+    if needs == "outcome" and row.outcome is None:
+        raise InputError("outcome: expected a graded solution for kind 'outcome', found none")
+    if needs == "counts" and (row.successes is None or row.trials is None):
         raise InputError(f"successes and trials: expected counts for kind {kind!r}, found none")
-    k, n = np.array(row.successes), np.array(row.trials)
-    known = n > 0
-    result = np.full(length, math.nan)
-    result[known] = targets(k[known], n[known], kind, eta, estimator, threshold=threshold, prior=prior,
-                            depths=1 + np.flatnonzero(known))
-    if row.finished and row.outcome is not None:
-        result[-1] = row.outcome
-    return result
+    return step_targets(Steps.of_rows([row]), kind, eta, estimator, threshold=threshold, prior=prior)
 
 
 def td_targets(values: npt.ArrayLike, horizon: int = 1, weight: float = 1.0, eta: float = 0.0) -> Array:

@@ -45,7 +45,7 @@ def test_a_prior_is_fitted_to_the_unfinished_steps_alone(estimator: str) -> None
                                rtol=1e-6)
     assert "prior of success rates, fitted to the unfinished steps" in str(report)
     fitted = dataset.fitted(spec)
-    assert fitted.fitted([1], [1], [1]) is fitted
+    assert fitted.fitted(dataset.steps) is fitted
 
 
 def test_a_long_row_is_cut_behind_a_step_and_its_outcome_is_not_given_to_the_cut_end() -> None:

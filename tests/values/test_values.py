@@ -7,7 +7,7 @@ from pathlib import Path
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erprm import values
@@ -197,3 +197,24 @@ def test_td_targets_look_ahead_in_the_log_domain() -> None:
 def test_bad_input_is_named(arguments: tuple, words: str) -> None:
     with pytest.raises(InputError, match=words):
         values.soft_value(*arguments)
+
+
+COUNTED = st.builds(
+    lambda counts, outcome, finished: StepRow("q", [f"s{i}" for i in range(len(counts))],
+                                              successes=[min(k, n) for k, n in counts], trials=[n for _, n in counts],
+                                              outcome=outcome, finished=finished),
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=5),
+    st.sampled_from([None, 0.0, 1.0]), st.booleans())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(COUNTED, min_size=1, max_size=6), st.sampled_from(["soft", "hard", "er"]), st.sampled_from(ALONE))
+def test_targets_of_all_steps_at_once_are_those_of_each_by_itself(rows: list, kind: str, estimator: str) -> None:
+    found = values.step_targets(values.Steps.of_rows(rows), kind, 2.0, estimator)
+    expected = []
+    for row in rows:
+        for step, (k, n) in enumerate(zip(row.successes, row.trials, strict=True)):
+            ended = step == len(row.steps) - 1 and row.finished and row.outcome is not None
+            expected.append(row.outcome if ended else math.nan if n == 0 else
+                            float(values.targets(k, n, kind, 2.0, estimator)))
+    np.testing.assert_equal(found, expected)

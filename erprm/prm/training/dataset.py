@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from erprm.values import JEFFREYS, RatePrior, distinct, targets
+from erprm.values import Steps
 from erprm.values.spec import TargetSpec
 
 Ints = npt.NDArray[np.int64]
@@ -54,39 +54,23 @@ class EncodedDataset:
         """[R] tokens of each row."""
         return np.diff(self.row_offsets)
 
+    @property
+    def steps(self) -> Steps:
+        """The steps without their tokens."""
+        return Steps(self.step_offsets, self.successes, self.trials, self.labels, self.outcomes, self.closed)
+
     def fitted(self, spec: TargetSpec) -> TargetSpec:
         """The targets, with a prior fitted to these counts if they want one."""
-        if not spec.wants_prior:
-            return spec
-        unfinished = self.trials > 0
-        unfinished[self.step_offsets[1:][self.closed] - 1] = False
-        return spec.fitted(self.successes[unfinished], self.trials[unfinished], self._depths()[unfinished])
+        return spec.fitted(self.steps)
 
     def target_values(self, spec: TargetSpec) -> npt.NDArray[np.float64]:
-        """The target of every step, [M] float64; NaN where it has none. One evaluation per distinct (k, n, depth)."""
-        if spec.kind == "labels":
-            return self.labels
-        if spec.kind == "outcome":
-            return np.repeat(self.outcomes, np.diff(self.step_offsets))
-        spec = self.fitted(spec)
-        known = self.trials > 0
-        depths = self._depths() if isinstance(spec.prior, RatePrior) else np.ones_like(self.trials)
-        (k, n, depth), inverse = distinct(self.successes[known], self.trials[known], depths[known])
-        values = np.full(len(self.trials), np.nan)
-        if len(k):
-            values[known] = targets(k, n, spec.kind, spec.eta, spec.estimator, threshold=spec.threshold,
-                                    prior=JEFFREYS if spec.prior is None else spec.prior, depths=depth)[inverse]
-        values[self.step_offsets[1:][self.closed] - 1] = self.outcomes[self.closed]
-        return values
-
-    def _depths(self) -> Ints:
-        """The number of each step within its row, from 1, [M]."""
-        return np.arange(1, len(self.trials) + 1) - np.repeat(self.step_offsets[:-1], np.diff(self.step_offsets))
+        """The target of every step, [M] float64; NaN where it has none."""
+        return spec.of_steps(self.steps)
 
     def counts(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """(k, n) of every step, [M] int32 each; the end of a finished solution without counts has (outcome, 1)."""
         k, n = self.successes.copy(), self.trials.copy()
-        last = self.step_offsets[1:][self.closed] - 1
+        last = self.steps.last
         bare = n[last] == 0
         k[last[bare]], n[last[bare]] = np.round(self.outcomes[self.closed][bare]).astype(np.int32), 1
         return k, n
