@@ -70,7 +70,7 @@ def _run(command: str, arguments: list[str]) -> int:
     parser.add_argument("--config", metavar="FILE", help="YAML recipe; flags override it")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = config.parse(parser, arguments)
-    return module.run(config.load(module.Config, command, given, given.config)) or 0
+    return module.run(config.load(module.Config, command, given, given.config, COMMANDS)) or 0
 
 
 def _overview(arguments: list[str]) -> int:

@@ -15,7 +15,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -65,7 +65,7 @@ def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse
     return given
 
 
-def load(config: type[T], command: str, given: argparse.Namespace, path: str | None) -> T:
+def load(config: type[T], command: str, given: argparse.Namespace, path: str | None, commands: Collection[str]) -> T:
     """The configuration of `command`: defaults, then the recipe at `path`, then the flags that were given.
 
     Raises:
@@ -78,7 +78,7 @@ def load(config: type[T], command: str, given: argparse.Namespace, path: str | N
              for alias in (name, *item.metadata.get("aliases", ()))}
     values: dict[str, Any] = {}
     if path is not None:
-        for key, value in read_recipe(path, command).items():
+        for key, value in read_recipe(path, command, commands).items():
             shown = str(key).replace("_", "-")
             if shown not in names:
                 raise InputError(f"{path}: unknown option {key!r} for {command}"
@@ -97,11 +97,9 @@ def load(config: type[T], command: str, given: argparse.Namespace, path: str | N
     return config(**values)
 
 
-def read_recipe(path: str, command: str) -> dict[str, Any]:
-    """The options that the YAML file at `path` holds for `command`. Raises InputError."""
+def read_recipe(path: str, command: str, commands: Collection[str]) -> dict[str, Any]:
+    """The options that the YAML file at `path` holds for `command`, one of `commands`. Raises InputError."""
     import yaml
-
-    from erprm.cli import COMMANDS
 
     if not Path(path).is_file():
         raise InputError(f"{path}: no such recipe")
@@ -115,8 +113,8 @@ def read_recipe(path: str, command: str) -> dict[str, Any]:
         raise InputError(f"{path}: expected options as 'name: value', found {type(loaded).__name__}")
     if any(isinstance(value, dict) for value in loaded.values()):
         for section, value in loaded.items():
-            if section not in COMMANDS:
-                raise InputError(f"{path}: unknown section {section!r}{_nearest(str(section), COMMANDS)}")
+            if section not in commands:
+                raise InputError(f"{path}: unknown section {section!r}{_nearest(str(section), commands)}")
             if not isinstance(value, dict):
                 raise InputError(f"{path}: section {section}: expected options, found {value!r}")
         if command not in loaded:

@@ -30,9 +30,10 @@ class _Worker:
     """What runs in an actor: one engine."""
 
     def __init__(self, inner: str, model: str, options: dict[str, Any]) -> None:
-        from erprm.engines import load_engine
+        from erprm.engines.transformers import TransformersEngine
+        from erprm.engines.vllm import VllmEngine
 
-        self._engine: Engine = load_engine(inner, model, **options)
+        self._engine: Engine = (VllmEngine if inner == "vllm" else TransformersEngine)(model, **options)
 
     def describe(self) -> dict[str, str]:
         return self._engine.fingerprint()

@@ -9,7 +9,8 @@ success rate; only product and mean depend on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,25 @@ import numpy.typing as npt
 from erprm.errors import InputError
 from erprm.values import Array, soft_mean
 
-AGGREGATIONS = ("min", "last", "product", "mean", "max", "soft_min")
 SOFT_MIN_ETA = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregation:
+    """A way to reduce the step scores [..., L] of a solution to one number [...]; `eta` is soft_min's sharpness."""
+
+    about: str
+    reduce: Callable[[Array, float], npt.ArrayLike]
+
+
+AGGREGATIONS = {
+    "min": Aggregation("the weakest step", lambda scores, eta: scores.min(axis=-1)),
+    "last": Aggregation("the last step", lambda scores, eta: scores[..., -1]),
+    "product": Aggregation("all steps as if independent", lambda scores, eta: scores.prod(axis=-1)),
+    "mean": Aggregation("the average step", lambda scores, eta: scores.mean(axis=-1)),
+    "max": Aggregation("the strongest step", lambda scores, eta: scores.max(axis=-1)),
+    "soft_min": Aggregation("between mean and min", lambda scores, eta: soft_mean(scores, -eta)),
+}
 
 
 def aggregate(step_scores: npt.ArrayLike, how: str = "min", eta: float = SOFT_MIN_ETA) -> Array:
@@ -40,19 +58,9 @@ def aggregate(step_scores: npt.ArrayLike, how: str = "min", eta: float = SOFT_MI
         raise InputError(f"step_scores: expected the scores of at least one step, found shape {scores.shape}")
     if not np.all(np.isfinite(scores)):
         raise InputError("step_scores: expected finite scores, found nan or inf")
-    if how == "min":
-        return np.asarray(scores.min(axis=-1))
-    if how == "last":
-        return np.asarray(scores[..., -1])
-    if how == "product":
-        return np.asarray(scores.prod(axis=-1))
-    if how == "mean":
-        return np.asarray(scores.mean(axis=-1))
-    if how == "max":
-        return np.asarray(scores.max(axis=-1))
-    if how == "soft_min":
-        return soft_mean(scores, -eta)
-    raise InputError(f"how: expected one of {', '.join(AGGREGATIONS)}, found {how!r}")
+    if how not in AGGREGATIONS:
+        raise InputError(f"how: expected one of {', '.join(AGGREGATIONS)}, found {how!r}")
+    return np.asarray(AGGREGATIONS[how].reduce(scores, eta), np.float64)
 
 
 def aggregate_all(solutions: Iterable[npt.ArrayLike], how: str = "min", eta: float = SOFT_MIN_ETA) -> Array:
