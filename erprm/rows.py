@@ -183,9 +183,16 @@ def _write(out: BinaryIO, rows: Iterable[StepRow], suffix: str) -> int:
         return _write_parquet(out, rows)
     count = 0
     for row in rows:
-        out.write(json.dumps(row.to_dict(), ensure_ascii=False).encode() + b"\n")
         count += 1
+        out.write(_as_json(row.to_dict(), count) + b"\n")
     return count
+
+
+def _as_json(value: Mapping[str, Any], number: int) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"row {number}: expected what JSON can hold, found that {error}") from error
 
 
 def _write_parquet(out: BinaryIO, rows: Iterable[StepRow], batch: int = 4096) -> int:
@@ -204,7 +211,7 @@ def _write_parquet(out: BinaryIO, rows: Iterable[StepRow], batch: int = 4096) ->
         for row in rows:
             record = row.to_dict()
             if "extra" in record:
-                record["extra"] = json.dumps(record["extra"], ensure_ascii=False)
+                record["extra"] = _as_json(record["extra"], count + 1).decode()
             pending.append(record)
             count += 1
             if len(pending) == batch:

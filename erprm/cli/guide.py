@@ -73,7 +73,7 @@ def run(config: Config) -> int | None:
                               how=config.aggregate, splitter=config.splitter, sampling=sampling_of(config),
                               seed=config.seed)
     template_of(config)
-    problems = load_problems(config.problems)[: config.limit]
+    problems = load_problems(config.problems, config.limit)
     if config.dry_run:
         paths = settings.width * settings.trees
         print(f"guide: {len(problems):,} problems, {config.method}, {paths} solutions each, at most "

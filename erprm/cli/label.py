@@ -79,7 +79,7 @@ def run(config: Config) -> None:
                            config.count_own_outcome, config.count_passing, config.part_completions, config.contrast)
     sampling = sampling_of(config)
     template_of(config)
-    problems = load_problems(config.problems)[: config.limit]
+    problems = load_problems(config.problems, config.limit)
     rows = _solutions(config, problems)
     source = config.solutions or config.problems
     if config.dry_run:

@@ -37,7 +37,7 @@ def run(config: Config) -> None:
         raise InputError(f"n: expected at least 1, found {config.n}")
     sampling = sampling_of(config)
     template_of(config)
-    problems = load_problems(config.problems)[: config.limit]
+    problems = load_problems(config.problems, config.limit)
     if config.dry_run:
         completions = len(problems) * config.n
         known = [len(problem.solution) for problem in problems if problem.solution]

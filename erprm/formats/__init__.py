@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from erprm.errors import InputError
-from erprm.files.records import read_records
+from erprm.files.records import check_source, read_records
 from erprm.files.writing import written_beside
 from erprm.formats import candidates, lists, tagged, trees
 from erprm.formats.base import Format, Options, RecordError, Report
@@ -44,7 +44,7 @@ class Reader:
     """The rows of a file, one at a time, in a single pass. `report` grows as they are read."""
 
     def __init__(self, path: str | Path, format: Format, strict: bool, options: Options) -> None:
-        self.path, self.format, self.strict, self.options = Path(path), format, strict, options
+        self.path, self.format, self.strict, self.options = path, format, strict, options
         self.report = Report()
         self._rows = self._read()
 
@@ -55,11 +55,11 @@ class Reader:
         return next(self._rows)
 
     def _read(self) -> Iterator[StepRow]:
-        for number, record in read_records(self.path, None if self.strict else self._malformed):
+        for number, record in read_records(self.path, None if self.strict else self._malformed, self.report.repair):
             self.report.records += 1
             try:
                 rows = list(self.format.decode(record, self.options, self.report))
-            except (InputError, TypeError) as error:
+            except (InputError, RecursionError) as error:
                 message = f"{self.path}:{number}: {error}"
                 if self.strict:
                     raise InputError(message) from error
@@ -74,7 +74,7 @@ class Reader:
 
 
 def read(path: str | Path, format: str, strict: bool = False, options: Options | None = None) -> Reader:
-    """The rows of the `.jsonl`, `.json` or `.parquet` file at `path`.
+    """The rows of a file, a folder of shards or a data set (`erprm.files.records`).
 
     Raises:
         InputError: for an unknown format, options that it cannot work with, or a missing file; while reading, with
@@ -83,8 +83,7 @@ def read(path: str | Path, format: str, strict: bool = False, options: Options |
     options = options or Options()
     chosen = _format(format)
     chosen.check(options)
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file")
+    check_source(path)
     return Reader(path, chosen, strict, options)
 
 
@@ -105,19 +104,19 @@ def write(path: str | Path, format: str, rows: Iterable[StepRow], strict: bool =
 
         report.rows = report.records = write_rows(path, rows)
         return report
-    with written_beside(path) as beside, beside.open("w", encoding="utf-8") as out:
+    with written_beside(path) as beside, beside.open("wb") as out:
         first = 1
         for group in _groups(rows, chosen.grouped):
             try:
                 record = chosen.encode(group, options)
-                line = json.dumps(record, ensure_ascii=False, allow_nan=False)
-            except (InputError, TypeError, ValueError) as error:
+                line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
+            except (InputError, TypeError, ValueError, RecursionError) as error:
                 message = f"{path}: row {first}: {error}"
                 if strict:
                     raise InputError(message) from error
                 report.drop(_reason(error), message)
             else:
-                out.write(line + "\n")
+                out.write(line + b"\n")
                 report.records += 1
                 report.rows += len(group)
             first += len(group)
@@ -126,6 +125,8 @@ def write(path: str | Path, format: str, rows: Iterable[StepRow], strict: bool =
 
 def _reason(error: Exception) -> str:
     """The part of a message that is the same for equal faults."""
+    if isinstance(error, RecursionError):
+        return "values nested too deeply"
     return error.reason if isinstance(error, RecordError) else str(error).partition(", found")[0]
 
 

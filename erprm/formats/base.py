@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -120,6 +119,20 @@ def text(record: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def lines(record: Mapping[str, Any], name: str, report: Report) -> str:
+    """The text in field `name`, not blank, with "\\n" at the end of every line: steps are told apart by it."""
+    value = text(record, name)
+    return unix_lines(value, name, report)
+
+
+def unix_lines(value: str, name: str, report: Report) -> str:
+    """`value` with "\\n" for "\\r\\n" and "\\r", which is counted."""
+    if "\r" not in value:
+        return value
+    report.repair(f"{name}: line ends \\r\\n or \\r, now \\n")
+    return value.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def objects(record: Mapping[str, Any], name: str) -> list[Any]:
     """The list in field `name`, not empty."""
     value = record.get(name)
@@ -145,9 +158,9 @@ def label(value: Any, name: str) -> float | None:
         return None
     if isinstance(value, str) and value.strip() in ("+", "-"):
         return float(value.strip() == "+")
-    if isinstance(value, (bool, int, float)) and math.isfinite(value) and 0 <= value <= 1:
+    if isinstance(value, (bool, int, float)) and 0 <= value <= 1:
         return float(value)
-    raise RecordError(f"{name}: expected + or -, true or false, or a number in [0, 1]", repr(value)[:40])
+    raise RecordError(f"{name}: expected + or -, true or false, or a number in [0, 1]", shown(value))
 
 
 def labels(values: Sequence[Any], steps: Sequence[str], name: str) -> tuple[float | None, ...]:
@@ -193,6 +206,11 @@ def with_extra(row: StepRow, record: Mapping[str, Any], used: Sequence[str]) -> 
 def extras(row: StepRow, names: Sequence[str]) -> dict[str, Any]:
     """What `with_extra` kept, of the fields `names`."""
     return {name: row.extra[name] for name in names if name in row.extra}
+
+
+def shown(value: Any) -> str:
+    """A value for a message, short; an integer of thousands of digits has no text."""
+    return "a number of many digits" if isinstance(value, int) and abs(value) > 10**30 else repr(value)[:40]
 
 
 def _kind(record: Mapping[str, Any], name: str) -> str:

@@ -16,6 +16,7 @@ from erprm.formats.base import (
     hard,
     label,
     labels,
+    lines,
     objects,
     row_labels,
     text,
@@ -54,7 +55,7 @@ def _decode_rlhflow(record: Mapping[str, Any], options: Options, report: Report)
         role = ("user", "assistant")[index % 2]
         if not isinstance(turn, Mapping) or turn.get("role") != role:
             raise RecordError("conversations: expected user and assistant in turn", f"turn {index + 1}: {turn!r}"[:60])
-        said.append(text(turn, "content"))
+        said.append(lines(turn, "content", report))
     problem, first = split_problem(said[0])
     steps = (first, *(step.strip() for step in said[2::2]))
     signs = [sign.strip() for sign in said[1::2]]
@@ -199,7 +200,9 @@ _PRMBENCH = ("original_question", "original_process", "modified_steps", "reason"
 
 
 def _decode_prmbench(record: Mapping[str, Any], options: Options, report: Report) -> Iterator[StepRow]:
-    steps = texts(record, "modified_process")
+    steps = objects(record, "modified_process")
+    if not all(isinstance(step, str) for step in steps):  # empty ones are part of the benchmark, and are judged
+        raise RecordError("modified_process: expected texts", "something else")
     wrong = record.get("error_steps")
     if not isinstance(wrong, (list, tuple)) or any(isinstance(n, bool) or not isinstance(n, int) or n < 1
                                                    for n in wrong):

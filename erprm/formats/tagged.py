@@ -22,8 +22,10 @@ from erprm.formats.base import (
     full_labels,
     hard,
     labels,
+    lines,
     objects,
     text,
+    unix_lines,
     with_extra,
 )
 from erprm.rows import StepRow
@@ -96,7 +98,7 @@ def _steps(tagged: str, options: Options) -> tuple[str, tuple[str, ...], bool]:
 
 
 def _decode_shepherd(record: Mapping[str, Any], options: Options, report: Report) -> Iterator[StepRow]:
-    tagged, signed = text(record, "input"), text(record, "label")
+    tagged, signed = lines(record, "input", report), lines(record, "label", report)
     chunks, closed = split_tagged(tagged, options.tag)
     if not closed:
         raise RecordError("input: expected a tag after every step", f"none after {chunks[-1][-40:]!r}")
@@ -138,7 +140,7 @@ def _decode_er_prm(record: Mapping[str, Any], options: Options, report: Report) 
     if "completions" in record:
         yield from _decode_er_prm_raw(record, options, report)
         return
-    problem, steps, closed = _steps(text(record, "text"), options)
+    problem, steps, closed = _steps(lines(record, "text", report), options)
     name = "value" if "value" in record else "label"
     if name == "label" and not isinstance(record.get(name), (list, tuple)):
         outcome = labels([record.get(name)], steps[:1], name)[0]
@@ -157,6 +159,7 @@ def _decode_er_prm_raw(record: Mapping[str, Any], options: Options, report: Repo
         if not isinstance(completion, str) or not completion.strip():
             report.drop("completions: expected texts", f"completions: expected texts, found {completion!r}"[:80])
             continue
+        completion = unix_lines(completion, "completions", report)
         if options.tag in completion:
             steps = [chunk.strip() for chunk in split_tagged(completion, options.tag)[0]]
         else:
@@ -169,7 +172,7 @@ def _encode_er_prm(rows: Sequence[StepRow], options: Options) -> Mapping[str, An
 
 
 def _decode_openrlhf(record: Mapping[str, Any], options: Options, report: Report) -> Iterator[StepRow]:
-    problem, steps, closed = _steps(text(record, options.input_field), options)
+    problem, steps, closed = _steps(lines(record, options.input_field, report), options)
     values = labels(objects(record, options.value_field), steps, options.value_field)
     if not closed:
         raise RecordError(f"{options.input_field}: expected a tag after every step", "none after the last")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from erprm.formats.base import Format, Options, RecordError, Report, label, objects, row_labels, text, with_extra
+from erprm.formats.base import Format, Options, RecordError, Report, label, lines, objects, row_labels, text, with_extra
 from erprm.rows import StepRow
 
 _GAP = "\n\n"
@@ -63,12 +63,12 @@ def _paths(node: Any, path: tuple[tuple[str, float], ...]) -> Iterator[tuple[tup
 
 
 def _decode_flat(record: Mapping[str, Any], options: Options, report: Report) -> Iterator[StepRow]:
-    question = text(record, "question")
+    question = lines(record, "question", report)
     values: dict[str, float] = {}
     for node in objects(record, "reasoning_steps"):
         if not isinstance(node, Mapping):
             raise RecordError("reasoning_steps: expected objects", type(node).__name__)
-        prefix = text(node, "solution_prefix")
+        prefix = lines(node, "solution_prefix", report)
         if not prefix.startswith(question):
             raise RecordError("solution_prefix: expected the question at its start", repr(prefix[:40]))
         prefix = prefix.rstrip()

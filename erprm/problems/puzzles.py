@@ -20,9 +20,11 @@ import yaml
 from erprm.errors import InputError, import_extra
 from erprm.problems.problem import Problem
 
+_MOST = 10_000_000  # a slip of the hand, not a problem set
 
-def generate(task: str, options: Mapping[str, str]) -> list[Problem]:
-    """`size` problems (100) of a task, with seed `seed` (0); the other options are the task's own.
+
+def generate(task: str, options: Mapping[str, str], limit: int | None = None) -> list[Problem]:
+    """The first `limit` of `size` problems (100) of a task, with seed `seed` (0); the other options are the task's own.
 
     Returns:
         Problems with ids "TASK-SEED-INDEX", the grader "reasoning-gym:TASK" and the entry's metadata.
@@ -46,12 +48,14 @@ def generate(task: str, options: Mapping[str, str]) -> list[Problem]:
     seed, size = values["seed"], values["size"]
     if type(seed) is not int or type(size) is not int or size < 1:
         raise InputError(f"reasoning-gym:{task}: expected whole numbers seed and size >= 1, found {seed!r}, {size!r}")
+    if min(size, size if limit is None else limit) > _MOST:
+        raise InputError(f"reasoning-gym:{task}: size: expected at most {_MOST:,} problems, found {size:,}")
     values["seed"] = int.from_bytes(hashlib.blake2b(f"{task}:{seed}".encode(), digest_size=6).digest(), "little")
     try:
         entries = kind(config(**values))
     except (AssertionError, TypeError, ValueError) as error:
         raise InputError(f"reasoning-gym:{task}: options refused: {error}") from error
-    return [_problem(task, seed, index, entries[index]) for index in range(size)]
+    return [_problem(task, seed, index, entries[index]) for index in range(size if limit is None else min(size, limit))]
 
 
 def _problem(task: str, seed: int, index: int, entry: Mapping[str, Any]) -> Problem:

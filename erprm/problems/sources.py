@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ COLUMNS = ("id", "question", "answer", "solution", "grader", "metadata")
 _ANNOTATION = re.compile(r"<<[^<>]*>>")
 
 
-def load_problems(source: str) -> list[Problem]:
-    """The problems of a source (see the module's examples).
+def load_problems(source: str, limit: int | None = None) -> list[Problem]:
+    """The problems of a source (see the module's examples); with `limit` only the first so many are read or made.
 
     Raises:
         InputError: for a missing file, a malformed line, an unknown column or option, a repeated id, an empty set.
@@ -40,7 +41,7 @@ def load_problems(source: str) -> list[Problem]:
     options = parse_query(query, source)
     kind, colon, rest = name.partition(":")
     if colon and kind == "reasoning-gym":
-        return generate(rest, options)
+        return generate(rest, options, limit)
     if colon and kind == "gsm8k":
         problems = _gsm8k(rest, options)
     elif colon and kind == "math":
@@ -52,7 +53,7 @@ def load_problems(source: str) -> list[Problem]:
         problems = _from_records(read_records(name), name, _columns(options, source))
     else:
         problems = _own(name)
-    return _checked(list(problems), source)
+    return _checked(list(islice(problems, limit)), source)
 
 
 def read_problems(path: str | Path) -> list[Problem]:

@@ -250,3 +250,51 @@ def test_convert(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
                  str(tmp_path / "s.jsonl")]) == 2
     assert "row 13: labels: expected 0 or 1, or a threshold, found 0.9375" in capsys.readouterr().err
     assert not (tmp_path / "s.jsonl").exists()
+
+
+@pytest.mark.parametrize("ends", ["\r\n", "\r"])
+@pytest.mark.parametrize(("name", "record"), [
+    ("math-shepherd", SHEPHERD),
+    ("er-prm", {"text": "Q? Step 1: a ки\nStep 2: b\nc ки\n", "value": [0.5, 0.25]}),
+    ("openrlhf", {"input": "Q?\na ки\nb ки\n", "value": ["+", "-"]}),
+    ("rlhflow-bon", {"prompt": "Q", "answers": ["a\nb\n\nc"], "label": [1]}),
+])
+def test_line_ends_of_other_systems(name: str, record: dict[str, Any], ends: str, tmp_path: Path) -> None:
+    expected = one(record, name, tmp_path)
+    path = tmp_path / "ends.jsonl"
+    path.write_text(json.dumps(record).replace("\\n", json.dumps(ends)[1:-1]))
+    reader = read(path, name)
+    assert list(reader) == expected
+    assert sum(reader.report.repaired.values()) == (2 if name == "math-shepherd" else 1)
+
+
+def test_halves_of_surrogate_pairs_are_replaced_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "1 \\ud83d", "steps": ["a"]}\n{"prompt": "2 \\ud83d\\ude00", "steps": ["a"]}\n')
+    reader = read(path, "erprm")
+    assert [row.prompt for row in reader] == ["1 \ufffd", "2 \U0001f600"]
+    assert reader.report.repaired == {"text: half of a surrogate pair, replaced by U+FFFD": 1}
+
+
+def test_empty_steps_of_prmbench_are_kept(tmp_path: Path) -> None:
+    (row,) = one({"modified_question": "Q", "modified_process": ["a", "", "c"], "error_steps": [3]}, "prmbench", tmp_path)
+    assert (row.steps, row.labels) == (("a", "", "c"), (1.0, 1.0, 0.0))
+
+
+@pytest.mark.parametrize("lines", ["", "\n\n", "{\n", '{"prompt": "Q"}\n'])
+def test_nothing_read_is_an_error_and_writes_nothing(lines: str, tmp_path: Path,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in.jsonl").write_text(lines)
+    out = tmp_path / "out.jsonl"
+    assert main(["convert", "--from", "trl", "--to", "erprm", "--input", str(tmp_path / "in.jsonl"), "--out", str(out)]) == 2
+    assert "expected at least one row, found" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_converted_rows_have_ids_that_follow_from_their_prompts(tmp_path: Path) -> None:
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.parquet"
+    write(source, "trl", [StepRow(prompt, (step,), labels=(1.0,)) for prompt in "pq" for step in "ab"])
+    assert main(["convert", "--from", "trl", "--to", "erprm", "--input", str(source), "--out", str(out)]) == 0
+    ids = [row.problem_id for row in read(out, "erprm")]
+    assert ids[0] == ids[1] != ids[2] == ids[3]
+    assert all(ids)

@@ -76,8 +76,8 @@ def test_candidates_come_back(name: str, data: st.DataObject) -> None:
     for prompt in prompts:
         for row in data.draw(st.lists(rows(SIGN), min_size=1, max_size=3)):
             given_rows.append(StepRow(prompt=prompt, steps=row.steps, outcome=data.draw(SIGN)) if name == "rlhflow-bon"
-                              else StepRow(prompt=prompt, steps=row.steps, gold="5", extra={
-                                  "scores": list(row.labels or ()), "pred": "5"}))
+                              else StepRow(prompt=prompt, steps=row.steps, gold="5",
+                                           scores=tuple(row.labels or ()), extra={"pred": "5"}))
     assert there_and_back(given_rows, name) == given_rows
 
 

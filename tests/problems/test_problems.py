@@ -129,3 +129,11 @@ def test_one_puzzle_in_two_wordings_is_one_puzzle() -> None:
                 for name, numbers in (("a", [1, 9]), ("b", [9, 1]))]
     assert distinct(wordings) == wordings[:1]
     assert distinct(wordings, exclude=wordings[1:]) == []
+
+
+def test_a_limit_is_known_before_problems_are_made(tmp_path: Path) -> None:
+    pytest.importorskip("reasoning_gym")
+    found = load_problems("reasoning-gym:chain_sum?size=99999999999", 2)
+    assert found == load_problems("reasoning-gym:chain_sum?size=2")
+    with pytest.raises(InputError, match="size: expected at most 10,000,000 problems, found 99,999,999,999"):
+        load_problems("reasoning-gym:chain_sum?size=99999999999")
