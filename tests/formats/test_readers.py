@@ -277,7 +277,8 @@ def test_halves_of_surrogate_pairs_are_replaced_and_counted(tmp_path: Path) -> N
 
 
 def test_empty_steps_of_prmbench_are_kept(tmp_path: Path) -> None:
-    (row,) = one({"modified_question": "Q", "modified_process": ["a", "", "c"], "error_steps": [3]}, "prmbench", tmp_path)
+    record = {"modified_question": "Q", "modified_process": ["a", "", "c"], "error_steps": [3]}
+    (row,) = one(record, "prmbench", tmp_path)
     assert (row.steps, row.labels) == (("a", "", "c"), (1.0, 1.0, 0.0))
 
 
@@ -286,7 +287,8 @@ def test_nothing_read_is_an_error_and_writes_nothing(lines: str, tmp_path: Path,
                                                      capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in.jsonl").write_text(lines)
     out = tmp_path / "out.jsonl"
-    assert main(["convert", "--from", "trl", "--to", "erprm", "--input", str(tmp_path / "in.jsonl"), "--out", str(out)]) == 2
+    command = ["convert", "--from", "trl", "--to", "erprm", "--input", str(tmp_path / "in.jsonl"), "--out", str(out)]
+    assert main(command) == 2
     assert "expected at least one row, found" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
