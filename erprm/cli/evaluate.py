@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,10 @@ from erprm.cli.config import option
 from erprm.errors import InputError
 from erprm.rows import StepRow, read_rows
 from erprm.selection.aggregate import AGGREGATIONS
+from erprm.values import Array
+
+if TYPE_CHECKING:
+    from erprm.prm.scoring.scorer import PRMScorer
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,9 @@ class Config:
     prm: str | None = option(None, help="process reward model that scores the benchmark files")
     threshold: float | None = option(None, help="scores below it mean a wrong step; by default 0.5, and ProcessBench "
                                                 "is given at its own best threshold as well")
+    too_long: str = option("error", help="a benchmark row that is longer than the model reads: an error, cut (steps "
+                                         "behind the cut count as judged right) or skipped; both are counted",
+                           choices=("error", "cut", "skip"))
     export: str | None = option(None, help="also write the pool in search-and-learn's format to this .jsonl file")
     seed: int = option(0, help="of vote subsets and bootstrap")
 
@@ -83,7 +90,11 @@ def _pools(config: Config, out: Path) -> dict[str, Any]:
     curves = accuracy_curves(pool, sorted({1, *ns}), weigh_by=config.weigh_by or next(iter(pool.scores)),
                              seed=config.seed)
     names = list(pool.scores)
-    pairs = [*combinations(names, 2), *((name, "majority") for name in names), *((name, "pass@1") for name in names)]
+    others = [name for name in ("majority", "pass@1") if name == "pass@1" or name in curves.by_problem]
+    pairs = [*combinations(names, 2), *((name, other) for other in others for name in names)]
+    if pool.votes < pool.correct.size:
+        print(f"{pool.correct.size - pool.votes:,} of {pool.correct.size:,} solutions have no answer and do not vote"
+              + ("" if pool.votes else ": no majority curve; erprm grade fills answers in"))
     paired = compare(curves, pairs, curves.ns[-1])
     calibration = _calibration(groups)
     results: dict[str, Any] = {"problems": len(pool.correct), "aggregate": config.aggregate, "seed": config.seed,
@@ -141,12 +152,11 @@ def _benchmarks(config: Config) -> dict[str, Any]:
     from erprm.prm.scoring.scorer import PRMScorer
 
     threshold = 0.5 if config.threshold is None else config.threshold
-    scorer = PRMScorer(str(config.prm))
+    scorer = PRMScorer(str(config.prm), too_long="cut" if config.too_long == "cut" else "error")
     results: dict[str, Any] = {}
     if config.processbench:
         reader = read(config.processbench, "processbench")
-        rows = list(reader)
-        scores = scorer.score(rows)
+        rows, scores = _benchmark_scores(scorer, list(reader), config)
         found = evaluate_processbench(rows, scores, threshold, config.seed)
         results["processbench"] = asdict(found)
         print(f"ProcessBench ({reader.report})\n  at threshold {found.threshold:g}: F1 {100 * found.f1:.1f} "
@@ -158,13 +168,33 @@ def _benchmarks(config: Config) -> dict[str, Any]:
             print(f"  at its own best threshold {tuned.threshold:g}, an upper bound: F1 {100 * tuned.f1:.1f}")
     if config.prmbench:
         reader = read(config.prmbench, "prmbench")
-        rows = list(reader)
-        classes = evaluate_prmbench(rows, scorer.score(rows), threshold)
+        classes = evaluate_prmbench(*_benchmark_scores(scorer, list(reader), config), threshold)
         results["prmbench"] = {name: asdict(part) | {"score": part.score} for name, part in classes.items()}
         print(f"PRMBench ({reader.report})")
         for name, part in classes.items():
             print(f"  {name:28} score {100 * part.score:5.1f}  {part.solutions:,} solutions")
     return results
+
+
+def _benchmark_scores(scorer: PRMScorer, rows: list[StepRow], config: Config) -> tuple[list[StepRow], list[Array]]:
+    """Rows and their step scores [L]; what is too long is treated as chosen and counted in print."""
+    if config.too_long == "error" or scorer.max_length is None or not rows:
+        return rows, [np.asarray(scores, np.float64) for scores in scorer.score(rows)]
+    encoded = scorer.checkpoint.convention.encode([(row.prompt, row.steps) for row in rows])
+    longer = sum(len(row.ids) > scorer.max_length for row in encoded)
+    if longer:
+        print(f"{longer:,} of {len(rows):,} rows are longer than {scorer.max_length:,} tokens and were "
+              + ("left out" if config.too_long == "skip" else "cut; steps behind the cut count as judged right"))
+    if config.too_long == "skip":
+        kept = [row for row, tokens in zip(rows, encoded, strict=True) if len(tokens.ids) <= scorer.max_length]
+        return kept, [np.asarray(scores, np.float64) for scores in scorer.score(kept)]
+    begun = [row for row, tokens in zip(rows, encoded, strict=True) if tokens.tag_positions[0] < scorer.max_length]
+    found = {id(row): scores for row, scores in zip(begun, scorer.score(begun), strict=True)}
+    padded = [np.full(len(row.steps), np.inf) for row in rows]
+    for row, scores in zip(rows, padded, strict=True):
+        known = found.get(id(row), ())
+        scores[: len(known)] = known
+    return rows, padded
 
 
 def _print_table(table: dict[str, Any]) -> None:

@@ -6,7 +6,8 @@
     compare(curves, pairs=[("er_eta_2", "soft")], n=8)
 
 Selectors: every scorer of the pool by its name, "majority", "weighted_majority" (when one scorer is named to weigh the
-votes) and "pass@n". All are evaluated on the same problems, so `compare` can pair them.
+votes; both only where candidates have answers) and "pass@n". All are evaluated on the same problems, so `compare` can
+pair them.
 """
 
 from __future__ import annotations
@@ -36,6 +37,11 @@ class Pool:
     answers: Sequence[Sequence[Hashable]]
     correct: Array
     scores: Mapping[str, Array]
+
+    @property
+    def votes(self) -> int:
+        """How many candidates have an answer to vote for; without any there is no vote."""
+        return sum(answer is not None for answers in self.answers for answer in answers)
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,9 @@ def accuracy_curves(pool: Pool, ns: Sequence[int], *, weigh_by: str | None = Non
     if weigh_by is not None and weigh_by not in pool.scores:
         raise InputError(f"weigh_by: expected one of {', '.join(pool.scores)}, found {weigh_by!r}")
     found = {name: best_of_n_by_problem(scores, pool.correct, ns) for name, scores in pool.scores.items()}
-    found["majority"] = majority_by_problem(pool.answers, pool.correct, ns, seed=seed)
-    if weigh_by is not None:
+    if pool.votes:
+        found["majority"] = majority_by_problem(pool.answers, pool.correct, ns, seed=seed)
+    if pool.votes and weigh_by is not None:
         weights = pool.scores[weigh_by]
         found["weighted_majority"] = majority_by_problem(pool.answers, pool.correct, ns, weights, seed=seed)
     found["pass@n"] = pass_at_n_by_problem(pool.correct, ns)

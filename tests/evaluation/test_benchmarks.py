@@ -64,7 +64,7 @@ def test_pool_puts_candidates_of_a_problem_together() -> None:
 @pytest.mark.parametrize(("files", "words"), [
     ({"m": [scored("x", (0.9,)), scored("x", (0.9,)), scored("y", (0.9,))]}, "expected 2 candidates .* found 1"),
     ({"m": [scored("x", (0.9,), None)]}, "row 1: expected a graded solution"),
-    ({"m": [StepRow("q", ("a",), outcome=1.0)]}, "m row 1: .*expected scores, found none"),
+    ({"m": [StepRow("q", ("a",), outcome=1.0)]}, "m: row 1: .*expected scores, found none"),
     ({"m": [scored("x", (0.9,))], "n": [scored("y", (0.9,))]}, "n: expected the same solutions"),
     ({"m": []}, "at least one solution"),
 ])

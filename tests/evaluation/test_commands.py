@@ -1,6 +1,7 @@
 """`erprm evaluate` and `erprm guide` from files to files, with a small real policy and reward model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,41 @@ def test_evaluate_scores_the_benchmarks_with_a_model(tmp_path: Path, prm_dir: Pa
     assert best["f1"] >= results["processbench"]["f1"]
     assert results["prmbench"]["overall"]["solutions"] == 4
     assert "ProcessBench (6 records" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("too_long", "counted"), [("cut", 4), ("skip", 3)])
+def test_benchmark_rows_that_the_model_cannot_read_whole(tmp_path: Path, prm_dir: Path, too_long: str, counted: int,
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    long = " ".join(["2+3=5"] * 900)
+    broken = [{"modified_question": "2+3?", "modified_process": steps, "error_steps": [2], "idx": str(i),
+               "classification": "circular"}
+              for i, steps in enumerate([["2+3=5", "", "so"], ["a", "b"], ["a", "b"], ["a", "b", long]])]
+    file = tmp_path / "prm.jsonl"
+    file.write_text("".join(json.dumps(record) + "\n" for record in broken))
+    command = ["evaluate", "--prmbench", str(file), "--prm", str(prm_dir), "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "expected at most" in capsys.readouterr().err
+    assert main([*command, "--too-long", too_long]) == 0
+    assert "1 of 4 rows are longer" in capsys.readouterr().out
+    overall = json.loads((tmp_path / "out" / "evaluation.json").read_text())["prmbench"]["overall"]
+    assert overall["solutions"] == counted
+    assert overall["steps"] == 7 + 3 * (too_long == "cut")  # the empty step keeps its place and its mark
+
+
+def test_solutions_without_answers_have_no_majority_curve_and_text_is_no_score(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [replace(row, answer=None) for row in read_rows(pool_file(tmp_path / "a.jsonl", 0.4))]
+    write_rows(tmp_path / "bare.jsonl", rows)
+    assert main(["evaluate", "--scored", str(tmp_path / "bare.jsonl"), "--out", str(tmp_path / "out")]) == 0
+    table = json.loads((tmp_path / "out" / "evaluation.json").read_text())["best_of_n"]
+    assert set(table) == {"n", "bare", "pass@n"}
+    assert "240 of 240 solutions have no answer and do not vote: no majority curve" in capsys.readouterr().out
+    record = json.loads((tmp_path / "bare.jsonl").read_text().splitlines()[0]) | {"scores": ["0.5", "high"]}
+    (tmp_path / "text.jsonl").write_text(json.dumps(record) + "\n")
+    assert main(["evaluate", "--scored", str(tmp_path / "text.jsonl"), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "scores" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("method", ["beam", "dvts", "guided"])
