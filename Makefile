@@ -56,9 +56,10 @@ real: $(VENV)/.test  ## two real small models through every command; downloads 3
 attack: $(VENV)/.test  ## ten minutes of hostile answers, mutated rows, kills, bit flips; prints what was tried, held, failed
 	@$(TEST_ENV) $(BIN)/python tests/attack/long.py
 
-# Uses the Python, torch and triton that are there; builds the extension in place and needs no network.
-gpu:  ## GPU tests and benchmarks in under ten minutes, into bench/results/
-	@$(PYTHON) bench/gpu.py
+# Uses the Python, torch and triton that are there; builds the extension in place and needs no network. OUT names the file.
+PART ?= kernels
+gpu:  ## GPU tests, then benchmarks, in under eight minutes: PART=kernels or PART=training, OUT=file.json
+	@$(PYTHON) bench/gpu.py --part $(PART) $(if $(filter-out runs/demo,$(OUT)),--output $(OUT))
 
 clean:  ## remove the virtual environment and what was built
 	rm -rf $(VENV) build *.egg-info erprm/_core*.so

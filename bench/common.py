@@ -6,10 +6,11 @@
 A result file holds the environment and one record per bench, provider, shape and mode: p20, p50 and p80 in seconds,
 bytes and FLOPs counted, share of the bound, extra peak memory in bytes, L2 policy, timer, and the error of what failed.
 
-On a GPU a provider may be a list of runs, one per input set: sets larger together than the L2 take turns, and what runs
-in under 100 µs is captured once per set into a CUDA graph whose replay is timed. One run on a single set is timed by
-events after its L2 was overwritten. Before its first run the allocator's memory is filled with NaN, and what the run
-returns must be finite.
+On a GPU a provider may be a list of runs, one per input set: sets larger together than the L2 take turns. All runs, at
+least ten, are captured into one CUDA graph whose replay gives p20, p50 and p80: the time of the GPU alone. What the
+host adds is in `wall_p50`, timed from call to synchronisation. What cannot be captured is timed by events, after a read
+of more than the L2 holds (a write would leave dirty lines, written back during the next run). Everything runs on the
+stream that is captured. Before the first run the allocator's memory is filled with NaN, and results must be finite.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import gc
 import itertools
 import json
 import math
+import os
 import platform
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +36,8 @@ import torch
 from erprm.files.writing import written_beside
 
 RESULTS = Path(__file__).parent / "results"
-GRAPH_BELOW = 100e-6  # seconds
-FLUSH_BYTES = 256 << 20  # written between timings on a GPU, larger than any L2
+FLUSH_BYTES = 256 << 20  # read between timings on a GPU, larger than any L2
+GRAPH_RUNS = 10  # at least, in a graph
 
 
 @dataclasses.dataclass
@@ -50,6 +53,7 @@ class Record:
     p20: float | None = None
     p50: float | None = None
     p80: float | None = None
+    wall_p50: float | None = None
     runs: int = 0
     bytes: int | None = None
     flops: int | None = None
@@ -100,8 +104,14 @@ def measure(bench: str, providers: Mapping[str, Run | Sequence[Run]], *, shape: 
     A provider that runs out of memory or that cannot express the shape is recorded with its error, and so is one that
     the budget cut off before its first run.
     """
-    budget = budget or Budget(None)
-    work = work or Work()
+    stream = torch.cuda.stream(torch.cuda.Stream()) if device == "cuda" else nullcontext()
+    with stream:
+        return _measure(bench, providers, shape, dtype, mode, device, seconds, least, work or Work(),
+                        budget or Budget(None))
+
+
+def _measure(bench: str, providers: Mapping[str, Run | Sequence[Run]], shape: dict[str, int], dtype: str, mode: str,
+             device: str, seconds: float, least: int, work: Work, budget: Budget) -> list[Record]:
     records, alive, times = {}, {}, {}
     for name, given in providers.items():
         runs = [given] if callable(given) else list(given)
@@ -144,29 +154,37 @@ def timed(runs: Sequence[Run], device: str, record: Record, rotates: bool) -> Ca
     turns = itertools.cycle(runs)
     for run in runs:
         run()
-    record.timer, record.l2 = "events", "flushed"
-    if not rotates or once(next(turns), device) >= GRAPH_BELOW:
-        return lambda: once(next(turns), device)
+    record.wall_p50 = wall(turns)
     try:
-        graph = capture(runs)
+        many = list(runs) * math.ceil(GRAPH_RUNS / len(runs)) if rotates else [runs[0]]
+        graph = capture(many)
     except RuntimeError as error:
         torch.cuda.synchronize()
+        record.l2 = "flushed by reading"
         record.timer = f"events (not captured: {' '.join(str(error).split())[:120]})"
         return lambda: once(next(turns), device)
-    record.timer, record.l2 = f"graph of {len(runs)} runs", f"{len(runs)} input sets in turn"
-    return lambda: once(graph.replay, device) / len(runs)
+    record.timer, record.l2 = f"graph of {len(many)} runs", f"{len(runs)} input sets in turn"
+    return lambda: elapsed(graph.replay) / len(many)
+
+
+def wall(turns: Iterator[Run], times: int = 5) -> float:
+    """Median seconds from a call until the device has done it."""
+    found = []
+    for _ in range(times):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        next(turns)()
+        torch.cuda.synchronize()
+        found.append(time.perf_counter() - start)
+    return sorted(found)[times // 2]
 
 
 def capture(runs: Sequence[Run]) -> torch.cuda.CUDAGraph:
-    """All runs, one after the other, as a CUDA graph. Raises RuntimeError where one cannot be captured."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for run in runs:
-            run()
-    torch.cuda.current_stream().wait_stream(side)
+    """All runs, one after the other, as a CUDA graph of the current stream. Raises RuntimeError where they cannot be
+    captured; later captures of the process may then fail too, so a process measures one shape."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
         for run in runs:
             run()
     graph.replay()
@@ -200,14 +218,19 @@ _flush: dict[str, torch.Tensor] = {}
 
 
 def once(run: Callable[[], object], device: str) -> float:
-    """Seconds of one run: by events on a GPU, after its L2 was overwritten."""
+    """Seconds of one run: by events on a GPU, after more than its L2 holds was read."""
     if device != "cuda":
         start = time.perf_counter()
         run()
         return time.perf_counter() - start
     if device not in _flush:
-        _flush[device] = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=device)
-    _flush[device].fill_(1)
+        _flush[device] = torch.zeros(FLUSH_BYTES, dtype=torch.uint8, device=device)
+    _flush[device].amax()
+    return elapsed(run)
+
+
+def elapsed(run: Callable[[], object]) -> float:
+    """Seconds between two events around a run."""
     begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     begin.record()
     run()
@@ -251,7 +274,7 @@ def environment() -> dict[str, Any]:
         return ran.stdout.strip() if ran.returncode == 0 else ""
 
     versions = {}
-    for name in ("torch", "triton", "transformers", "liger-kernel", "trl", "vllm"):
+    for name in ("torch", "triton", "transformers", "liger-kernel", "cut-cross-entropy", "trl", "vllm"):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -263,7 +286,8 @@ def environment() -> dict[str, Any]:
                                capture_output=True, text=True, check=False)
         driver = asked.stdout.strip()
     return {"date": datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds"),
-            "commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+            "commit": git("rev-parse", "HEAD") or os.environ.get("ERPRM_COMMIT", ""),
+            "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
             "device": torch.cuda.get_device_name() if gpu else platform.machine(), "threads": torch.get_num_threads(),
             "driver": driver, "python": platform.python_version(), "versions": versions}
 
@@ -303,6 +327,8 @@ def table(records: list[Record]) -> str:
             lines.append(f"{start} {record.error} | | | |")
             continue
         memory = "" if record.peak_memory is None else f"{record.peak_memory / 1e6:,.1f} MB"
+        if record.wall_p50 is not None:
+            memory += f" (wall {seconds(record.wall_p50)})"
         share = "" if record.bound_share is None else f"{record.bound_share:.0%}"
         spread = f"{seconds(record.p20)}-{seconds(record.p80)}"
         lines.append(f"{start} {seconds(record.p50)} | {spread} | {memory} | {share} |")

@@ -53,6 +53,8 @@ SHAPES = {
     "8b": {"vocab_size": 128_256, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
            "num_attention_heads": 32, "num_key_value_heads": 8},
 }
+for _layers in (4, 8):  # all 32 with AdamW do not fit; the rest follows from the difference of these
+    SHAPES[f"8b-{_layers}"] = SHAPES["8b"] | {"num_hidden_layers": _layers}
 
 
 def dataset(problems: int, vocabulary: int, seed: int = 0) -> EncodedDataset:
@@ -248,10 +250,11 @@ def main() -> None:
                 run.append(build())
             run[0]()
 
-        records += common.measure("train_step", {name: step}, shape=sizes, dtype=str(dtype).removeprefix("torch."),
-                                  device=given.device, seconds=given.seconds, work=work)
+        found_here = common.measure("train_step", {name: step}, shape=sizes, dtype=str(dtype).removeprefix("torch."),
+                                    device=given.device, seconds=given.seconds, work=work)
+        records += found_here
+        path = common.write(found_here, given.output)  # as each ends: what is cut later loses nothing
         run.clear()
-    path = common.write(records, given.output)
     print(common.table(records))
     found = {record.provider: record for record in records if record.p50}
     for name, record in found.items():
