@@ -9,14 +9,19 @@ tokenizer that loses text is read again by the rules of its own file.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from erprm.errors import InputError
 
+# Besides these the tokenizers package raises Exception itself, for a file that it can't read.
+_REFUSALS = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError, StrictDataclassError,
+             ZeroDivisionError)
 _PROBE = "A 1 + 2\nи x"
 
 
@@ -29,12 +34,15 @@ def load_tokenizer(model: str | Path, **options: Any) -> PreTrainedTokenizerBase
     Raises:
         InputError: when there is no tokenizer, or none that transformers reads.
     """
+    _check_files(Path(model))
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(model), **options)
         if keeps_text(tokenizer) or not tokenizer.is_fast:
             return tokenizer
         plain: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(str(model), **options)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except Exception as error:
+        if not isinstance(error, _REFUSALS) and type(error) is not Exception:
+            raise
         raise InputError(f"model: {model}: expected a folder or hub name with a tokenizer; "
                          f"{(str(error).splitlines() or [type(error).__name__])[0]}") from error
     if not keeps_text(plain):
@@ -42,6 +50,18 @@ def load_tokenizer(model: str | Path, **options: Any) -> PreTrainedTokenizerBase
     print(f"tokenizer: read by the rules of its tokenizer.json: {type(tokenizer).__name__}, which transformers chooses "
           f"for {model}, loses text", file=sys.stderr)
     return plain
+
+
+def _check_files(folder: Path) -> None:
+    """Raise InputError for a file of the tokenizer that is there but holds no JSON; tokenizers says so with a panic."""
+    for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
+        if path.is_file():
+            try:
+                found = json.loads(path.read_text(encoding="utf-8"))
+            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+                raise InputError(f"{path}: expected JSON, found {str(error).splitlines()[0]}") from error
+            if not isinstance(found, dict):
+                raise InputError(f"{path}: expected an object, found {type(found).__name__}")
 
 
 def keeps_text(tokenizer: PreTrainedTokenizerBase) -> bool:

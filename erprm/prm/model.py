@@ -25,7 +25,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForTokenClassification,
@@ -39,7 +38,8 @@ from transformers.utils import ModelOutput
 
 from erprm.errors import InputError
 from erprm.prm.attention import spans, tags_only
-from erprm.prm.checkpoints.weights import BIAS, ROWS, WeightFiles
+from erprm.prm.checkpoints.folders import REFUSALS, check_folder, refusal
+from erprm.prm.checkpoints.weights import WeightFiles, two_rows
 from erprm.prm.logits import logit_rule, uncapped
 from erprm.prm.losses import StepTargets, counts_loss, pair_loss, pair_scores, vocabulary_loss
 from erprm.prm.rows.tokens import StepTokens
@@ -133,8 +133,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         spec = spec or PRMSpec()
         tokens = StepTokens.from_tokenizer(tokenizer, spec.tags)
         spec = replace(spec, tags=tokens.tags)
-        causal = source if isinstance(source, PreTrainedModel) else \
-            AutoModelForCausalLM.from_pretrained(str(source), **options)
+        causal = source if isinstance(source, PreTrainedModel) else _causal(source, options)
         return cls.from_rows(causal, spec, tokens, seed=seed)
 
     @classmethod
@@ -198,13 +197,13 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         """
         spec = PRMSpec.load(folder)
         tokens = StepTokens.from_tokenizer(tokenizer, spec.tags) if tokenizer else None
-        config = AutoConfig.from_pretrained(str(folder))
-        if spec.loss != "vocab" and not has_class(config):
-            files = WeightFiles(folder)
-            base = AutoModel.from_pretrained(str(folder), **options)
-            weight, bias = (files[name].to(base.dtype) if name in files else None for name in (ROWS, BIAS))
-            assert weight is not None
-            return cls(_classification_config(config, bias is not None), base, StepHead(weight, bias), spec, tokens)
+        config = check_folder(folder)
+        if spec.loss != "vocab":
+            weight, bias = two_rows(WeightFiles(folder), config.get_text_config().hidden_size)
+            if not has_class(config):
+                base = AutoModel.from_pretrained(str(folder), **options)
+                head = StepHead(weight.to(base.dtype), None if bias is None else bias.to(base.dtype))
+                return cls(_classification_config(config, bias is not None), base, head, spec, tokens)
         auto = AutoModelForCausalLM if spec.loss == "vocab" else AutoModelForTokenClassification
         return cls.from_stock(auto.from_pretrained(str(folder), **options), spec, tokens)
 
@@ -295,6 +294,17 @@ def _unsharded() -> Iterator[None]:
         deepspeed._hf_deepspeed_config_weak_ref = reference
 
 
+def _causal(source: str | Path, options: dict[str, Any]) -> PreTrainedModel:
+    """The causal language model of a folder or hub name, which is looked at before it is loaded."""
+    if Path(source).is_dir():
+        check_supported(check_folder(source))
+    try:
+        causal: PreTrainedModel = AutoModelForCausalLM.from_pretrained(str(source), **options)
+    except REFUSALS as error:
+        raise refusal(Path(source), error) from error
+    return causal
+
+
 def has_class(config: PreTrainedConfig) -> bool:
     """Whether the family has a stock token classification class, in whose form a PRM is saved."""
     return type(config) in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
@@ -322,7 +332,7 @@ def check_supported(config: PreTrainedConfig) -> str:
     with torch.device("meta"), _unsharded():
         try:
             causal = AutoModelForCausalLM.from_config(config)
-        except (ValueError, TypeError, AttributeError, KeyError, RuntimeError, ZeroDivisionError) as error:
+        except REFUSALS as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"model: expected the configuration of a causal language model, found one that "
                              f"transformers refuses: {reason}") from error

@@ -57,8 +57,11 @@ class PRMSpec:
             raise InputError(f"{path}: no such file; it is written beside the weights of every PRM trained with erprm")
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{**record, "tags": StepTags(**record["tags"])})
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            spec = cls(**{**record, "tags": StepTags(**record["tags"])})
+            if not all(isinstance(text, str) for text in dataclasses.astuple(spec.tags)):
+                raise TypeError("tags, which aren't all texts")
+            return spec
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
             raise InputError(f"{path}: expected the fields {', '.join(cls.__dataclass_fields__)}, "
                              f"found a problem with {error}") from error
 

@@ -21,7 +21,6 @@ No vocabulary logits: of an output head only the two label rows are read from di
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,17 +28,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModel,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    Qwen2Config,
 )
 from transformers.utils import logging
 
 from erprm.errors import InputError
-from erprm.prm.checkpoints.weights import BIAS, ROWS, WeightFiles
+from erprm.prm.checkpoints.folders import check_folder, read_settings, refusal
+from erprm.prm.checkpoints.weights import ROWS, WeightFiles, two_rows
 from erprm.prm.logits import LogitRule, logit_rule
 from erprm.prm.rows.conventions import ChatTurns, Convention, LineSteps, QwenMath, SeparatedSteps, Shepherd, TaggedSteps
 from erprm.prm.rows.tokens import StepTokens
@@ -144,6 +142,7 @@ def open_checkpoint(path: str | Path, form: str = "auto", *, separator: str = "\
         InputError: for a missing folder, an unknown or undecidable form, tokens that aren't single, missing weights.
     """
     folder = find_folder(path)
+    config = check_folder(folder)
     settings = read_settings(folder)
     if form == "auto":
         form = detect_form(folder, settings, str(path))
@@ -151,7 +150,6 @@ def open_checkpoint(path: str | Path, form: str = "auto", *, separator: str = "\
         raise InputError(f"form: expected auto or one of {', '.join(FORMS)}, found {form!r}")
     tokenizer = load_tokenizer(folder)
     weights = WeightFiles(folder)
-    config = _config(folder, settings)
     if form in ("classification", "causal-rows", "causal-lm"):
         return _own(folder, form, config, tokenizer, weights, spec)
     if form == "math-shepherd":
@@ -163,7 +161,8 @@ def open_checkpoint(path: str | Path, form: str = "auto", *, separator: str = "\
         turns = ChatTurns(tokenizer)
         return Checkpoint(folder, form, config, _label_head(config, weights, *turns.label_ids), turns, tokenizer)
     if form == "trl":
-        return Checkpoint(folder, form, config, _two_rows(weights), SeparatedSteps(tokenizer, separator), tokenizer)
+        separated = SeparatedSteps(tokenizer, separator)
+        return Checkpoint(folder, form, config, _two_rows(config, weights), separated, tokenizer)
     if form == "qwen2.5-math-prm":
         hidden = HiddenLayerHead((weights["score.0.weight"], weights["score.0.bias"]),
                                  (weights["score.2.weight"], weights["score.2.bias"]))
@@ -190,6 +189,8 @@ def load_base(checkpoint: Checkpoint, dtype: str = "auto", **options: Any) -> Pr
     try:
         base, info = AutoModel.from_pretrained(str(checkpoint.folder), config=checkpoint.config, dtype=DTYPES[dtype],
                                                output_loading_info=True, trust_remote_code=False, **options)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise refusal(checkpoint.folder, error) from error
     finally:
         logging.set_verbosity(verbosity)
         if bar:
@@ -216,20 +217,6 @@ def find_folder(path: str | Path) -> Path:
         return Path(snapshot_download(str(path)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(f"{path}: no such folder, and not found on the hub: {str(error).splitlines()[0]}") from error
-
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """The model's config.json. Raises InputError."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a folder with a model")
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: expected JSON, found {error.msg} in line {error.lineno}") from error
-    if not isinstance(settings, dict) or not settings.get("architectures"):
-        raise InputError(f"{path}: expected an object with 'architectures'")
-    return settings
 
 
 def detect_form(folder: Path, settings: dict[str, Any], name: str = "") -> str:
@@ -270,20 +257,13 @@ def label_rows(weights: WeightFiles, plus: int, minus: int) -> tuple[Tensor, Ten
     return rows[0], rows[1]
 
 
-def _config(folder: Path, settings: dict[str, Any]) -> PreTrainedConfig:
-    """The transformer's own; the code that a published model brings with it isn't run."""
-    if str(settings["architectures"][0]) in ("Qwen2ForProcessRewardModel", "Qwen2ForPrmModel"):
-        return Qwen2Config.from_dict({key: value for key, value in settings.items() if key != "auto_map"})
-    return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-
-
 def _own(folder: Path, form: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, weights: WeightFiles,
          spec: PRMSpec | None) -> Checkpoint:
     tags = (PRMSpec.load(folder) if (folder / FILE_NAME).is_file() else spec or PRMSpec()).tags
     tokens = StepTokens.from_tokenizer(tokenizer, tags)
     convention = TaggedSteps(tokenizer, tokens)
     if form != "causal-lm":
-        return Checkpoint(folder, form, config, _two_rows(weights), convention, tokenizer, tokens)
+        return Checkpoint(folder, form, config, _two_rows(config, weights), convention, tokenizer, tokens)
     head = _label_head(config, weights, tokens.plus_id, tokens.minus_id)
     return Checkpoint(folder, form, config, head, convention, tokenizer, tokens,
                       (tokens.tag_id, tokens.plus_id, tokens.minus_id))
@@ -302,10 +282,8 @@ def _label_head(config: PreTrainedConfig, weights: WeightFiles, plus: int, minus
     return LinearHead((rows[0] - rows[1]) * rule.scale, float(bias[0] - bias[1]) * rule.scale)
 
 
-def _two_rows(weights: WeightFiles) -> LinearHead:
+def _two_rows(config: PreTrainedConfig, weights: WeightFiles) -> LinearHead:
     """The head of a token classification model, class 1 against class 0."""
-    rows = weights[ROWS].float()
-    if rows.shape[0] != 2:
-        raise InputError(f"{weights.folder}: expected a head of 2 classes, found {rows.shape[0]}")
-    bias = weights[BIAS].float() if BIAS in weights else torch.zeros(2)
-    return LinearHead(rows[1] - rows[0], float(bias[1] - bias[0]))
+    rows, bias = two_rows(weights, config.get_text_config().hidden_size)
+    offset = 0.0 if bias is None else float(bias[1].float() - bias[0].float())
+    return LinearHead(rows[1].float() - rows[0].float(), offset)

@@ -8,12 +8,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
+import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from erprm.errors import InputError
@@ -34,8 +37,7 @@ class WeightFiles:
         for single in ("model.safetensors", "pytorch_model.bin"):
             index = self.folder / f"{single}.index.json"
             if index.is_file():
-                names = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-                self._file_of = {name: self.folder / file for name, file in names.items()}
+                self._file_of = {name: self.folder / file for name, file in _weight_map(index).items()}
                 return
             if (self.folder / single).is_file():
                 self._file_of = dict.fromkeys(_names(self.folder / single), self.folder / single)
@@ -73,6 +75,34 @@ class WeightFiles:
         """The files that hold the weights."""
         return sorted(set(self._file_of.values()))
 
+    def check(self) -> None:
+        """Raise InputError, naming the file, unless every file is there, whole, and holds what the index says."""
+        for path in self.files():
+            held = set(_names(path))
+            if missing := [name for name, file in self._file_of.items() if file == path and name not in held]:
+                raise InputError(f"{path}: expected the weight {missing[0]}, which the index places there; found none")
+        if not self._file_of:
+            raise InputError(f"{self.folder}: expected weights, found a file that holds none")
+
+    def elements(self) -> int:
+        """How many numbers all weights hold, from the files' headers."""
+        return sum(math.prod(shape) for shape in self._shapes.values())
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a weight, from its file's header."""
+        return self._shapes[name]
+
+    @functools.cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {}
+        for path in self.files():
+            if path.suffix == ".safetensors":
+                with safe_open(str(path), framework="pt") as file:
+                    shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            else:
+                shapes |= {name: tuple(tensor.shape) for name, tensor in _pickled(path).items()}
+        return shapes
+
     def _path(self, name: str) -> Path:
         if name not in self._file_of:
             raise InputError(f"{self.folder}: no weight named {name}")
@@ -84,13 +114,49 @@ class WeightFiles:
                 raise InputError(f"{self.folder}: token id {index} lies outside {name}, which has {size} rows")
 
 
+def two_rows(weights: WeightFiles, hidden: int) -> tuple[Tensor, Tensor | None]:
+    """The head of two classes: rows [2, D] of class 0 and 1, and their bias [2] or None. Raises InputError."""
+    rows = weights[ROWS]
+    bias = weights[BIAS] if BIAS in weights else None  # noqa: SIM401
+    if tuple(rows.shape) != (2, hidden):
+        raise InputError(f"{weights.folder}: {ROWS}: expected a head of 2 classes on {hidden} hidden numbers, found "
+                         f"{list(rows.shape)}")
+    if bias is not None and tuple(bias.shape) != (2,):
+        raise InputError(f"{weights.folder}: {BIAS}: expected 2 numbers, found {list(bias.shape)}")
+    return rows, bias
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    try:
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
+        raise InputError(f"{index}: expected an object with 'weight_map', found a problem with "
+                         f"{str(error).splitlines()[0]}") from error
+    if not isinstance(names, dict) or not all(isinstance(file, str) and Path(file).name == file
+                                              for file in names.values()):
+        raise InputError(f"{index}: weight_map: expected names of files in this folder for names of weights")
+    return names
+
+
 def _names(path: Path) -> list[str]:
-    if path.suffix == ".safetensors":
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, though it is part of the model")
+    if path.suffix != ".safetensors":
+        return list(_pickled(path))
+    try:
         with safe_open(str(path), framework="pt") as file:
             return list(file.keys())
-    return list(_pickled(path))
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: expected whole weights in safetensors form, found {path.stat().st_size:,} bytes "
+                         f"that aren't: {str(error).splitlines()[0]}") from error
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:
-    loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        raise InputError(f"{path}: expected whole weights in PyTorch's form, found a file that it refuses: "
+                         f"{(str(error).splitlines() or [type(error).__name__])[0][:200]}") from error
+    if not isinstance(loaded, dict) or not all(isinstance(tensor, Tensor) for tensor in loaded.values()):
+        raise InputError(f"{path}: expected a table of weights, found {type(loaded).__name__}")
     return loaded

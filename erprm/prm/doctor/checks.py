@@ -22,6 +22,7 @@ import numpy.typing as npt
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from erprm.errors import InputError
+from erprm.prm.checkpoints.folders import check_folder
 from erprm.prm.doctor.findings import Diagnosis, Finding
 from erprm.prm.model import check_supported
 from erprm.prm.rows.tokens import EncodedRow, StepTokens, encode_row, encode_rows
@@ -211,7 +212,12 @@ def _is_single(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
 
 def _check_model(diagnosis: Diagnosis, model: str | Path, max_length: int) -> None:
     try:
+        if (Path(model) / "config.json").is_file():
+            check_folder(model)
         config = AutoConfig.from_pretrained(str(model), trust_remote_code=False)
+    except InputError as error:
+        diagnosis.findings.append(Finding("error", str(error), "copy or download the model again"))
+        return
     except (OSError, ValueError):
         diagnosis.findings.append(Finding("warning", "no model configuration beside the tokenizer, so the model's "
                                           "vocabulary and positions weren't checked", "name the model itself"))

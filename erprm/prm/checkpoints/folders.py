@@ -1,0 +1,114 @@
+"""Is this folder a model that can be read? Said in one line before anything large is allocated.
+
+    config = check_folder("runs/prm")                 # InputError: "runs/prm/config.json: expected ..., found ..."
+
+A configuration without its sizes stands for a default model of billions of parameters, which transformers would build
+and fill with random numbers; so sizes are compared with the weights' headers first.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, Qwen2Config
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+from erprm.errors import InputError
+from erprm.prm.checkpoints.weights import WeightFiles, two_rows
+from erprm.prm.spec import FILE_NAME, PRMSpec
+
+_SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+_LARGEST_SIZE = 1 << 24
+_OWN_CODE = ("Qwen2ForProcessRewardModel", "Qwen2ForPrmModel")  # Qwen2 with a head of their own
+# What transformers and torch raise for a configuration or file that they can't read.
+REFUSALS = (OSError, ValueError, TypeError, AttributeError, KeyError, IndexError, RuntimeError, ZeroDivisionError,
+            ImportError, AssertionError, StrictDataclassError)
+
+
+def check_folder(folder: str | Path) -> PreTrainedConfig:
+    """The configuration of the model in `folder`, when it and the weights are whole and belong together.
+
+    Raises:
+        InputError: naming the file, what was expected and what was found.
+    """
+    folder = Path(folder)
+    settings = read_settings(folder)
+    config = read_config(folder, settings)
+    weights = WeightFiles(folder)
+    weights.check()
+    if (folder / FILE_NAME).is_file() and PRMSpec.load(folder).loss != "vocab":
+        two_rows(weights, config.get_text_config().hidden_size)
+    base = _shell(folder, config)
+    described, found = sum(weight.numel() for weight in base.parameters()), weights.elements()
+    if "quantization_config" in settings:
+        return config
+    if described > 1.5 * found + 1e6:
+        raise InputError(f"{folder}: config.json describes a model of {described:,} parameters, but the weights hold "
+                         f"{found:,}: they don't belong together, or the configuration lost its sizes")
+    _compare(folder, base, weights)
+    return config
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The model's config.json. Raises InputError."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a folder with a model")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: expected JSON, found {str(error).splitlines()[0]}") from error
+    names = settings.get("architectures") if isinstance(settings, dict) else None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path}: expected an object with 'architectures', a list of names, found "
+                         f"{str(names if isinstance(settings, dict) else settings)[:60]}")
+    for name in _SIZES:
+        size = settings.get(name, 1)
+        if isinstance(size, bool) or not isinstance(size, (int, list)) or (
+                isinstance(size, int) and not 0 < size <= _LARGEST_SIZE):
+            raise InputError(f"{path}: {name}: expected a number from 1 to {_LARGEST_SIZE:,}, found {str(size)[:60]}")
+    return settings
+
+
+def read_config(folder: Path, settings: dict[str, Any]) -> PreTrainedConfig:
+    """The transformer's own configuration; the code that a published model brings with it isn't run."""
+    try:
+        if settings["architectures"][0] in _OWN_CODE:
+            return Qwen2Config.from_dict({key: value for key, value in settings.items() if key != "auto_map"})
+        return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    except REFUSALS as error:
+        raise refusal(folder / "config.json", error) from error
+
+
+def refusal(path: Path, error: Exception) -> InputError:
+    """One line for what transformers says of a file in many, or in its own words."""
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return InputError(f"{path}: expected a model that transformers reads, found one that it refuses: {reason[:200]}")
+
+
+def _shell(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
+    """The transformer that the configuration describes, without memory."""
+    with torch.device("meta"):
+        try:
+            base: PreTrainedModel = AutoModel.from_config(config)
+        except REFUSALS as error:
+            raise refusal(folder / "config.json", error) from error
+    return base
+
+
+def _compare(folder: Path, base: PreTrainedModel, weights: WeightFiles) -> None:
+    """Every weight that stands on disk under its own name has the described shape, and none is missing."""
+    converted = get_checkpoint_conversion_mapping(base.config.model_type) is not None
+    for name, expected in base.named_parameters():
+        full = f"{base.base_model_prefix}.{name}" if f"{base.base_model_prefix}.{name}" in weights else name
+        if full not in weights:
+            if converted:  # families whose names on disk are others, mixtures of experts among them
+                continue
+            raise InputError(f"{folder}: the weights lack {base.base_model_prefix}.{name}, which config.json describes")
+        if weights.shape(full) != tuple(expected.shape):
+            raise InputError(f"{folder}: {full}: config.json describes {list(expected.shape)}, the weights hold "
+                             f"{list(weights.shape(full))}")
