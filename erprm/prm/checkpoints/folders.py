@@ -59,7 +59,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a folder with a model")
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: expected JSON, found {str(error).splitlines()[0]}") from error
     names = settings.get("architectures") if isinstance(settings, dict) else None
