@@ -17,6 +17,7 @@ from pathlib import Path
 from erprm.engines.base import Engine, Sampling
 from erprm.errors import InputError
 from erprm.files.progress import progress
+from erprm.files.writing import locked
 from erprm.grading import GraderPool
 from erprm.problems import Problem
 from erprm.rollouts.completing import Completer
@@ -84,7 +85,7 @@ def sample_solutions(problems: Sequence[Problem], engine: Engine, sampling: Samp
     nodes = [plan.add_problem(problem) for problem in problems]
     plan.ready(roots=True)
     place = f"{out}.store"
-    with RolloutStore.open(place, settings) as store:
+    with locked(out), RolloutStore.open(place, settings) as store:
         restored = plan.restore(store.completed())
         plan.ledger.want_all(n, roots=True)
         with progress("sampling", plan.ledger.missing(), "solutions") as bar:

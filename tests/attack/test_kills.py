@@ -1,4 +1,4 @@
-"""sample, label and guide, killed at the changes that they make to files, go on to the same result.
+"""sample, label, guide, score and convert, killed at the changes that they make to files, go on to the same result.
 
 Every second change is tried here, every one where ERPRM_ATTACK is set (`make attack`).
 """
@@ -22,7 +22,7 @@ _PROBLEMS = [Problem(id=f"p{i}", question=f"{i}+1?", answer=str(i + 1), grader="
 
 @pytest.fixture(scope="module")
 def nursery(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    with Nursery(tmp_path_factory.mktemp("kills") / "log", str(model_dir), "erprm.cli.sample", "erprm.cli.guide",
+    with Nursery(tmp_path_factory.mktemp("kills") / "log", str(model_dir), "erprm.cli.sample", "erprm.cli.guide", "erprm.cli.score", "erprm.cli.convert",
                  "erprm.prm.scoring.scorer", "erprm.rollouts.sample", "erprm.selection.beam", "erprm.selection.files",
                  "pyarrow.pandas_compat") as nursery:
         yield nursery
@@ -71,3 +71,15 @@ def test_a_kill_at_any_change_loses_nothing(command: str, options: tuple[str, ..
                 *(text.format(folder) for text in options)]
 
     assert survives(nursery, Case(command, _prepare, argv, _left, _results_are_whole, _EVERY), tmp_path) >= 4
+
+
+@pytest.mark.parametrize(("command", "suffix"), [("score", "jsonl"), ("convert", "jsonl"), ("convert", "parquet")])
+def test_scoring_and_converting_survive_too(command: str, suffix: str, nursery: Nursery, prm_dir: Path,
+                                            tmp_path: Path) -> None:
+    options = {"score": ["--model", str(prm_dir), "--device", "cpu", "--part-rows", "2", "--rows"],
+               "convert": ["--from", "erprm", "--to", "erprm", "--input"]}[command]
+
+    def argv(folder: Path) -> list[str]:
+        return [command, *options, str(folder / "rows.jsonl"), "--out", str(folder / f"out.{suffix}")]
+
+    assert survives(nursery, Case(command, _prepare, argv, _left, _results_are_whole, _EVERY), tmp_path) >= 2
