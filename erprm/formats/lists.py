@@ -124,7 +124,10 @@ def _prm800k_step(step: Any, number: int, options: Options) -> list[Any]:
     if not isinstance(step, Mapping):
         raise RecordError("label.steps: expected objects", type(step).__name__)
     rated = []
-    for completion in step.get("completions") or []:
+    completions = step.get("completions")
+    if not isinstance(completions, (list, tuple, type(None))):
+        raise RecordError("label.steps.completions: expected a list", type(completions).__name__)
+    for completion in completions or []:
         if not isinstance(completion, Mapping):
             raise RecordError("label.steps.completions: expected objects", type(completion).__name__)
         rated.append((text(completion, "text"), _prm800k_rating(completion.get("rating"), options)))

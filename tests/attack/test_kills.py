@@ -22,9 +22,9 @@ _PROBLEMS = [Problem(id=f"p{i}", question=f"{i}+1?", answer=str(i + 1), grader="
 
 @pytest.fixture(scope="module")
 def nursery(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    with Nursery(tmp_path_factory.mktemp("kills") / "log", str(model_dir), "erprm.cli.sample", "erprm.cli.guide", "erprm.cli.score", "erprm.cli.convert",
-                 "erprm.prm.scoring.scorer", "erprm.rollouts.sample", "erprm.selection.beam", "erprm.selection.files",
-                 "pyarrow.pandas_compat") as nursery:
+    with Nursery(tmp_path_factory.mktemp("kills") / "log", str(model_dir), "erprm.cli.sample", "erprm.cli.guide",
+                 "erprm.cli.score", "erprm.cli.convert", "erprm.prm.scoring.scorer", "erprm.rollouts.sample",
+                 "erprm.selection.beam", "erprm.selection.files", "pyarrow.pandas_compat") as nursery:
         yield nursery
 
 

@@ -1,0 +1,105 @@
+"""Rows of every format, mutated: each is read, or left out and counted, or refused in one line; nothing else.
+
+    mutations(folder, random.Random(0), 1000)           # {"tried": 1000, "held": 1000, "failed": 0}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import random
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from erprm.errors import InputError
+from erprm.formats import FORMATS, Options, read, write
+from erprm.rows import StepRow, read_rows
+
+_COUNTS = StepRow("Q? (5)", ("Step 1: a", "Step 2: b"), successes=(1, 0), trials=(2, 2), outcome=1.0, problem_id="p",
+                  solution_id="p/0", answer="7", gold="7", scores=(0.25, 0.5), extra={"note": {"deep": [1, None]}})
+_SIGNS = StepRow("Q? (5)", ("Step 1: a", "Step 2: b"), labels=(1.0, 0.0), outcome=0.0, gold="7", extra={"task": "t"})
+_STRANGE: tuple[Any, ...] = (
+    None, True, False, 0, -1, 1.5, -0.0, 10**30, 10**400, float("nan"), float("inf"), "", " ", "\0", "ки", "a ки\n",
+    "\ud800", "+", "Step 1:", "x" * 2000, "\r", "[1]", "{", [], [[]], [None], {}, {"": 0}, {"text": 5}, [1, 2, 3],
+    ["a"] * 3)
+_TEXTS = ('{"a": ' * 3000 + "1" + "}" * 3000, '{"prompt": ' + "9" * 4400 + "}", "\ufeff{}", "[", "nul", "{'a': 1}", "")
+
+
+def mutations(folder: Path, random: random.Random, count: int) -> Counter[str]:
+    """Read `count` mutated records, in files of ten, in every format in turn; failures are printed."""
+    result: Counter[str] = Counter()
+    options = Options(neutral="none", threshold=0.5)
+    records = {name: _record(folder, name, options) for name in FORMATS}
+    path, out = folder / "mutated.jsonl", folder / "out.jsonl"
+    for number in range(count // 10):
+        name = list(FORMATS)[number % len(FORMATS)]
+        lines = [_mutated(records[name], random) for _ in range(10)]
+        path.write_bytes(b"\n".join(lines))
+        result["tried"] += len(lines)
+        try:
+            _hold(path, out, name, options)
+        except Exception:  # noqa: BLE001 - whatever it is, it is a fault that is counted and shown
+            result["failed"] += 1
+            print(name, lines[:3], traceback.format_exc(limit=-3))
+        else:
+            result["held"] += len(lines)
+    return result
+
+
+def _record(folder: Path, name: str, options: Options) -> dict[str, Any]:
+    path = folder / f"{name}.jsonl"
+    write(path, name, [_COUNTS if name in ("erprm", "search-and-learn") else _SIGNS], options=options)
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _hold(path: Path, out: Path, name: str, options: Options) -> None:
+    reader = read(path, name, options=options)
+    try:
+        rows = list(reader)
+    except InputError:
+        return
+    assert reader.report.rows == len(rows)
+    assert len(str(reader.report)) < 20_000
+    for target in FORMATS:
+        write(out, target, rows, strict=False, options=options)
+    with contextlib.suppress(InputError):
+        list(read_rows(path))
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """(container, key) of everything within."""
+    for key, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
+        yield value, key
+        if isinstance(inner, (dict, list)):
+            yield from _places(inner)
+
+
+def _strange(random: random.Random) -> Any:
+    return copy.deepcopy(random.choice(_STRANGE))
+
+
+def _mutated(record: dict[str, Any], random: random.Random) -> bytes:
+    kind = random.random()
+    if kind < 0.05:
+        return random.choice(_TEXTS).encode()
+    record = json.loads(json.dumps(record))
+    for _ in range(random.randint(1, 3)):
+        container, key = random.choice(list(_places(record)) or [(record, "x")])
+        change = random.random()
+        if change < 0.6:
+            container[key] = _strange(random)
+        elif change < 0.8 and isinstance(container, dict):
+            name = random.choice(["extra", "label", "labels", "scores", "text", "id", "\udfff"])
+            container[name] = _strange(random)
+        elif isinstance(container, list):
+            container.append(_strange(random))
+        else:
+            container.pop(key, None)
+    line = bytearray(json.dumps(record, ensure_ascii=random.random() < 0.9).encode("utf-8", "surrogatepass"))
+    if kind < 0.2 and line:
+        line[random.randrange(len(line))] ^= 1 << random.randrange(8)
+    return bytes(line).replace(b"\n", b" ")
