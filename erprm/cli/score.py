@@ -18,6 +18,7 @@ with --too-long cut it is scored up to the last step that fits, and counted.
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,11 @@ def run(config: Config) -> int:
     from erprm.prm.scoring.files import score_file
     from erprm.prm.scoring.scorer import PRMScorer
 
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        raise InputError(f"torchrun: expected one process, found {processes} that would score the same rows; start it "
+                         "without torchrun: erprm score --engine vllm --engine-options "
+                         f"tensor_parallel_size={processes} ..., or one --rows file and --device per GPU")
     if config.part_rows < 1:
         raise InputError(f"part_rows: expected a positive number, found {config.part_rows}")
     check_source(config.rows)  # a missing file is said before a model is loaded

@@ -280,3 +280,10 @@ def test_vllm_scores_as_transformers_does(prm: Path, tmp_path: Path) -> None:
     wanted = PRMScorer(prm, device="cpu").score(rows)
     for row, scores in zip(read_rows(tmp_path / "scored.jsonl"), wanted, strict=True):
         np.testing.assert_allclose(row_scores(row), scores, atol=1e-5)
+
+
+def test_torchrun_is_refused_with_the_command_to_use(prm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert main(["score", "--model", str(prm), "--rows", "rows.jsonl", "--out", str(tmp_path / "out.jsonl")]) == 2
+    assert "--engine vllm --engine-options tensor_parallel_size=4" in capsys.readouterr().err

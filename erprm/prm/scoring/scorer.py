@@ -203,10 +203,6 @@ class Forward:
             self.base.set_attn_implementation(PATHS)
         self.pad_id = checkpoint.tokenizer.pad_token_id or 0
         self.cost = forward_cost(base, self.device.type)
-        if self.device.type == "cpu":
-            # glibc gives free memory back, and gets it again page by page, beyond twice the largest chunk that was ever
-            # freed; after one of 30 MiB the hidden states of the batches stay in the heap.
-            torch.empty(30 << 20, dtype=torch.uint8)
 
     @torch.inference_mode()
     def __call__(self, rows: list[EncodedRow], advance: Callable[[int], object] | None) -> tuple[Scores, int]:
