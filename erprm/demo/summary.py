@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from erprm.evaluation.curves import BestOfN, Line
 from erprm.evaluation.figures import save_best_of_n
 
 
@@ -22,30 +23,29 @@ def write_summary(folder: Path, runs: Sequence[Path]) -> Path:
         results = json.loads((run / "results.json").read_text(encoding="utf-8"))
         by_task.setdefault(results["task"], []).append(results)
     summary = {task: {"seeds": [results["seed"] for results in found],
-                      "best_of_n": _spread([results["best_of_n"] for results in found]),
+                      "best_of_n": _spread(found).to_dict(),
                       "raft": {name: [results["raft"][name] for results in found] for name in ("before", "after")}}
                for task, found in by_task.items()}
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     lines = []
     for task, found in by_task.items():
-        table = _spread([results["best_of_n"] for results in found])
+        table = _spread(found)
         save_best_of_n(folder / f"best_of_n-{task}.png", table, f"{task}, {len(found)} seeds")
-        lines += [f"## {task}, {len(found)} seeds, N = {table['n'][-1]}", "",
+        lines += [f"## {task}, {len(found)} seeds, N = {table.ns[-1]}", "",
                   "| selector | mean | lowest seed | highest seed |", "|---|---|---|---|"]
-        lines += [f"| {name} | {values['accuracy'][-1]:.3f} | {values['low'][-1]:.3f} | {values['high'][-1]:.3f} |"
-                  for name, values in table.items() if name != "n"]
+        lines += [f"| {name} | {line.accuracy[-1]:.3f} | {line.low[-1]:.3f} | {line.high[-1]:.3f} |"
+                  for name, line in table.lines.items()]
         lines.append("")
     path = folder / "summary.md"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 
-def _spread(tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _spread(runs: Sequence[dict[str, Any]]) -> BestOfN:
     """The mean over seeds, and the lowest and highest seed as `low` and `high`."""
-    spread: dict[str, Any] = {"n": tables[0]["n"]}
-    for name in tables[0]:
-        if name != "n":
-            values = np.array([table[name]["accuracy"] for table in tables])
-            spread[name] = {"accuracy": values.mean(axis=0).tolist(), "low": values.min(axis=0).tolist(),
-                            "high": values.max(axis=0).tolist()}
-    return spread
+    tables = [BestOfN.of_dict(results["best_of_n"]) for results in runs]
+    lines = {}
+    for name in tables[0].lines:
+        values = np.array([table.lines[name].accuracy for table in tables])
+        lines[name] = Line(*(tuple(column.tolist()) for column in (values.mean(0), values.min(0), values.max(0))))
+    return BestOfN(tables[0].ns, lines)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from erprm.errors import InputError
+from erprm.evaluation.style import BASELINES
 from erprm.selection import best_of_n_by_problem, majority_by_problem, pass_at_n_by_problem
 from erprm.statistics.bootstrap import Comparison, bootstrap_interval, paired_test
 from erprm.values import Array
@@ -53,13 +54,54 @@ class Curves:
     seed: int = 0
     level: float = 0.95
 
-    def table(self) -> dict[str, Any]:
-        """{"n": [...], "<selector>": {"accuracy": [...], "low": [...], "high": [...]}}, as in results.json."""
-        result: dict[str, Any] = {"n": list(self.ns)}
+    def best_of_n(self) -> BestOfN:
+        """The means over problems with their intervals."""
+        lines = {}
         for name, values in self.by_problem.items():
             low, high = bootstrap_interval(values, self.level, self.seed)
-            result[name] = {"accuracy": values.mean(axis=0).tolist(), "low": low.tolist(), "high": high.tolist()}
-        return result
+            lines[name] = Line(tuple(values.mean(axis=0).tolist()), tuple(low.tolist()), tuple(high.tolist()))
+        return BestOfN(self.ns, lines)
+
+    def table(self) -> dict[str, Any]:
+        """As in results.json."""
+        return self.best_of_n().to_dict()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A selector's accuracy at every N, with its interval."""
+
+    accuracy: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BestOfN:
+    """What tables, figures and findings show: accuracy against N, by selector."""
+
+    ns: tuple[int, ...]
+    lines: Mapping[str, Line]
+
+    @property
+    def scorers(self) -> list[str]:
+        """The reward models among the selectors, without the votes and the ceiling."""
+        return [name for name in self.lines if name not in BASELINES]
+
+    def last(self, name: str) -> float:
+        """A selector's accuracy at the largest N."""
+        return self.lines[name].accuracy[-1]
+
+    @classmethod
+    def of_dict(cls, table: Mapping[str, Any]) -> BestOfN:
+        """From {"n": [...], "<selector>": {"accuracy": [...], "low": [...], "high": [...]}}, as in results.json."""
+        return cls(tuple(table["n"]), {name: Line(*(tuple(entry[key]) for key in ("accuracy", "low", "high")))
+                                       for name, entry in table.items() if name != "n"})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same form."""
+        return {"n": list(self.ns)} | {name: {"accuracy": list(line.accuracy), "low": list(line.low),
+                                              "high": list(line.high)} for name, line in self.lines.items()}
 
 
 def accuracy_curves(pool: Pool, ns: Sequence[int], *, weigh_by: str | None = None, seed: int = 0,

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from erprm.evaluation.style import display_name, is_entropy_regularised, percent, scorers
+from erprm.evaluation.curves import BestOfN
+from erprm.evaluation.style import display_name, is_entropy_regularised, percent
 from erprm.statistics.bootstrap import Comparison, holm
 
 SIGNIFICANCE = 0.05
@@ -21,9 +22,9 @@ def findings(results: Mapping[str, Any], paired: Sequence[Comparison] = ()) -> l
         results: as results.json (`best_of_n`, `policy`, and, where there was one, `raft`).
         paired: comparisons between selectors on the same problems; their p-values are corrected together (Holm).
     """
-    table = results["best_of_n"]
+    table = BestOfN.of_dict(results["best_of_n"])
     floor = float(results["policy"]["pass@1"])
-    names = scorers(table)
+    names = table.scorers
     sentences = [_setting(results, table, floor)]
     if names:
         sentences += _against_floor(table, names, floor)
@@ -39,22 +40,22 @@ def stands_out(paired: Sequence[Comparison]) -> list[tuple[Comparison, float, bo
     return [(part, p, p < SIGNIFICANCE) for part, p in zip(paired, corrected, strict=True)]
 
 
-def _setting(results: Mapping[str, Any], table: Mapping[str, Any], floor: float) -> str:
+def _setting(results: Mapping[str, Any], table: BestOfN, floor: float) -> str:
     problems = f" of {results['problems']} held-out problems" if "problems" in results else " of the held-out problems"
     text = f"The policy alone solves {percent(floor)} %{problems} (pass@1)"
-    if "pass@n" in table:
-        ceiling = percent(table["pass@n"]["accuracy"][-1])
-        text += f"; among {table['n'][-1]} candidates there is a right one for {ceiling} %"
+    if "pass@n" in table.lines:
+        ceiling = percent(table.last("pass@n"))
+        text += f"; among {table.ns[-1]} candidates there is a right one for {ceiling} %"
     return text + "."
 
 
-def _at_end(table: Mapping[str, Any], name: str) -> tuple[float, float, float]:
-    entry = table[name]
-    return entry["accuracy"][-1], entry["low"][-1], entry["high"][-1]
+def _at_end(table: BestOfN, name: str) -> tuple[float, float, float]:
+    line = table.lines[name]
+    return line.accuracy[-1], line.low[-1], line.high[-1]
 
 
-def _against_floor(table: Mapping[str, Any], names: Sequence[str], floor: float) -> list[str]:
-    n = table["n"][-1]
+def _against_floor(table: BestOfN, names: Sequence[str], floor: float) -> list[str]:
+    n = table.ns[-1]
     best = max(names, key=lambda name: _at_end(table, name)[0])
     accuracy, low, high = _at_end(table, best)
     gain = 100 * (accuracy - floor)
@@ -73,7 +74,7 @@ def _against_floor(table: Mapping[str, Any], names: Sequence[str], floor: float)
     return sentences
 
 
-def _between(table: Mapping[str, Any], names: Sequence[str], paired: Sequence[Comparison]) -> list[str]:
+def _between(table: BestOfN, names: Sequence[str], paired: Sequence[Comparison]) -> list[str]:
     if len(names) < 2:
         return []
     ranked = sorted(names, key=lambda name: _at_end(table, name)[0], reverse=True)
@@ -99,8 +100,8 @@ def _between(table: Mapping[str, Any], names: Sequence[str], paired: Sequence[Co
     return sentences
 
 
-def _against_votes(table: Mapping[str, Any], names: Sequence[str], paired: Sequence[Comparison]) -> list[str]:
-    if "majority" not in table:
+def _against_votes(table: BestOfN, names: Sequence[str], paired: Sequence[Comparison]) -> list[str]:
+    if "majority" not in table.lines:
         return []
     best = max(names, key=lambda name: _at_end(table, name)[0])
     accuracy, vote = _at_end(table, best)[0], _at_end(table, "majority")[0]
@@ -111,23 +112,22 @@ def _against_votes(table: Mapping[str, Any], names: Sequence[str], paired: Seque
     if tested:
         text += f", {_p(tested[0][0])}{'' if tested[0][1] else ', within noise'}"
     text += ")"
-    weighted = table.get("weighted_majority")
-    if weighted:
-        text += f"; votes weighed by scores reach {percent(weighted['accuracy'][-1])} %"
+    if "weighted_majority" in table.lines:
+        text += f"; votes weighed by scores reach {percent(table.last('weighted_majority'))} %"
     return [text + "."]
 
 
-def _falling(table: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+def _falling(table: BestOfN, names: Sequence[str]) -> list[str]:
     """Over-optimisation: a curve that ends below its own peak."""
     falls = []
     for name in names:
-        entry = table[name]
-        peak = max(range(len(table["n"])), key=lambda index: entry["accuracy"][index])
-        drop = entry["accuracy"][peak] - entry["accuracy"][-1]
+        line = table.lines[name]
+        peak = max(range(len(table.ns)), key=lambda index: line.accuracy[index])
+        drop = line.accuracy[peak] - line.accuracy[-1]
         if drop > 0.005:
-            size = "" if entry["high"][-1] < entry["accuracy"][peak] else ", within its interval"
-            falls.append(f"{display_name(name)} from {percent(entry['accuracy'][peak])} % at N = {table['n'][peak]} to "
-                         f"{percent(entry['accuracy'][-1])} %{size}")
+            size = "" if line.high[-1] < line.accuracy[peak] else ", within its interval"
+            falls.append(f"{display_name(name)} from {percent(line.accuracy[peak])} % at N = {table.ns[peak]} to "
+                         f"{percent(line.accuracy[-1])} %{size}")
     if not falls:
         return []
     return [f"More candidates do not always help (over-optimisation): {'; '.join(falls)}."]

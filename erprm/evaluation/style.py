@@ -15,7 +15,7 @@ _COLOURS = {"orm": "#d9730d", "soft": "#1b9e77", "hard": "#c2549d", "majority": 
             "weighted_majority": "#6f7f95", "pass@n": "#9a8f7c"}
 _ER_COLOURS = ("#2f7fd1", "#7a5fd0", "#2796ad", "#4c5fb8", "#9a6ad1", "#3f8fa8", "#5a78c8")
 _OTHER_COLOURS = ("#2f7fd1", "#d9730d", "#1b9e77", "#c2549d", "#7a5fd0", "#a8891a", "#2796ad")
-_DASHES = {"majority": "5 4", "weighted_majority": "9 4", "pass@n": "2 4"}
+_DASHES = {"majority": (2.5, 2.0), "weighted_majority": (4.5, 2.0), "pass@n": (1.0, 2.0)}
 
 
 def display_name(selector: str) -> str:
@@ -30,11 +30,6 @@ def is_entropy_regularised(selector: str) -> bool:
     return selector.startswith("er_")
 
 
-def scorers(selectors: Iterable[str]) -> list[str]:
-    """The reward models among the selectors of a best-of-N table, without the votes and the ceiling."""
-    return [name for name in selectors if name not in BASELINES and name != "n"]
-
-
 def colours(selectors: Iterable[str]) -> dict[str, str]:
     """A colour per selector; known names always get the same one."""
     names = list(selectors)
@@ -45,8 +40,8 @@ def colours(selectors: Iterable[str]) -> dict[str, str]:
     return picked | {name: _OTHER_COLOURS[i % len(_OTHER_COLOURS)] for i, name in enumerate(others)}
 
 
-def dashes(selector: str) -> str | None:
-    """The SVG dash pattern of a baseline; None for a solid line."""
+def dashes(selector: str) -> tuple[float, float] | None:
+    """Length and gap of a baseline's dashes, in points; None for a solid line."""
     return _DASHES.get(selector)
 
 
@@ -63,3 +58,13 @@ def score_colour(score: float) -> tuple[int, int, int]:
 def percent(value: float, digits: int = 1) -> str:
     """0.123 as "12.3"."""
     return f"{100 * value:.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """"42 s", "3 min 20 s" or "2 h 5 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
