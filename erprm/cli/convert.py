@@ -9,19 +9,6 @@ wrote, or datasets:OWNER/NAME?name=SUBSET&split=train. Files stream: a million r
 without a problem_id get one that follows from their prompt. Records that cannot be read, and rows that the target
 format cannot hold, are left out and counted, with the reasons, at the end; with --strict the first one is an error that
 names file and line. Formats:
-
-  erprm             this project's rows: prompt, steps, labels or counts (.jsonl or .parquet)
-  math-shepherd     input, label, task
-  er-prm            text, value (raw stages are read: prompt and completions; text and label)
-  openrlhf          input, value (--input-field and --value-field rename them)
-  trl               prompt, completions, labels
-  rlhflow           conversations
-  rlhflow-bon       prompt, answers, label
-  prm800k           question, label.steps (--neutral says what a rating of 0 means)
-  processbench      problem, steps, label (the first wrong step)
-  prmbench          modified_question, modified_process, error_steps
-  search-and-learn  problem, completions, scores
-  math-aps          question, reasoning_steps (flat is written); math-aps-tree writes the tree
 """
 
 from __future__ import annotations
@@ -38,6 +25,8 @@ from erprm.files.records import count_records
 from erprm.files.writing import locked
 from erprm.formats import FORMATS, Options, Reader, read, write
 from erprm.rows import StepRow
+
+__doc__ = f"{__doc__}\n" + "\n".join(f"  {name:17} {item.about}" for name, item in FORMATS.items())
 
 
 @dataclass(frozen=True)

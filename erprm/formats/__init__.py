@@ -20,7 +20,19 @@ from typing import Any
 from erprm.errors import InputError
 from erprm.files.records import check_source, read_records
 from erprm.files.writing import written_beside
-from erprm.formats import candidates, lists, tagged, trees
+from erprm.formats import (
+    best_of_n,
+    er_prm,
+    math_aps,
+    math_shepherd,
+    openrlhf,
+    prm800k,
+    prmbench,
+    processbench,
+    rlhflow,
+    search_and_learn,
+    trl,
+)
 from erprm.formats.base import Format, Options, RecordError, Report
 from erprm.rows import StepRow
 
@@ -36,8 +48,10 @@ def _encode_own(rows: Sequence[StepRow], options: Options) -> Mapping[str, Any]:
 
 
 OWN = Format("erprm", "this project's rows: prompt, steps, labels or counts", _decode_own, _encode_own)
-FORMATS: dict[str, Format] = {item.name: item for item in (OWN, *tagged.FORMATS, *lists.FORMATS, *candidates.FORMATS,
-                                                           *trees.FORMATS)}
+_MODULES = (math_shepherd, er_prm, openrlhf, trl, rlhflow, best_of_n, prm800k, processbench, prmbench, search_and_learn,
+            math_aps)
+FORMATS: dict[str, Format] = {item.name: item
+                              for item in (OWN, *(item for module in _MODULES for item in module.FORMATS))}
 
 
 class Reader:
