@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser, config: type) -> None:
             shown = " ".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
             text += f" (default: {shown})"
         text = text.replace("%", "%%")
-        if kind is bool:
+        if item.metadata.get("positional"):
+            parser.add_argument(item.name, nargs="?", default=None, help=text, metavar="{" + ",".join(choices or ()) + "}")
+        elif kind is bool:
             parser.add_argument(*flags, dest=item.name, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:  # values stay text here: `load` reads them as it reads a recipe's
             parser.add_argument(*flags, dest=item.name, nargs="+" if many else None, default=None, help=text,

@@ -1,10 +1,15 @@
-"""Profile one named step with torch.profiler: a Chrome trace, and a table with one line per kernel.
+"""Profile training or scoring with your model and rows, or one operation, with torch.profiler.
 
-    erprm profile --step step_loss --out runs/profile
+    erprm profile train --model policy/ --data labels/rows.parquet --out runs/profile
+    erprm profile score --model runs/prm --data rows.jsonl
+    erprm profile --step step_loss --device cuda
 
-Open the trace in chrome://tracing or Perfetto. On a GPU the table is by device time, each phase carries an NVTX range,
-and the `ncu` command for the same kernels is printed; the share of the bound is the time that the step's least traffic
-takes at the machine's copy bandwidth, measured in the same run, over the time spent.
+Writes trace.json (Chrome trace with the memory timeline; open it in Perfetto) and kernels.txt: a table by phase
+(collate, copy, forward, each block of the trunk, head and loss, backward, optimiser) and one by kernel, with tokens/s,
+the share of the measured matrix rate, and the shares of padding and of shared prefixes. On a GPU the table is by device
+time, each phase carries an NVTX range, and the `nsys` and `ncu` commands for the same step are printed. For one
+operation the share of the bound is the time that its least traffic takes at the machine's copy bandwidth, over the time
+spent.
 """
 
 from __future__ import annotations
@@ -25,7 +30,14 @@ STEPS = ("step_loss", "vocab_loss", "log_mean_exp")
 class Config:
     """Options of `erprm profile`."""
 
-    step: str = option("step_loss", help="what to profile", choices=STEPS)
+    what: str | None = option(None, help="train or score; without it one operation (--step)",
+                              choices=("train", "score"), positional=True)
+    model: str | None = option(None, help="for train a causal language model or PRM, for score a PRM")
+    data: str | None = option(None, help="rows for train and score: .jsonl or .parquet")
+    batch_size: int = option(8, help="rows in a training step", least=1)
+    layout: str = option("auto", help="for train: as in `erprm train`")
+    bf16: bool = option(False, help="for train: bf16 mixed precision")
+    step: str = option("step_loss", help="the operation to profile", choices=STEPS)
     out: str = option("runs/profile", help="folder for trace.json and kernels.txt", aliases=("output",))
     device: str = option("cpu", help="cpu or cuda", choices=("cpu", "cuda"))
     tags: int = option(512, help="step tags M")
@@ -42,6 +54,9 @@ def run(config: Config) -> None:
     gpu = config.device == "cuda"
     if gpu and not torch.cuda.is_available():
         raise InputError("device: expected a CUDA device on this machine, found none")
+    if config.what is not None:
+        _whole(config)
+        return
     step, least = build(config)
     for _ in range(2):
         step(lambda name: nullcontext())
@@ -72,6 +87,39 @@ def run(config: Config) -> None:
     if gpu:
         print(f"ncu --nvtx --nvtx-include 'erprm.*/' --set full -o {folder / 'kernels'} "
               f"erprm profile --step {config.step} --device cuda --tags {config.tags} --width {config.width}")
+    print(f"written to {folder}/trace.json and {folder}/kernels.txt")
+
+
+def _whole(config: Config) -> None:
+    """Profile training or scoring of the user's model and rows."""
+    for name in ("model", "data"):
+        if getattr(config, name) is None:
+            raise InputError(f"{name}: expected together with {config.what}, found none")
+    assert config.model is not None
+    assert config.data is not None
+    if not Path(config.data).is_file():
+        raise InputError(f"data: {config.data}: no such file")
+    from erprm.prm import profiling
+
+    folder = Path(config.out)
+    if config.what == "train":
+        from erprm.prm.training.config import PRMConfig
+        from erprm.prm.training.trainer import PRMTrainer
+
+        args = PRMConfig(str(folder), per_device_train_batch_size=config.batch_size, layout=config.layout,
+                         bf16=config.bf16, use_cpu=config.device == "cpu", report_to="none", save_strategy="no")
+        table = profiling.training(PRMTrainer(config.model, args, config.data), config.repeats, folder)
+    else:
+        from erprm.prm.scoring.scorer import PRMScorer
+        from erprm.rows import read_rows
+
+        rows = [(row.prompt, list(row.steps)) for row in read_rows(config.data)]
+        table = profiling.scoring(PRMScorer(config.model, device=config.device), rows, config.repeats, folder)
+    (folder / "kernels.txt").write_text(table, encoding="utf-8")
+    print(table)
+    command = f"erprm profile {config.what} --model {config.model} --data {config.data} --device cuda"
+    print(f"nsys profile -t cuda,nvtx -o {folder / 'timeline'} {command}")
+    print(f"ncu --nvtx --nvtx-include 'erprm.*/' --set full -o {folder / 'kernels'} {command} --repeats 1")
     print(f"written to {folder}/trace.json and {folder}/kernels.txt")
 
 

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import tiny
 
 from erprm.cli import main
+from erprm.prm.model import PRM
+from erprm.rows import StepRow, write_rows
 
 
 def result(path: Path, seconds: float, **extra: object) -> str:
@@ -51,3 +54,32 @@ def test_profile_writes_a_trace_and_a_table(tmp_path: Path) -> None:
                  str(tmp_path)]) == 0
     assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert "erprm::step_loss_targets" in (tmp_path / "kernels.txt").read_text()
+
+
+def test_profile_of_training_and_scoring(model_dir: Path, tmp_path: Path) -> None:
+    """The user's model and rows: each phase has a line whose times add up, and each block of the trunk."""
+    rows = [StepRow(f"What is {i} + 1?", (f"Add {i}.", "So it is."), successes=(i % 5, 2), trials=(4, 4),
+                    problem_id=str(i)) for i in range(8)]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    out = tmp_path / "profile"
+    flags = ["--data", str(tmp_path / "rows.jsonl"), "--out", str(out), "--repeats", "1"]
+    assert main(["profile", "train", "--model", str(model_dir), "--batch-size", "4", *flags]) == 0
+    assert json.loads((out / "trace.json").read_text())["traceEvents"]
+    lines = (out / "kernels.txt").read_text().splitlines()
+    assert "4 rows" in lines[0]
+    begin = next(place for place, line in enumerate(lines) if line.startswith("phase"))
+    found = {}
+    for line in lines[begin + 1 : lines.index("", begin)]:
+        name, value, share = line.rsplit(maxsplit=2)
+        found[name] = (float(value), float(share.rstrip("%")))
+    assert set(found) == {"collate", "copy", "forward", "block 00", "block 01", "head and loss", "backward",
+                          "optimiser"}
+    whole = sum(found[name][1] for name in ("collate", "copy", "forward", "backward", "optimiser"))
+    assert 50 < whole <= 101
+    assert found["block 00"][0] + found["block 01"][0] + found["head and loss"][0] <= found["forward"][0] * 1.01
+    assert any("mm" in line for line in lines)
+    PRM.from_base(model_dir, tiny.tokenizer()).save_pretrained(tmp_path / "prm")
+    tiny.tokenizer().save_pretrained(tmp_path / "prm")
+    assert main(["profile", "score", "--model", str(tmp_path / "prm"), *flags]) == 0
+    assert "rows/s" in (out / "kernels.txt").read_text()
+    assert main(["profile", "train", "--model", str(model_dir), "--repeats", "1"]) == 2
