@@ -50,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser, config: type) -> None:
             text += f" (default: {shown})"
         text = text.replace("%", "%%")
         if item.metadata.get("positional"):
-            parser.add_argument(item.name, nargs="?", default=None, help=text, metavar="{" + ",".join(choices or ()) + "}")
+            parser.add_argument(item.name, nargs="?", default=None, help=text,
+                                metavar="{" + ",".join(choices or ()) + "}")
         elif kind is bool:
             parser.add_argument(*flags, dest=item.name, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:  # values stay text here: `load` reads them as it reads a recipe's
