@@ -196,3 +196,11 @@ def test_encoded_data_is_taken_as_it_is(tmp_path: Path) -> None:
     first.train()
     run.train()
     assert torch.equal(weights(run.model), weights(first.model))
+
+
+def test_ligers_losses_stay_off(tmp_path: Path) -> None:
+    """Its fused vocabulary loss would take the place of the model's forward pass, and so of the step loss."""
+    config = PRMConfig(str(tmp_path), report_to="none", use_liger_kernel=True,
+                       liger_kernel_config={"swiglu": False, "fused_linear_cross_entropy": True})
+    assert config.liger_kernel_config == {"rope": True, "rms_norm": True, "swiglu": False, "cross_entropy": False,
+                                          "fused_linear_cross_entropy": False}

@@ -34,6 +34,10 @@ class PRMConfig(PRMOptions, TrainingArguments):  # type: ignore[misc]
         if self.early_stopping_patience > 0 and str(getattr(self.eval_strategy, "value", self.eval_strategy)) == "no":
             raise InputError("early_stopping_patience: expected evaluations (eval_strategy) on held-out rows, "
                              "found none")
+        if self.use_liger_kernel:  # its losses would replace the model's forward pass
+            self.liger_kernel_config: dict[str, bool] | None = {
+                "rope": True, "rms_norm": True, "swiglu": True, **(self.liger_kernel_config or {}),
+                "cross_entropy": False, "fused_linear_cross_entropy": False}
         self.remove_unused_columns = False  # the collator makes the columns
         self.logging_nan_inf_filter = False  # the trainer stops at such a loss instead of hiding it
         self.dataloader_pin_memory: bool = bool(self.dataloader_pin_memory) and torch.cuda.is_available()
