@@ -20,7 +20,7 @@ COMMANDS = {
     "score": "score every step of solutions",
     "evaluate": "best-of-N curves, ProcessBench, PRMBench, calibration",
     "raft": "fine-tune the policy on its best-scored solutions",
-    "guide": "decode under the process reward model: beam, DVTS, guided",
+    "guide": "decode under the process reward model: beam, DVTS, guided, particles",
     "convert": "read one public format, write another",
     "export": "write a trained model in the forms that others load",
     "audit": "list answers on which two graders disagree",

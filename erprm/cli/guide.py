@@ -1,4 +1,4 @@
-"""Decode under a process reward model: beam search, DVTS, or guided sampling.
+"""Decode under a process reward model: beam search, DVTS, guided sampling, or particles.
 
     erprm guide --problems gsm8k:test.jsonl --policy models/policy --prm runs/prm --method beam --out solutions.parquet
     erprm guide --problems problems.jsonl --policy models/policy --prm runs/prm --method dvts --trees 8 --out dvts.jsonl
@@ -6,7 +6,9 @@
 
 beam keeps the --width best partial solutions and samples --expand next steps from each; dvts grows --trees independent
 trees that keep one path each; guided samples --trees solutions from the policy tilted by exp(eta V), drawing each step
-among --expand candidates. The result has one row per solution, the best first, graded, with its step scores:
+among --expand candidates; smc weighs and resamples --particles solutions by exp(eta (V_t - V_(t-1))).
+
+The result has one row per solution, the best first, graded, with its step scores;
 `erprm evaluate --scored` reads it.
 
 A candidate that the model cannot read (a step that holds the step tag, a text beyond the model's length) is lost, and
@@ -43,14 +45,15 @@ class Config(EngineConfig):
     problems: str = option(help="where the problems are, as for erprm sample")
     prm: str = option(help="the process reward model: a folder or a hub name")
     out: str = option(help="where the solutions go: .parquet or .jsonl")
-    method: str = option("beam", help="how to search", choices=("beam", "dvts", "guided"))
+    method: str = option("beam", help="how to search", choices=("beam", "dvts", "guided", "smc"))
     width: int = option(4, help="beam: partial solutions kept")
     expand: int = option(4, help="next steps sampled from each partial solution")
     trees: int = option(4, help="dvts and guided: independent trees, one solution each")
+    particles: int = option(16, help="smc: particles, one solution each", least=1)
     max_steps: int = option(40, help="longest solution, in steps")
     aggregate: str = option("min", help="beam and dvts: step scores into one number", choices=AGGREGATIONS)
-    eta: float = option(2.0, help="guided: inverse temperature; 0 is the policy itself")
-    scores_are: str = option("value", help="guided: what the model's scores estimate, V_eta or the success rate",
+    eta: float = option(2.0, help="guided and smc: inverse temperature; 0 is the policy itself")
+    scores_are: str = option("value", help="guided and smc: what the scores estimate, V_eta or the success rate",
                              choices=SCORES_ARE)
     limit: int | None = option(None, help="only the first so many problems")
     part_problems: int = option(256, help="problems searched together, and committed to disk, at a time")
@@ -75,7 +78,7 @@ def run(config: Config) -> int | None:
     template_of(config)
     problems = load_problems(config.problems, config.limit)
     if config.dry_run:
-        paths = settings.width * settings.trees
+        paths = config.particles if config.method == "smc" else settings.width * settings.trees
         print(f"guide: {len(problems):,} problems, {config.method}, {paths} solutions each, at most "
               f"{len(problems) * paths * settings.expand * settings.max_steps:,} step samples, into {config.out}")
         return None
@@ -84,6 +87,8 @@ def run(config: Config) -> int | None:
     identity = store_settings("guide", engine.fingerprint(), settings.sampling, problems, config.seed, config.splitter)
     identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (
         "method", "width", "expand", "trees", "max_steps", "aggregate", "eta", "scores_are")}
+    if config.method == "smc":
+        identity["particles"] = str(config.particles)
     lost: list[str] = []
     with locked(config.out), progress(config.method, total=len(problems), unit="problems") as bar, \
             GraderPool(config.workers, config.grade_timeout) as grader:
@@ -120,6 +125,7 @@ class Search:
     def __call__(self, problems: Sequence[Problem]) -> list[StepRow]:
         from erprm.selection.beam import beam_search
         from erprm.selection.guided import guided_decode
+        from erprm.selection.particles import particle_search
 
         def refused(branch: Branch, error: InputError) -> None:
             self.lost.append(f"{branch.question[:60]!r}: {error}")
@@ -128,6 +134,10 @@ class Search:
         if self.config.method == "guided":
             found = guided_decode(questions, self.engine, self.score, self.settings, self.config.eta,
                                   self.config.scores_are, self.advance, refused)
+        elif self.config.method == "smc":
+            clouds = particle_search(questions, self.engine, self.score, self.settings, self.config.eta,
+                                     self.config.particles, self.config.scores_are, self.advance, refused)
+            found = [cloud.ranked() for cloud in clouds]
         else:
             found = beam_search(questions, self.engine, self.score, self.settings, self.advance, refused)
         rows = list(_rows(problems, found))

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from erprm.engines import Completion, Request, Sampling, load_engine
 from erprm.errors import InputError
+from erprm.selection import particle_search
 from erprm.selection.beam import beam_search
 from erprm.selection.guided import guided_decode, guided_log_probs
+from erprm.selection.particles import Particles, systematic
 from erprm.selection.search import SearchSettings
 from erprm.values import soft_mean
 
@@ -130,3 +133,80 @@ def test_search_with_a_real_policy(model_dir) -> None:
 def test_bad_settings_are_named(make, words: str) -> None:
     with pytest.raises(InputError, match=words):
         make()
+
+
+# Particle search against the exact optimal policy of the table
+ETA = 3.0
+WEIGHT = {(a, b): FIRST[a] * SECOND[b] * math.exp(ETA * REWARD[a, b]) for a in FIRST for b in SECOND}
+Z = sum(WEIGHT.values())
+
+
+def particles_of(runs: int, particles: int) -> list[Particles]:
+    questions = [f"q{i}" for i in range(runs)]
+    return particle_search(questions, TwoSteps(), soft_values(ETA), SearchSettings(), ETA, particles)
+
+
+@pytest.fixture(scope="module", params=[(600, 4), (150, 64)], ids=["4", "64"])
+def found(request: pytest.FixtureRequest) -> list[Particles]:
+    return particles_of(*request.param)
+
+
+def test_weighted_particles_follow_the_optimal_policy(found: list[Particles]) -> None:
+    """Chi-square of Z-weighted frequencies, which are unbiased at any N, against pi* Z."""
+    names = list(WEIGHT)
+    seen = np.array([[math.exp(run.log_z) * sum(weight for path, weight in zip(run.paths, run.weights, strict=True)
+                                                if path.steps == name) for name in names] for run in found])
+    gap = seen.mean(axis=0) - np.array([WEIGHT[name] for name in names])
+    statistic = float(gap @ np.linalg.solve(np.cov(seen.T) / len(found), gap))
+    assert scipy.stats.chi2.sf(statistic, len(names)) > 1e-3
+
+
+def test_z_is_estimated_without_bias(found: list[Particles]) -> None:
+    z = np.exp([run.log_z for run in found])
+    assert abs(z.mean() - Z) < 4 * z.std(ddof=1) / math.sqrt(len(z))
+    assert all(run.weights.sum() == pytest.approx(1.0) for run in found)
+
+
+def test_draws_of_many_particles_are_draws_of_the_optimal_policy() -> None:
+    rng = np.random.default_rng(0)
+    runs = particles_of(300, 64)
+    drawn = [run.paths[rng.choice(64, p=run.weights)].steps for run in runs]
+    counts = [drawn.count(name) for name in WEIGHT]
+    assert scipy.stats.chisquare(counts, [len(drawn) * weight / Z for weight in WEIGHT.values()]).pvalue > 1e-3
+
+
+def test_a_search_repeats_and_does_not_depend_on_other_questions() -> None:
+    together = particle_search(["q", "r"], TwoSteps(), soft_values(ETA), SearchSettings(seed=3), ETA, 8)
+    [alone] = particle_search(["r"], TwoSteps(), soft_values(ETA), SearchSettings(seed=3), ETA, 8)
+    assert alone.paths == together[1].paths
+    assert alone.log_z == together[1].log_z
+
+
+def test_systematic_resampling_gives_each_its_share() -> None:
+    weights = np.array([0.5, 0.3, 0.15, 0.05])
+    for uniform in np.linspace(0, 0.999, 21):
+        counts = np.bincount(systematic(weights, float(uniform)), minlength=4)
+        assert np.all(np.abs(counts - 4 * weights) < 1)
+
+
+def test_a_particle_whose_step_cannot_be_read_is_lost() -> None:
+    values, reasons = soft_values(ETA), []
+
+    def score(texts: Sequence[tuple[str, Sequence[str]]]) -> list[np.ndarray]:
+        if any(steps[0] == "a" for _, steps in texts):
+            raise InputError("no a")
+        return values(texts)
+
+    [run] = particle_search(["q"], TwoSteps(), score, SearchSettings(), ETA, 64,
+                            refused=lambda branch, error: reasons.append(error))
+    assert reasons
+    assert not any(weight for path, weight in zip(run.paths, run.weights, strict=True) if path.steps[:1] != ("b",)
+                   and path.steps[:1] != ("c",))
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ((math.nan,), "eta"), ((1.0, 0), "particles: expected at least 1, found 0"), ((1.0, 2, "rate"), "scores_are"),
+])
+def test_bad_arguments_of_a_particle_search_are_named(arguments: tuple, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        particle_search(["q"], TwoSteps(), soft_values(0.0), SearchSettings(), *arguments)
