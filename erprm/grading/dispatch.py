@@ -5,9 +5,13 @@ The parent never waits for a single worker: it selects on all their pipes, with 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import pickle
+import secrets
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +22,7 @@ from dataclasses import dataclass, field
 
 from erprm.errors import InputError
 from erprm.grading.verifiers import Task
+from erprm.grading.worker import FORGED, WITH_NETWORK
 
 START_SECONDS = 300.0  # for imports, on a machine that is busy with a model
 LARGEST_LIST = 128  # tasks a list: their replies fit into a pipe
@@ -25,7 +30,8 @@ LARGEST_LIST = 128  # tasks a list: their replies fit into a pipe
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A verdict, and why an answer is wrong besides not being equal ("", "timeout", "crash", "error: ...")."""
+    """A verdict, and why an answer is wrong besides not being equal ("", "timeout", "crash", "said more than asked",
+    "error: ...")."""
 
     right: bool
     reason: str = ""
@@ -37,16 +43,14 @@ Take = Callable[[int, Outcome], None]
 @dataclass(slots=True)
 class _Worker:
     process: subprocess.Popen[bytes]
+    pipe: int  # where its verdicts come from
+    nonce: bytes = b""  # begins each line about the list in hand
     tasks: list[int] = field(default_factory=list)  # indices of the list in hand
     done: int = 0
     ready: bool = False  # has imported the graders of the list in hand
     deadline: float = 0.0
     buffer: bytes = b""
-
-    @property
-    def pipe(self) -> int:
-        assert self.process.stdout is not None
-        return self.process.stdout.fileno()
+    forged: bool = False  # a line without the nonce came
 
 
 class Workers:
@@ -100,10 +104,11 @@ class Workers:
 
     def _send(self, worker: _Worker, indices: list[int], tasks: Sequence[Task]) -> None:
         worker.tasks, worker.done, worker.ready = indices, 0, False
+        worker.nonce = secrets.token_hex(16).encode()
         worker.deadline = time.monotonic() + START_SECONDS
         assert worker.process.stdin is not None
         try:
-            worker.process.stdin.write(pickle.dumps([tasks[index] for index in indices]))
+            worker.process.stdin.write(pickle.dumps((worker.nonce, [tasks[index] for index in indices])))
             worker.process.stdin.flush()
         except BrokenPipeError:
             worker.deadline = time.monotonic() + START_SECONDS  # it has died; the end of its output says so
@@ -114,17 +119,18 @@ class Workers:
         chunk = b"" if late and not _readable(worker) else os.read(worker.pipe, 1 << 16)
         worker.buffer += chunk
         _take_verdicts(worker, take)
-        if chunk:
+        if chunk and not worker.forged:
             if worker.ready:
                 worker.deadline = time.monotonic() + self.timeout
             return
-        worker.process.kill()
-        worker.process.wait()
-        if not worker.ready:
+        _kill(worker)
+        if not worker.ready and not worker.forged:
             raise RuntimeError(f"a grading process {'did not start in time' if late else 'ended while it started'}; "
                                "its message is above")
         guilty, rest = worker.tasks[worker.done], worker.tasks[worker.done + 1:]
-        if late:
+        if worker.forged:
+            take(guilty, Outcome(False, FORGED))
+        elif late:
             take(guilty, Outcome(False, "timeout"))
         elif guilty in crashed:
             take(guilty, Outcome(False, "crash"))
@@ -139,23 +145,47 @@ def _take_verdicts(worker: _Worker, take: Take) -> None:
     """Take the whole lines of the buffer, each out of it only afterwards: an interruption loses none."""
     while b"\n" in worker.buffer:
         line, _, rest = worker.buffer.partition(b"\n")
-        word, _, message = line.decode("ascii").partition(" ")
+        nonce, _, said = line.partition(b" ")
+        if nonce != worker.nonce or worker.done >= len(worker.tasks):
+            worker.forged = True
+            return
+        word, _, message = said.decode("ascii").partition(" ")
         if word == "refused":
             raise InputError(message)
         if word == "ready":
             worker.ready = True
+            if message == WITH_NETWORK:
+                _say_once()
         else:
-            take(worker.tasks[worker.done], Outcome(word == "1", f"error: {message}" if word == "error" else ""))
+            reason = message if message == FORGED else f"error: {message}"
+            take(worker.tasks[worker.done], Outcome(word == "1", reason if word == "error" else ""))
         worker.done, worker.buffer = worker.done + (word != "ready"), rest
 
 
+@functools.cache
+def _say_once() -> None:
+    """That graders are less isolated here than docs/grading.md says."""
+    print("grading: this system does not let a process leave the network: verifiers can reach it", file=sys.stderr)
+
+
 def _start() -> _Worker:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-                   "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    pipe, theirs = os.pipe()
+    # Its own modules come first, then what this program finds, so that no file of the working folder takes their place.
+    places = [path or os.getcwd() for path in sys.path]
+    code = "import sys; sys.path += sys.argv[2:]; from erprm.grading.worker import main; main(int(sys.argv[1]))"
     # A session of its own: Ctrl-C reaches this program alone, which then ends its workers in order.
-    process = subprocess.Popen([sys.executable, "-c", "from erprm.grading.worker import main; main()"],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True)
-    return _Worker(process)
+    process = subprocess.Popen([sys.executable, "-P", "-c", code, str(theirs), *places], pass_fds=(theirs,),
+                               stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
+                               env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
+    os.close(theirs)
+    return _Worker(process, pipe)
+
+
+def _kill(worker: _Worker) -> None:
+    """With its children."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(worker.process.pid, signal.SIGKILL)
+    worker.process.wait()
 
 
 def _wait(busy: dict[int, _Worker]) -> list[_Worker]:
@@ -179,15 +209,13 @@ def _end(workers: list[_Worker], kill: bool = False) -> None:
     while workers:
         worker = workers.pop()
         if kill:
-            worker.process.kill()
+            _kill(worker)
         _close_pipes(worker)  # the end of its input ends the process
         worker.process.wait()
 
 
 def _close_pipes(worker: _Worker) -> None:
-    for pipe in (worker.process.stdin, worker.process.stdout):
-        assert pipe is not None
-        try:
-            pipe.close()
-        except BrokenPipeError:
-            continue  # what was still to be written has no reader any more
+    os.close(worker.pipe)
+    assert worker.process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # what was still to be written has no reader any more
+        worker.process.stdin.close()

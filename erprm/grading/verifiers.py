@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from erprm.errors import InputError, import_extra
+from erprm.grading.alphabets import ANSWERS, FIELDS
 from erprm.grading.graders import check_kind
 from erprm.grading.normalise import tidy
 from erprm.problems import Problem
@@ -72,7 +73,14 @@ def _reasoning_gym(task_name: str) -> Verifier:
         raise InputError(f"grader: reasoning-gym has no task {task_name!r}")
     score = get_score_answer_fn(task_name)
 
+    alphabet, (field, field_alphabet) = ANSWERS.get(task_name), FIELDS.get(task_name, ("", None))
+
     def verify(task: Task) -> bool:
+        evaluated = task.problem.answer if field == "answer" else str(task.problem.metadata.get(field, ""))
+        if field_alphabet is not None and not field_alphabet.holds(evaluated):
+            raise ValueError(f"{field}: what the verifier would run holds more than its task's signs")
+        if alphabet is not None and not alphabet.holds(task.answer):
+            return False
         entry: Mapping[str, Any] = {"question": task.problem.question, "answer": task.problem.answer,
                                     "metadata": dict(task.problem.metadata)}
         return float(score(answer=task.answer, entry=entry)) >= task.threshold

@@ -1,17 +1,26 @@
 """The process that grades: started by the pool as its own program, told what to do through a pipe.
 
-It reads pickled lists of `Task` from standard input and answers each list on (what was) standard output with lines of
-ASCII: `ready` once the graders are imported, then `1`, `0` or `error MESSAGE` per task in order; `refused MESSAGE`
-instead of `ready` for a grader that does not exist. A process of its own, not a fork, because forking a program with
-threads (torch, vLLM, Ray) is unsafe; the pool kills it when an answer takes too long.
+It reads pickled (nonce, list of `Task`) from standard input and answers each list on a pipe of its own with lines of
+ASCII, each begun by the list's nonce: `ready` once the graders are imported, then `1`, `0` or `error MESSAGE` per
+task in order; `refused MESSAGE` instead of `ready` for a grader that does not exist. A process of its own, not a
+fork, because forking a program with threads (torch, vLLM, Ray) is unsafe; the pool kills it when an answer takes too
+long.
+
+Verifiers that are others' code judge each answer one process further down, in a child of its own, which has no way to
+the pipe, no network, and little memory and few files to spend. It says one line to this process; of one that says
+anything else, or more, the answer is wrong. Its changes to memory end with it: what such a grader needs it loads when
+imported.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import pickle
 import queue
 import resource
+import signal
 import threading
 import tokenize
 
@@ -19,39 +28,105 @@ from erprm.errors import InputError, MissingExtraError
 from erprm.grading.verifiers import Task, Verifier, load
 
 MEMORY_LIMIT = 4 * 2**30  # bytes of data: "9**9**9**9" is an answer that models give
+FILE_LIMIT = 2**24  # bytes of a file that a child writes
+LONGEST_LINE = 300  # bytes of what a child says about one answer
 # What a grader may raise on a strange answer: a verdict. Anything else ends the process, which the pool reports.
 ANSWER_ERRORS = (ArithmeticError, AssertionError, AttributeError, BufferError, LookupError, MemoryError, NameError,
                  OSError, RuntimeError, SyntaxError, TypeError, ValueError, ImportError, StopIteration,
                  tokenize.TokenError)
+FORGED = "said more than asked"
+WITH_NETWORK = "with network"
+_NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000  # of unshare(2)
+_PARENT_DEATH, _DUMPABLE = 1, 4  # of prctl(2)
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def main() -> None:
-    """Serve lists of tasks until standard input closes."""
-    limit = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT if limit < 0 else min(limit, MEMORY_LIMIT), limit))
-    # A grader may print; its output must not end up between the verdicts.
-    out = os.dup(1)
-    os.dup2(2, 1)
-    lists: queue.SimpleQueue[list[Task]] = queue.SimpleQueue()
+def main(out: int) -> None:
+    """Serve lists of tasks until standard input closes; verdicts go to the descriptor `out`."""
+    _limit(resource.RLIMIT_DATA, MEMORY_LIMIT)
+    os.set_inheritable(out, False)
+    _LIBC.prctl(_DUMPABLE, 0, 0, 0, 0)  # its descriptors and memory are closed to its children
+    isolated = _without_network()
+    lists: queue.SimpleQueue[tuple[bytes, list[Task]]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lists,), daemon=True).start()
     graders: dict[str, Verifier] = {}
     while True:
-        tasks = lists.get()
+        nonce, tasks = lists.get()
         try:
             for kind in {task.kind for task in tasks} - set(graders):
                 graders[kind] = load(kind)
         except (InputError, MissingExtraError) as error:
-            _say(out, f"refused {error}")
+            _say(out, nonce, f"refused {error}")
             continue
-        _say(out, "ready")
+        _say(out, nonce, "ready" if isolated else f"ready {WITH_NETWORK}")
         for task in tasks:
-            try:
-                _say(out, "1" if graders[task.kind](task) else "0")
-            except ANSWER_ERRORS as error:
-                _say(out, f"error {type(error).__name__}: {error}"[:200])
+            trusted = task.kind.partition(":")[0] == "math"
+            _say(out, nonce, (_verdict if trusted else _in_child)(graders[task.kind], task))
 
 
-def _read(lists: queue.SimpleQueue[list[Task]]) -> None:
+def _verdict(grader: Verifier, task: Task) -> str:
+    try:
+        return "1" if grader(task) else "0"
+    except ANSWER_ERRORS as error:
+        return f"error {type(error).__name__}: {error}"[:200]
+
+
+def _in_child(grader: Verifier, task: Task) -> str:
+    """What a child of its own says about one answer: everything that it writes until it ends, which must be one line.
+
+    The child knows no nonce: `main` keeps it, and what it inherits of this process's memory it cannot write anywhere.
+    """
+    from_child, to_parent = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(to_parent, 3)
+        os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        _child(grader, task)
+    os.close(to_parent)
+    said = b""
+    while len(said) <= LONGEST_LINE and (chunk := os.read(from_child, 1 << 12)):
+        said += chunk
+    os.close(from_child)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    if not said:
+        os._exit(3)  # the child died: to the pool this process did, with the answer in hand
+    line, newline, rest = said.partition(b"\n")
+    return line.decode("ascii", "replace") if newline and not rest and _is_verdict(line) else f"error {FORGED}"
+
+
+def _child(grader: Verifier, task: Task) -> None:
+    """The child's life: one verdict on descriptor 3."""
+    _LIBC.prctl(_PARENT_DEATH, signal.SIGKILL, 0, 0, 0)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nothing, standard)
+    for which, limit in ((resource.RLIMIT_NPROC, 0), (resource.RLIMIT_NOFILE, 64), (resource.RLIMIT_FSIZE, FILE_LIMIT),
+                         (resource.RLIMIT_CORE, 0)):
+        _limit(which, limit)
+    try:
+        os.write(3, _verdict(grader, task).replace("\n", " ").encode("ascii", "replace") + b"\n")
+    finally:
+        os._exit(0)
+
+
+def _is_verdict(line: bytes) -> bool:
+    return line in (b"0", b"1") or line.startswith(b"error ")
+
+
+def _limit(which: int, limit: int) -> None:
+    soft, hard = resource.getrlimit(which)
+    known = [value for value in (soft, hard, limit) if value >= 0]
+    resource.setrlimit(which, (min(known), hard))
+
+
+def _without_network() -> bool:
+    """Leave this machine's network for an empty one; False where the system does not allow it."""
+    return any(_LIBC.unshare(flags) == 0 for flags in (_NEW_NETWORK, _NEW_USER | _NEW_NETWORK))
+
+
+def _read(lists: queue.SimpleQueue[tuple[bytes, list[Task]]]) -> None:
     """Take in lists as they come. The end of input means that the parent is gone, and then so is this process, even
     while it grades."""
     with os.fdopen(os.dup(0), "rb") as stream:
@@ -62,5 +137,5 @@ def _read(lists: queue.SimpleQueue[list[Task]]) -> None:
                 os._exit(0)
 
 
-def _say(out: int, line: str) -> None:
-    os.write(out, line.replace("\n", " ").encode("ascii", "replace") + b"\n")
+def _say(out: int, nonce: bytes, line: str) -> None:
+    os.write(out, nonce + b" " + line.replace("\n", " ").encode("ascii", "replace") + b"\n")
