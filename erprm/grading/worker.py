@@ -37,7 +37,8 @@ ANSWER_ERRORS = (ArithmeticError, AssertionError, AttributeError, BufferError, L
 FORGED = "said more than asked"
 WITH_NETWORK = "with network"
 _NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000  # of unshare(2)
-_PARENT_DEATH, _DUMPABLE = 1, 4  # of prctl(2)
+_PARENT_DEATH, _DUMPABLE, _NO_NEW_PRIVILEGES = 1, 4, 38  # of prctl(2)
+_CAPABILITIES_3 = 0x20080522  # of capset(2)
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -74,7 +75,7 @@ def _verdict(grader: Verifier, task: Task) -> str:
 def _in_child(grader: Verifier, task: Task) -> str:
     """What a child of its own says about one answer: everything that it writes until it ends, which must be one line.
 
-    The child knows no nonce: `main` keeps it, and what it inherits of this process's memory it cannot write anywhere.
+    What the child inherits of this process's memory it cannot write anywhere: the pipe of verdicts is closed to it.
     """
     from_child, to_parent = os.pipe()
     child = os.fork()
@@ -99,6 +100,9 @@ def _in_child(grader: Verifier, task: Task) -> str:
 def _child(grader: Verifier, task: Task) -> None:
     """The child's life: one verdict on descriptor 3."""
     _LIBC.prctl(_PARENT_DEATH, signal.SIGKILL, 0, 0, 0)
+    _LIBC.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    # Without capabilities not even root reaches into the process above, which is not dumpable.
+    _LIBC.capset((ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0), (ctypes.c_uint32 * 6)())
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
