@@ -26,6 +26,7 @@ from erprm.files.writing import written_beside
 from erprm.problems.problem import Problem
 from erprm.problems.puzzles import generate
 
+_RUNS_CODE = "run-python-graders"
 COLUMNS = ("id", "question", "answer", "solution", "grader", "metadata")
 _ANNOTATION = re.compile(r"<<[^<>]*>>")
 
@@ -49,10 +50,10 @@ def load_problems(source: str, limit: int | None = None) -> list[Problem]:
         problems = _from_records(read_records(rest), rest, columns, keep=("subject", "level"))
     elif colon and kind == "datasets":
         problems = _datasets(rest, options, source)
-    elif options:
+    elif options and set(options) != {_RUNS_CODE}:
         problems = _from_records(read_records(name), name, _columns(options, source))
     else:
-        problems = _own(name)
+        problems = _own(name, runs_code=options.get(_RUNS_CODE) == "yes")
     return _checked(list(islice(problems, limit)), source)
 
 
@@ -119,7 +120,9 @@ def _problem(values: Mapping[str, Any], where: str) -> Problem:
     return Problem(**{name: str(value) for name, value in texts.items()}, metadata=metadata)
 
 
-def _own(path: str) -> Iterator[Problem]:
+def _own(path: str, runs_code: bool = False) -> Iterator[Problem]:
+    """Problems as `write_problems` writes them; those whose grader is a Python function only where the caller says that
+    the file may run code."""
     for number, record in read_records(path):
         where = f"{path}:{number}"
         unknown = set(record) - set(COLUMNS)
@@ -130,6 +133,9 @@ def _own(path: str) -> Iterator[Problem]:
         for name in ("question", "answer"):
             if name not in values:
                 raise InputError(f"{where}: expected a field {name!r}, found {', '.join(record) or 'nothing'}")
+        if str(values.get("grader", "")).startswith("python:") and not runs_code:
+            raise InputError(f"{where}: grader {values['grader']!r} runs Python code that the file names; say "
+                             f"{path}?{_RUNS_CODE}=yes if you know the file")
         yield _problem({"id": f"{Path(path).stem}-{number}", **values}, where)
 
 

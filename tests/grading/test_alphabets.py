@@ -39,8 +39,8 @@ def test_right_answers_are_let_through(name: str) -> None:
 
 @pytest.mark.parametrize("hostile", [
     "2+3\n__import__('os').system('id')", "().__class__", "exec('1')", "open('x')", "[x for x in ()]", "lambda: 0",
-    "a.b", "f(1)", "2 if 1 else 3", "'a'*9", '"a"', "1;2", "{1:2}", "x:=3", "@", "\\x41", "#", "`1`", "E.func", "Symbol(1)",
-    "２+３", "1" * 20_000, "eval(1)", "print", "1_000", "0o17", "∞", "1\u20282",
+    "a.b", "f(1)", "2 if 1 else 3", "'a'*9", '"a"', "1;2", "{1:2}", "x:=3", "@", "\\x41", "#", "`1`", "E.func",
+    "Symbol(1)", "２+３", "1" * 20_000, "eval(1)", "print", "1_000", "0o17", "∞", "1\u20282",
 ])
 def test_what_could_run_something_is_not(hostile: str) -> None:
     for name, alphabet in [*ANSWERS.items(), *((name, alphabet) for name, (_, alphabet) in FIELDS.items())]:

@@ -137,3 +137,13 @@ def test_a_limit_is_known_before_problems_are_made(tmp_path: Path) -> None:
     assert found == load_problems("reasoning-gym:chain_sum?size=2")
     with pytest.raises(InputError, match="size: expected at most 10,000,000 problems, found 99,999,999,999"):
         load_problems("reasoning-gym:chain_sum?size=99999999999")
+
+
+def test_a_file_that_names_code_to_run_is_refused_unless_that_is_said(tmp_path: Path) -> None:
+    problem = Problem("a", "1+1?", "2", grader="python:somebody:elses")
+    write_problems(tmp_path / "p.jsonl", [problem])
+    with pytest.raises(InputError, match=r"p.jsonl:1: grader 'python:somebody:elses' runs Python code"):
+        load_problems(str(tmp_path / "p.jsonl"))
+    assert load_problems(f"{tmp_path / 'p.jsonl'}?run-python-graders=yes") == [problem]
+    with pytest.raises(InputError, match="run-python-graders=yes"):
+        load_problems(f"{tmp_path / 'p.jsonl'}?run-python-graders=no")
