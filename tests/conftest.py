@@ -70,3 +70,15 @@ def vllm_engine(model_dir: Path) -> Iterator["VllmEngine"]:
     engine = VllmEngine(str(model_dir), max_model_len=512)
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    """One Ray for a module of tests, with room for all actors however many processors the machine has."""
+    import ray
+
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 otherwise: the actors starve beside the other tests
+    ray.init(address="local", num_cpus=4, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
+    yield
+    ray.shutdown()

@@ -10,7 +10,8 @@ where its files don't say which, name it with --form. Solutions of one problem s
 and those are computed once when that is cheaper: keep them next to each other in the file.
 
 --engine vllm takes causal language models read at a tag (`erprm export`), and vLLM's own options with --engine-options;
---device, --batch-tokens and --share are the transformers engine's.
+--device, --batch-tokens and --share are the transformers engine's. ray:transformers and ray:vllm start several of
+either over Ray, on this machine or the cluster of RAY_ADDRESS: --engine-options actors=8 (batch_rows, cpus, gpus, ...).
 
 Interrupted, the same command goes on where it stopped. A row longer than the model's limit is an error that names it;
 with --too-long cut it is scored up to the last step that fits, and counted.
@@ -21,9 +22,13 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from erprm.cli.config import option
+from erprm.prm.scoring.engines import ENGINES, RAY_OPTIONS, TOO_LONG
+
+if TYPE_CHECKING:
+    from erprm.prm.scoring.scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,10 @@ class Config:
     model: str = option(help="the process reward model: a folder, or a name on the hub")
     rows: str = option(help="solutions in steps: .jsonl or .parquet")
     out: str = option(help="where to write the scored rows: .jsonl or .parquet")
-    engine: str = option("transformers", help="what runs the model", choices=("transformers", "vllm"))
-    engine_options: tuple[str, ...] = option((), help="options of vLLM as name=value, for instance "
-                                                      "max_model_len=4096 or tensor_parallel_size=4")
+    engine: str = option("transformers", choices=ENGINES, help="what runs the model: " + "; ".join(
+        f"{name}: {engine.help}" for name, engine in ENGINES.items()))
+    engine_options: tuple[str, ...] = option((), help="options of vLLM and Ray as name=value, for instance "
+                                                      "max_model_len=4096 tensor_parallel_size=4, or actors=8")
     form: str = option("auto", help="the checkpoint's form; auto tells it from its files",
                        choices=("auto", "classification", "causal-rows", "causal-lm", "math-shepherd", "rlhflow", "trl",
                                 "qwen2.5-math-prm", "skywork-o1"))
@@ -45,7 +51,7 @@ class Config:
     batch_tokens: int | None = option(None, help="most tokens of one forward (transformers engine; default: what "
                                                  "suits the device)")
     max_length: int | None = option(None, help="most tokens of a row; by default the model's own limit")
-    too_long: str = option("error", help="what becomes of a longer row", choices=("error", "cut"))
+    too_long: str = option("error", help="what becomes of a longer row", choices=TOO_LONG)
     share: bool | None = option(None, help="compute shared prefixes once (transformers engine; default: where that is "
                                            "cheaper)")
     separator: str = option("\n", help="what the trl form has between steps")
@@ -58,34 +64,37 @@ def run(config: Config) -> int:
     from erprm.errors import InputError
     from erprm.files.records import check_source
     from erprm.prm.scoring.files import score_file
-    from erprm.prm.scoring.scorer import PRMScorer
+    from erprm.prm.scoring.load import load_scorer
 
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1:
         raise InputError(f"torchrun: expected one process, found {processes} that would score the same rows; start it "
-                         "without torchrun: erprm score --engine vllm --engine-options "
-                         f"tensor_parallel_size={processes} ..., or one --rows file and --device per GPU")
+                         f"without torchrun: erprm score --engine ray:transformers --engine-options actors={processes} "
+                         f"..., or --engine vllm --engine-options tensor_parallel_size={processes} ...")
     if config.part_rows < 1:
         raise InputError(f"part_rows: expected a positive number, found {config.part_rows}")
     check_source(config.rows)  # a missing file is said before a model is loaded
-    scorer = PRMScorer(config.model, config.engine, form=config.form, device=config.device, dtype=config.dtype,
-                       batch_tokens=config.batch_tokens, max_length=config.max_length, too_long=config.too_long,
-                       share=config.share, separator=config.separator,
-                       vllm_options=parse_options(config.engine_options))
-    score_file(scorer, config.rows, config.out, identity=_identity(config, scorer), part_rows=config.part_rows)
-    scorer.close()
+    options = parse_options(config.engine_options)
+    scorer = load_scorer(config.engine, config.model, engine_options=options, form=config.form, device=config.device,
+                         dtype=config.dtype, batch_tokens=config.batch_tokens, max_length=config.max_length,
+                         too_long=config.too_long, share=config.share, separator=config.separator)
+    try:
+        score_file(scorer, config.rows, config.out, identity=_identity(config, scorer), part_rows=config.part_rows)
+    finally:
+        scorer.close()
     print(f"scored now: {scorer.report}", file=sys.stderr)
     print(config.out)
     return 0
 
 
-def _identity(config: Config, scorer: Any) -> dict[str, Any]:
-    """What two runs must agree in for one to go on with the other's parts."""
+def _identity(config: Config, scorer: Scorer) -> dict[str, Any]:
+    """What two runs must agree in for one to go on with the other's parts: not in where the rows are scored."""
     from erprm.prm.checkpoints.weights import WeightFiles
 
     weights = [[file.name, file.stat().st_size, file.stat().st_mtime_ns]
                for file in WeightFiles(scorer.checkpoint.folder).files()]
-    return {"model": config.model, "weights": weights,
-            "form": scorer.checkpoint.form, "dtype": config.dtype, "engine": config.engine,
-            "engine_options": list(config.engine_options), "max_length": config.max_length, "too_long": config.too_long,
-            "separator": config.separator}
+    options = [text for text in config.engine_options
+               if text.partition("=")[0].replace("-", "_") not in RAY_OPTIONS]
+    return {"model": config.model, "weights": weights, "form": scorer.checkpoint.form, "dtype": config.dtype,
+            "engine": ENGINES[config.engine].inner, "engine_options": options, "max_length": config.max_length,
+            "too_long": config.too_long, "separator": config.separator}

@@ -13,17 +13,15 @@ batch that it was working on: Ray starts another and gives it that batch again, 
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from erprm.engines.actors import Actors, check_count, resources
 from erprm.engines.base import Completion, Engine, Request, Sampling, prefix_seed
-from erprm.engines.vllm_process import cpu_environment, on_cpu
 from erprm.errors import InputError, import_extra
 
 INNER = ("transformers", "vllm")
-_FORWARDED = ("HF_HOME", "HF_HUB_OFFLINE", "HF_TOKEN", "TOKENIZERS_PARALLELISM")
 
 
 class _Worker:
@@ -68,36 +66,18 @@ class RayEngine:
                 engines differ.
             MissingExtraError: when Ray is not installed.
         """
-        _check(inner, actors, batch_requests)
-        ray = import_extra("ray", "ray")
-        self._ray, self._batch = ray, batch_requests
-        self._owner = _start(ray, address, math.ceil(cpus * actors))
-        self._actors: list[Any] = []
-        wanted = _resources(ray, cpus, gpus, options)
-        found = ray.cluster_resources().get("GPU", 0)
-        if self._owner and _on_this_machine(address) and actors * wanted["num_gpus"] > found:
-            self.close()
-            raise InputError(f"actors: {actors} of {wanted['num_gpus']:g} GPUs each, found {found:g} on this machine")
-        remote = ray.remote(_Worker).options(**wanted, max_restarts=-1, max_task_retries=retries)
-        self._actors = [remote.remote(inner, model, options) for _ in range(actors)]
-        try:
-            described = ray.get([actor.describe.remote() for actor in self._actors])
-        except ray.exceptions.ActorDiedError as error:
-            self.close()
-            raise InputError(f"ray: an actor could not load the engine {inner!r} with model {model!r}: "
-                             f"{_cause(error)}") from error
-        if any(other != described[0] for other in described):
-            self.close()
-            raise InputError(f"ray: expected the same engine and model in every actor, found {described}")
-        self._fingerprint: dict[str, str] = described[0]
+        _check(inner, batch_requests)
+        self._batch = batch_requests
+        self._actors = Actors(_Worker, (inner, model, options), f"the engine {inner!r} with model {model!r}",
+                              actors=actors, address=address, cpus=cpus, gpus=gpus, retries=retries, options=options)
 
     def fingerprint(self) -> dict[str, str]:
         """That of the inner engine: its completions do not depend on where they are written."""
-        return self._fingerprint
+        return dict(self._actors.described)
 
     def processes(self) -> list[int]:
         """The process id of each actor, on its own machine."""
-        return list(self._ray.get([actor.pid.remote() for actor in self._actors]))
+        return self._actors.processes()
 
     def sample(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
         """For each request, in order, its n completions, in the order of their seeds.
@@ -114,29 +94,13 @@ class RayEngine:
     def batches(self, requests: Sequence[Request], sampling: Sampling,
                 ) -> Iterator[tuple[int, list[list[Completion]]]]:
         """The same batch by batch, as they finish: (index of its first request, completions of its requests)."""
-        if not self._actors:
-            raise InputError("engine: it was closed")
-        from ray.util import ActorPool
-
-        pool = ActorPool(self._actors)
-        starts = range(0, len(requests), self._batch)
-        try:
-            yield from pool.map_unordered(
-                lambda actor, start: actor.sample.remote(start, requests[start : start + self._batch], sampling),
-                starts)
-        except self._ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, InputError):
-                raise error.cause from None
-            raise
+        yield from self._actors.map(
+            lambda actor, start: actor.sample.remote(start, requests[start : start + self._batch], sampling),
+            range(0, len(requests), self._batch))
 
     def close(self) -> None:
         """End the actors, and Ray where this engine has started it."""
-        for actor in self._actors:
-            self._ray.kill(actor)
-        self._actors = []
-        if self._owner:
-            self._ray.shutdown()
-            self._owner = False
+        self._actors.close()
 
 
 class SampleBatches:
@@ -169,56 +133,17 @@ def sample_dataset(dataset: Any, inner: str, model: str, sampling: Sampling, *, 
     Returns:
         The data set with the columns `completions` and `finish_reasons`, a list of n texts each.
     """
-    _check(inner, actors, batch_requests)
+    _check(inner, batch_requests)
+    check_count("actors", actors)
     ray = import_extra("ray", "ray")
     from ray.data import ActorPoolStrategy
 
     return dataset.map_batches(SampleBatches, fn_constructor_args=(inner, model, sampling, n, seed, options),
                                batch_size=batch_requests, compute=ActorPoolStrategy(size=actors),
-                               **_resources(ray, cpus, gpus, options))
+                               **resources(ray, cpus, gpus, options))
 
 
-def _check(inner: str, actors: int, batch_requests: int) -> None:
+def _check(inner: str, batch_requests: int) -> None:
     if inner not in INNER:
         raise InputError(f"ray: expected an inner engine of {', '.join(INNER)}, found {inner!r}")
-    if actors < 1 or batch_requests < 1:
-        raise InputError(f"actors and batch_requests: expected at least 1, found {actors}, {batch_requests}")
-
-
-def _on_this_machine(address: str | None) -> bool:
-    return not (address or os.environ.get("RAY_ADDRESS"))
-
-
-def _start(ray: Any, address: str | None, cpus: int) -> bool:
-    """Connect to Ray, or start one for this process, of at least `cpus` processors so that no actor waits for ever.
-
-    Returns whether this call began it.
-    """
-    if ray.is_initialized():
-        return False
-    if not _on_this_machine(address):
-        ray.init(address=address, log_to_driver=False)
-        return True
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a Ray of this machine's own answers to this machine only
-    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default, though here the actors are who does the work
-    ray.init(address="local", num_cpus=max(cpus, os.cpu_count() or 1), include_dashboard=False,
-             _node_ip_address="127.0.0.1", log_to_driver=False)
-    return True
-
-
-def _resources(ray: Any, cpus: float, gpus: float | None, options: dict[str, Any]) -> dict[str, Any]:
-    """What an actor asks Ray for, and the environment that its process starts with."""
-    cluster_gpus = ray.cluster_resources().get("GPU", 0)
-    if gpus is None:
-        gpus = float(options.get("tensor_parallel_size", 1)) if cluster_gpus else 0.0
-    environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
-    if not gpus and on_cpu():
-        environment |= cpu_environment(int(options.get("threads", 1)))
-    return {"num_cpus": cpus, "num_gpus": gpus, "runtime_env": {"env_vars": environment}}
-
-
-def _cause(error: BaseException) -> str:
-    """The last line of the traceback that an actor died with."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if "Error" in line and ":" in line]
-    return (named or lines or [type(error).__name__])[-1]
+    check_count("batch_requests", batch_requests)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
 REQUESTS = [Request(f"{index}+3*4?", "3*4=12\n", n=3, seed=100 * index) for index in range(24)]
 SAMPLING = Sampling(max_tokens=24)
-
-
-@pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    """One Ray for this module, with room for all actors however many processors the machine has."""
-    import ray
-
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 otherwise: the actors starve beside the other tests
-    ray.init(address="local", num_cpus=4, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.mark.vllm
@@ -67,7 +54,7 @@ def test_a_ray_data_set_gets_completions(local_ray: None, model_dir: Path) -> No
 
 
 def test_bad_input_is_one_line(local_ray: None, model_dir: Path) -> None:
-    with pytest.raises(InputError, match="actors and batch_requests"):
+    with pytest.raises(InputError, match="actors: expected a whole number"):
         load_engine("ray:vllm", str(model_dir), actors=0)
     with pytest.raises(InputError, match="no/such/model"):
         RayEngine("transformers", "/no/such/model", actors=1)

@@ -286,4 +286,6 @@ def test_torchrun_is_refused_with_the_command_to_use(prm: Path, tmp_path: Path, 
                                                      capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert main(["score", "--model", str(prm), "--rows", "rows.jsonl", "--out", str(tmp_path / "out.jsonl")]) == 2
-    assert "--engine vllm --engine-options tensor_parallel_size=4" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "--engine ray:transformers --engine-options actors=4" in message
+    assert "--engine vllm --engine-options tensor_parallel_size=4" in message

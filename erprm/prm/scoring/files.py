@@ -21,13 +21,13 @@ from erprm.files.progress import progress
 from erprm.files.records import count_records
 from erprm.files.runs import digest_of
 from erprm.files.writing import locked, remove_folder
-from erprm.prm.scoring.scorer import WINDOW_ROWS, PRMScorer
+from erprm.prm.scoring.scorer import WINDOW_ROWS, Scorer
 from erprm.rows import read_rows, rows_as_bytes, write_rows
 
 SUFFIXES = (".jsonl", ".parquet")
 
 
-def score_file(scorer: PRMScorer, rows: str | Path, out: str | Path, *, identity: Mapping[str, Any],
+def score_file(scorer: Scorer, rows: str | Path, out: str | Path, *, identity: Mapping[str, Any],
                part_rows: int = WINDOW_ROWS) -> int:
     """Score every row of `rows` into `out` (.jsonl or .parquet).
 
@@ -51,14 +51,14 @@ def score_file(scorer: PRMScorer, rows: str | Path, out: str | Path, *, identity
     folder, scored = out.with_name(out.name + ".parts"), 0
     settings = {**identity, "rows": digest_of(rows), "part_rows": part_rows}
     with locked(out), Parts.open(folder, settings, out.suffix) as parts, progress("scoring", total, "rows") as bar:
-        source, first = read_rows(rows), 1
+        source, first = read_rows(rows), 0
         for number in range(1, -(-total // part_rows) + 1):
             part = list(islice(source, part_rows))
             if parts.read(number) is None:
                 try:
-                    scores = scorer.score(part, advance=bar.advance)
+                    scores = scorer.score(part, advance=bar.advance, first=first)
                 except InputError as error:
-                    raise InputError(f"{rows}: {_shifted(error, first)}") from error
+                    raise InputError(f"{rows}: {error}") from error
                 parts.write(number, rows_as_bytes((
                     dataclasses.replace(row, scores=tuple(map(float, of_row)))
                     for row, of_row in zip(part, scores, strict=True)), out.suffix))
@@ -72,13 +72,3 @@ def score_file(scorer: PRMScorer, rows: str | Path, out: str | Path, *, identity
                          for row in read_rows(folder / "parts" / parts.name(number))))
         remove_folder(folder)
     return scored
-
-
-def _shifted(error: InputError, first: int) -> str:
-    """The message with "row N" counted from the beginning of the file."""
-    head, colon, rest = str(error).partition(":")
-    words = head.split(" ")
-    if colon and words[0] == "row" and words[1].isdigit():
-        words[1] = str(int(words[1]) + first - 1)
-        return " ".join(words) + colon + rest
-    return str(error)

@@ -13,11 +13,13 @@ tags where its form allows it.
 
 from __future__ import annotations
 
+import dataclasses
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,14 +35,13 @@ from erprm.prm.logits import LogitRule, logit_rule
 from erprm.prm.rows.tokens import EncodedRow
 from erprm.prm.scoring.batches import Plan, ScoreBatch, plan_batches
 from erprm.prm.scoring.cost import forward_cost
+from erprm.prm.scoring.engines import check_options
 from erprm.prm.spec import PRMSpec
 from erprm.rows import StepRow
 
 Scores = npt.NDArray[np.float32]
 Row = StepRow | tuple[str, Sequence[str]]
 
-ENGINES = ("transformers", "vllm")
-TOO_LONG = ("error", "cut")
 WINDOW_ROWS = 16384  # rows that are planned together when a stream is scored
 _BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
 _VLLM_ROWS = 1024  # rows handed to vLLM at a time
@@ -60,6 +61,25 @@ class ScoreReport:
         share = f", {self.tokens:,} tokens, of which {self.computed:,} were computed" if self.tokens else ""
         cut = f"; {self.cut:,} rows were too long and are scored up to the last step that fits" if self.cut else ""
         return f"{self.rows:,} rows, {self.steps:,} steps{share}{cut}"
+
+    def __add__(self, other: ScoreReport) -> ScoreReport:
+        return ScoreReport(*map(operator.add, dataclasses.astuple(self), dataclasses.astuple(other)))
+
+
+class Scorer(Protocol):
+    """`PRMScorer`, and what scores like it."""
+
+    checkpoint: Checkpoint
+    report: ScoreReport
+
+    def score(self, rows: Iterable[Row], advance: Callable[[int], object] | None = None, first: int = 0,
+              ) -> list[Scores]:
+        """See `PRMScorer.score`."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds."""
+        ...
 
 
 class PRMScorer:
@@ -88,19 +108,8 @@ class PRMScorer:
                  dtype: str = "auto", batch_tokens: int | None = None, max_length: int | None = None,
                  too_long: str = "error", share: bool | None = None, separator: str = "\n",
                  spec: PRMSpec | None = None, vllm_options: Mapping[str, Any] | None = None) -> None:
-        if engine not in ENGINES:
-            raise InputError(f"engine: expected one of {', '.join(ENGINES)}, found {engine!r}")
-        if too_long not in TOO_LONG:
-            raise InputError(f"too_long: expected one of {', '.join(TOO_LONG)}, found {too_long!r}")
-        if engine == "vllm":
-            for name, given in (("device", device), ("batch_tokens", batch_tokens), ("share", share)):
-                if given is not None:
-                    raise InputError(f"{name}: vLLM decides that itself, expected none, found {given!r}; its own "
-                                     "options (max_num_batched_tokens, ...) are vllm_options, or --engine-options")
-        elif vllm_options:
-            raise InputError(f"vllm_options: expected none with the engine {engine}, found {', '.join(vllm_options)}")
-        if batch_tokens is not None and batch_tokens < 1:
-            raise InputError(f"batch_tokens: expected a positive number, found {batch_tokens}")
+        check_options(engine, device=device, batch_tokens=batch_tokens, share=share, too_long=too_long,
+                      vllm_options=vllm_options)
         self.checkpoint = open_checkpoint(path, form, separator=separator, spec=spec)
         limit = getattr(self.checkpoint.config, "max_position_embeddings", None)
         if max_length is not None and limit is not None and max_length > limit:
@@ -111,13 +120,17 @@ class PRMScorer:
         self._forward: Forward | VLLMForward = (
             Forward(self.checkpoint, load_base(self.checkpoint, dtype), device, batch_tokens, share)
             if engine == "transformers" else VLLMForward(self.checkpoint, {"dtype": dtype, **(vllm_options or {})}))
+        if isinstance(self._forward, VLLMForward):
+            self.max_length = min(self.max_length or self._forward.longest, self._forward.longest)
 
-    def score(self, rows: Iterable[Row], advance: Callable[[int], object] | None = None) -> list[Scores]:
+    def score(self, rows: Iterable[Row], advance: Callable[[int], object] | None = None, first: int = 0,
+              ) -> list[Scores]:
         """Step scores of every row, in the order given: arrays [L] float32, P(+) at each step.
 
         Args:
             rows: `StepRow`s or pairs (prompt, steps).
             advance: called with the number of rows finished, as it goes.
+            first: how many rows of the caller's came before these; messages count from there.
 
         Returns:
             One array per row; shorter than its steps only where the row was cut (`too_long="cut"`).
@@ -125,13 +138,13 @@ class PRMScorer:
         Raises:
             InputError: naming the row, when it is too long, has no step, holds a tag in its text, or scores as NaN.
         """
-        return list(self.stream(rows, advance))
+        return list(self.stream(rows, advance, first=first))
 
     def stream(self, rows: Iterable[Row], advance: Callable[[int], object] | None = None,
-               window: int = WINDOW_ROWS) -> Iterator[Scores]:
+               window: int = WINDOW_ROWS, first: int = 0) -> Iterator[Scores]:
         """The same for any number of rows in constant memory: `window` rows are read and scored at a time."""
         source = iter(rows)
-        done = 0
+        done = first
         while batch := list(islice(source, window)):
             yield from self._score_window(batch, done, advance)
             done += len(batch)
@@ -153,9 +166,7 @@ class PRMScorer:
                 raise InputError(f"{_name(rows[number], first + int(number))}: step {bad[0] + 1}: expected a score in "
                                  f"[0, 1], found {alone[bad[0]]}; the model's weights or its dtype overflow")
             flat[offsets[number]: offsets[number + 1]] = alone
-        self.report = replace(self.report, rows=self.report.rows + len(rows), steps=self.report.steps + len(flat),
-                              tokens=self.report.tokens + sum(len(row.ids) for row in encoded),
-                              computed=self.report.computed + computed)
+        self.report += ScoreReport(len(rows), len(flat), sum(len(row.ids) for row in encoded), computed)
         return [flat[begin:end] for begin, end in pairwise(offsets)]
 
     def _encode(self, rows: list[Row], first: int) -> list[EncodedRow]:
@@ -258,6 +269,7 @@ class VLLMForward:
         tag, *pair = checkpoint.causal_ids
         plus, minus = checkpoint.tokenizer.convert_ids_to_tokens(pair)
         self._engine = VLLMScorer(str(checkpoint.folder), tag_id=tag, labels=(plus, minus), **options)
+        self.longest = self._engine.longest
 
     def __call__(self, rows: list[EncodedRow], advance: Callable[[int], object] | None) -> tuple[Scores, int]:
         """Scores of all steps, flat, float32, and how many tokens were computed."""

@@ -53,7 +53,11 @@ def pooler_options(tag_id: int) -> dict[str, Any]:
 
 
 class VLLMScorer:
-    """Holds a PRM in causal-LM form."""
+    """Holds a PRM in causal-LM form.
+
+    Attributes:
+        longest: most tokens of a row, vLLM's max_model_len.
+    """
 
     def __init__(self, model: str, *, tag_id: int, labels: tuple[str, str], dtype: str = "auto",
                  threads: int = 1, **options: Any) -> None:
@@ -81,7 +85,7 @@ class VLLMScorer:
         self._llm: Any = load_llm(threads, model=model, dtype=dtype, runner="pooling", convert="classify",
                                   hf_overrides=classifier_overrides(labels),
                                   pooler_config=PoolerConfig(**pooler_options(tag_id)), **options)
-        self._longest = int(self._llm.llm_engine.model_config.max_model_len)
+        self.longest = int(self._llm.llm_engine.model_config.max_model_len)
 
     def score(self, rows: Sequence[Ids]) -> list[Scores]:
         """P(+) at each tag of each row of token ids, [L] float32 in row order.
@@ -93,8 +97,8 @@ class VLLMScorer:
             raise InputError("scorer: it was closed")
         counts = _tag_counts(rows, self.tag_id)
         for number, row in enumerate(rows, 1):
-            if len(row) > self._longest:
-                raise InputError(f"row {number}: expected at most {self._longest} tokens, found {len(row)}")
+            if len(row) > self.longest:
+                raise InputError(f"row {number}: expected at most {self.longest} tokens, found {len(row)}")
         prompts = [{"prompt_token_ids": _plain(row)} for row in rows]
         outputs = self._llm.encode(prompts, pooling_task=_TASK, use_tqdm=False) if prompts else []
         return [_plus_column(output.outputs.data.float().cpu().numpy(), count, number)
