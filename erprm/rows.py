@@ -39,6 +39,8 @@ class StepRow:
         gold: the reference answer.
         scores: L step scores of a reward model; kept as float32 in Parquet.
         extra: what else is known, for JSON.
+        gaps: L + 1 texts around the steps, such that the solution as it was written is gaps[0] + steps[0] + gaps[1] +
+            ... + gaps[L]; None where a separator joins the steps (`erprm.steps`).
     """
 
     prompt: str
@@ -54,6 +56,7 @@ class StepRow:
     gold: str | None = None
     scores: tuple[float, ...] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    gaps: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         length = len(self.steps)
@@ -63,6 +66,8 @@ class StepRow:
             values = getattr(self, name)
             if values is not None and len(values) != length:
                 raise InputError(f"{name}: expected one value per step ({length}), found {len(values)}")
+        if self.gaps is not None and len(self.gaps) != length + 1:
+            raise InputError(f"gaps: expected one text more than steps ({length + 1}), found {len(self.gaps)}")
         for label in self.labels or ():
             if label is not None and not 0.0 <= label <= 1.0:
                 raise InputError(f"labels: expected values in [0, 1] or null, found {_shown(label)}")
@@ -130,7 +135,7 @@ class StepRow:
 
 _MOST_TRIALS = 2**31 - 1
 _FLOAT32_MAX = 3.4028234663852886e38
-_LISTS = ("steps", "labels", "successes", "trials", "scores")
+_LISTS = ("steps", "labels", "successes", "trials", "scores", "gaps")
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "prompt": ((str,), "text"), "steps": ((str,), "a list of texts"),
     "labels": ((int, float, Real), "a list of numbers or nulls"),
@@ -139,6 +144,7 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "finished": ((bool,), "true or false"), "problem_id": ((str,), "text"), "solution_id": ((str,), "text"),
     "answer": ((str,), "text or null"), "gold": ((str,), "text or null"),
     "scores": ((int, float, Real), "a list of numbers"), "extra": ((Mapping,), "an object"),
+    "gaps": ((str,), "a list of texts"),
 }
 
 
@@ -204,6 +210,7 @@ def _write_parquet(out: BinaryIO, rows: Iterable[StepRow], batch: int = 4096) ->
         ("successes", pa.list_(pa.int64())), ("trials", pa.list_(pa.int64())), ("outcome", pa.float64()),
         ("finished", pa.bool_()), ("problem_id", pa.string()), ("solution_id", pa.string()), ("answer", pa.string()),
         ("gold", pa.string()), ("scores", pa.list_(pa.float32())), ("extra", pa.string()),
+        ("gaps", pa.list_(pa.string())),
     ])
     count = 0
     pending: list[dict[str, Any]] = []

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 from erprm.cli.config import option
 from erprm.engines import ENGINES, Engine, PromptTemplate, Sampling, load_engine
 from erprm.errors import InputError
-from erprm.steps import SPLITTERS
+from erprm.steps import AUTO, SPLITTERS
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ class EngineConfig:
     top_p: float = option(1.0, help="sample from the most likely tokens that make up this probability")
     max_tokens: int = option(512, help="longest completion, in tokens")
     stop: tuple[str, ...] = option((), help="texts that end a completion")
-    splitter: str = option("newline", help="what stands between two steps", choices=SPLITTERS)
+    splitter: str = option("newline", help="where steps end: " + "; ".join(
+        f"{name}: {splitter.help}" for name, splitter in SPLITTERS.items()) + "; auto: what most solutions ask for",
+        choices=(*SPLITTERS, AUTO))
     seed: int = option(0, help="seed of the run")
     part_completions: int = option(2048, help="completions committed together; a kill costs at most two such parts")
     workers: int | None = option(None, help="grading processes (default: one per CPU)")

@@ -32,7 +32,7 @@ from erprm.rows import StepRow, write_rows
 from erprm.selection.aggregate import AGGREGATIONS
 from erprm.selection.guided import SCORES_ARE
 from erprm.selection.search import Branch, Path, Scorer, SearchSettings
-from erprm.steps import join_steps
+from erprm.steps import Steps, gaps_to_keep, join_steps
 
 if TYPE_CHECKING:
     from erprm.grading import GraderPool
@@ -142,8 +142,7 @@ class Search:
             found = beam_search(questions, self.engine, self.score, self.settings, self.advance, refused)
         rows = list(_rows(problems, found))
         by_id = {problem.id: problem for problem in problems}
-        verdicts = self.grader.verdicts((join_steps(row.steps, self.settings.splitter), by_id[row.problem_id])
-                                        for row in rows)
+        verdicts = self.grader.verdicts((join_steps(row.steps, gaps=row.gaps), by_id[row.problem_id]) for row in rows)
         return [replace(row, outcome=float(verdict.right), answer=verdict.answer)
                 for row, verdict in zip(rows, verdicts, strict=True)]
 
@@ -154,4 +153,5 @@ def _rows(problems: Sequence[Problem], found: Sequence[Sequence[Path]]) -> Itera
             if path.steps:
                 yield StepRow(problem.question, path.steps, finished=path.finished, problem_id=problem.id,
                               solution_id=f"{problem.id}/{rank}", gold=problem.answer,
+                              gaps=gaps_to_keep(Steps(path.steps, path.gaps), path.finished),
                               scores=tuple(map(float, path.scores)))

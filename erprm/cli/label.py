@@ -22,6 +22,7 @@ training rows. docs/rollouts.md says what these may be used for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from erprm.cli.config import option
@@ -29,7 +30,8 @@ from erprm.cli.engine_options import EngineConfig, duration, engine_of, sampling
 from erprm.errors import InputError
 from erprm.problems import Problem, load_problems
 from erprm.rows import StepRow, read_rows
-from erprm.steps import split_steps
+from erprm.splitters import choose_splitter
+from erprm.steps import AUTO, SPLITTERS, gaps_to_keep, join_steps, split_steps
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Config(EngineConfig):
     solutions: str | None = option(None, help="solutions in steps, as `erprm sample` writes them (default: the "
                                               "problems' reference solutions)")
     out: str = option(help="the store: a folder or an fsspec URL")
+    splitter: str = option(AUTO, help="how completions are cut, and the reference solutions; auto: as most solutions "
+                                      "are (erprm sample --help says what there is)", choices=(*SPLITTERS, AUTO))
     n: int = option(16, help="completions per prefix")
     limit: int | None = option(None, help="only the first so many problems, and solutions to these")
     rmse: float | None = option(None, help="adaptive: enough when the expected error of V_eta is this small")
@@ -75,12 +79,12 @@ def run(config: Config) -> None:
         rule = Accurate(config.eta, config.rmse, **given)
     elif config.width is not None or config.settled is not None:
         rule = Adaptive(config.eta, config.level, config.width, config.settled, **given)
-    options = LabelOptions(config.n, rule, config.token_budget, config.seed, config.splitter,
-                           config.count_own_outcome, config.count_passing, config.part_completions, config.contrast)
     sampling = sampling_of(config)
     template_of(config)
     problems = load_problems(config.problems, config.limit)
-    rows = _solutions(config, problems)
+    rows, splitter = _solutions(config, problems)
+    options = LabelOptions(config.n, rule, config.token_budget, config.seed, splitter, config.count_own_outcome,
+                           config.count_passing, config.part_completions, config.contrast)
     source = config.solutions or config.problems
     if config.dry_run:
         from erprm.rollouts.estimate import estimate
@@ -102,18 +106,27 @@ def run(config: Config) -> None:
     print(f"labels: {report.rows}")
 
 
-def _solutions(config: Config, problems: list[Problem]) -> list[StepRow]:
+def _solutions(config: Config, problems: list[Problem]) -> tuple[list[StepRow], str]:
+    """(the solutions in steps, the splitter)."""
     if config.solutions is not None:
         rows = list(read_rows(config.solutions))
-        if config.limit is None:
-            return rows
-        ids, questions = {problem.id for problem in problems}, {problem.question for problem in problems}
-        return [row for row in rows if row.problem_id in ids or row.prompt in questions]
-    lacking = next((problem.id for problem in problems if not problem.solution), None)
+        if config.limit is not None:
+            ids, questions = {problem.id for problem in problems}, {problem.question for problem in problems}
+            rows = [row for row in rows if row.problem_id in ids or row.prompt in questions]
+        return rows, config.splitter if config.splitter != AUTO else _splitter_of(rows)
+    lacking = next((problem.id for problem in problems if not (problem.solution or "").strip()), None)
     if lacking is not None:
         raise InputError(f"{config.problems}: problem {lacking}: expected a reference solution, found none; give "
                          "--solutions")
-    return [StepRow(prompt=problem.question, steps=tuple(split_steps(problem.solution or "", config.splitter)),
-                    problem_id=problem.id, solution_id=f"{problem.id}/reference", gold=problem.answer)
-            for problem in problems]
+    texts = [problem.solution or "" for problem in problems]
+    splitter = config.splitter if config.splitter != AUTO else choose_splitter(texts)[0]
+    return [StepRow(prompt=problem.question, steps=tuple(steps), problem_id=problem.id,
+                    solution_id=f"{problem.id}/reference", gold=problem.answer, gaps=gaps_to_keep(steps, finished=True))
+            for problem, text in zip(problems, texts, strict=True) for steps in [split_steps(text, splitter)]], splitter
 
+
+def _splitter_of(rows: Sequence[StepRow], look: int = 200) -> str:
+    """The splitter that makes the steps of most rows, the first of equals."""
+    texts = [(row, join_steps(row.steps, gaps=row.gaps)) for row in rows[:look]]
+    found = {name: sum(split_steps(text, name) == list(row.steps) for row, text in texts) for name in SPLITTERS}
+    return max(found, key=lambda name: found[name])

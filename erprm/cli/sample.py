@@ -25,6 +25,8 @@ class Config(EngineConfig):
 
     problems: str = option(help="where the problems are (see above)")
     out: str = option(help="where the solutions go: .parquet or .jsonl")
+    thinking: str = option("scored", help="what stands between <think> and </think>: split into steps like the rest, "
+                                          "or no step at all", choices=("scored", "skipped"))
     n: int = option(1, help="solutions per problem")
     limit: int | None = option(None, help="only the first so many problems")
 
@@ -53,7 +55,8 @@ def run(config: Config) -> None:
     engine = engine_of(config)
     with GraderPool(config.workers, config.grade_timeout) as grader:
         report = sample_solutions(problems, engine, sampling, config.out, grader, n=config.n, seed=config.seed,
-                                  splitter=config.splitter, part_completions=config.part_completions)
+                                  splitter=config.splitter, skip_thinking=config.thinking == "skipped",
+                                  part_completions=config.part_completions)
     engine.close()
     print(report)
     print(f"solutions: {report.rows}\nraw texts: {report.store}")

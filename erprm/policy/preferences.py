@@ -50,7 +50,7 @@ def preference_pairs(rows: Sequence[StepRow], scores: npt.ArrayLike, margin: flo
         best, worst = rows[ranked[0]], rows[ranked[-1]]
         if values[0] - values[-1] > margin and best.steps != worst.steps:
             asked = template.text.replace("{question}", best.prompt)
-            chosen, rejected = (join_steps(row.steps, splitter) for row in (best, worst))
+            chosen, rejected = (join_steps(row.steps, splitter, gaps=row.gaps) for row in (best, worst))
             pairs.append({"prompt": asked, "chosen": chosen, "rejected": rejected} if template.kind == "plain" else
                          {"prompt": [*([_turn("system", template.system)] if template.system is not None else []),
                                      _turn("user", asked.rstrip("\n"))],

@@ -37,7 +37,8 @@ class SFTReport:
 
 def encode_solution(tokenizer: Any, template: PromptTemplate, row: StepRow, splitter: str) -> dict[str, list[int]]:
     """A row as `input_ids` and `labels` (-100 on the question), ended by the end-of-sequence token."""
-    prompt, completion = encode(tokenizer, template, row.prompt, join_steps(row.steps, splitter))
+    solution = join_steps(row.steps, splitter, gaps=row.gaps)
+    prompt, completion = encode(tokenizer, template, row.prompt, solution)
     return {"input_ids": prompt + completion, "labels": [-100] * len(prompt) + completion}
 
 

@@ -22,9 +22,10 @@ from erprm._core import Ledger
 from erprm.engines.base import Request, prefix_seed
 from erprm.errors import InputError
 from erprm.problems import Problem
+from erprm.rollouts.prefixes import Prefixes
 from erprm.rollouts.settings import prefix_id, settings_hash
 from erprm.rows import StepRow
-from erprm.steps import prefix_text, split_steps
+from erprm.steps import split_steps
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Plan:
         self._digest = settings_hash(settings)
         self._splitter, self._seed = splitter, seed
         self._problems: list[Problem] = []  # per node
-        self._steps: list[tuple[Sequence[str], int]] = []  # per node: a solution's steps, and how many are the prefix
+        self._prefixes: list[tuple[Prefixes, int]] = []  # per node: a solution's, and how many steps this one has
         self._roots: dict[str, int] = {}
         self._ids: list[str] = []  # per node; empty where nothing is sampled
         self._node_of: dict[str, int] = {}
@@ -74,7 +75,7 @@ class Plan:
         if problem.id not in self._roots:
             self._roots[problem.id] = self.ledger.add_problem(problem.id)
             self._problems.append(problem)
-            self._steps.append(((), 0))
+            self._prefixes.append((Prefixes.of((), None, self._splitter, ended=False), 0))
         return self._roots[problem.id]
 
     def add_solutions(self, problems: Sequence[Problem], rows: Sequence[StepRow], places: Sequence[str],
@@ -87,26 +88,28 @@ class Plan:
         outcomes = np.array([_outcome(row, where) for row, where in zip(rows, places, strict=True)], np.int32)
         finished = np.array([row.finished for row in rows], bool)
         roots = np.array([self.add_problem(problem) for problem in problems], np.int64)
+        prefixes = [Prefixes.of(row.steps, row.gaps, self._splitter, row.finished) for row in rows]
         try:
-            nodes, offsets = self.ledger.add_solutions(roots, [row.steps for row in rows], outcomes, finished,
+            nodes, offsets = self.ledger.add_solutions(roots, [found.keys for found in prefixes], outcomes, finished,
                                                        count_own_outcome)
         except ValueError:
-            self._refuse(roots, rows, places)
+            self._refuse(roots, rows, prefixes, places)
             raise
         self.unfinished += int((~finished).sum())
-        highest = np.maximum.accumulate(np.concatenate([[len(self._steps) - 1], nodes]))
+        highest = np.maximum.accumulate(np.concatenate([[len(self._prefixes) - 1], nodes]))
         fresh = np.flatnonzero(np.diff(highest))  # where a node is seen first: nodes are numbered in this order
         owners = np.searchsorted(offsets, fresh, side="right") - 1
         for owner, length in zip(owners.tolist(), (fresh - offsets[owners] + 1).tolist(), strict=True):
             self._problems.append(problems[owner])
-            self._steps.append((rows[owner].steps, length))
+            self._prefixes.append((prefixes[owner], length))
         return [nodes[begin:end] for begin, end in itertools.pairwise(offsets.tolist())]
 
-    def _refuse(self, roots: npt.NDArray[np.int64], rows: Sequence[StepRow], places: Sequence[str]) -> None:
+    def _refuse(self, roots: npt.NDArray[np.int64], rows: Sequence[StepRow], prefixes: Sequence[Prefixes],
+                places: Sequence[str]) -> None:
         """Raise the InputError of the first row that the ledger refuses."""
-        for root, row, where in zip(roots.tolist(), rows, places, strict=True):
+        for root, row, found, where in zip(roots.tolist(), rows, prefixes, places, strict=True):
             try:
-                self.ledger.add_solution(root, row.steps, _outcome(row, where), row.finished)
+                self.ledger.add_solution(root, found.keys, _outcome(row, where), row.finished)
             except ValueError as error:
                 raise InputError(f"{where}: {error}") from error
 
@@ -114,17 +117,17 @@ class Plan:
         """Give ids to the prefixes that may be sampled: those that no solution ended at; bare questions if asked."""
         depths = self.ledger.depths()
         sampled = ~self.ledger.closed() & ((depths > 0) | roots)
-        self._ids = [""] * len(self._steps)
+        self._ids = [""] * len(self._prefixes)
         for node in np.flatnonzero(sampled).tolist():
-            steps, length = self._steps[node]
-            found = prefix_id(self._digest, self._problems[node], steps[:length])
+            prefixes, length = self._prefixes[node]
+            found = prefix_id(self._digest, self._problems[node], prefixes.keys[:length])
             self._ids[node] = found
             self._node_of[found] = node
-        self.truncated = np.zeros(len(self._steps), np.int64)
-        self.spent = np.zeros(len(self._steps), np.int64)
+        self.truncated = np.zeros(len(self._prefixes), np.int64)
+        self.spent = np.zeros(len(self._prefixes), np.int64)
         self.own = self.ledger.counts()[1]
-        self.passed = np.zeros(len(self._steps), np.int32)
-        self._leads_on = np.zeros(len(self._steps), bool)
+        self.passed = np.zeros(len(self._prefixes), np.int32)
+        self._leads_on = np.zeros(len(self._prefixes), bool)
         self._leads_on[self.ledger.parents()[sampled & (depths > 0)]] = True
         self.open = sampled  # bool [nodes]
 
@@ -165,9 +168,11 @@ class Plan:
         kept, solutions, lengths = [], [], []
         for index, node in zip(which.tolist(), nodes[which].tolist(), strict=True):
             if texts[index].strip():
-                steps, length = self._steps[node]
+                prefixes, length = self._prefixes[node]
+                written = split_steps(texts[index], self._splitter)
                 kept.append(index)
-                solutions.append([*steps[:length], *split_steps(texts[index], self._splitter)])
+                solutions.append([*prefixes.keys[:length],
+                                  *Prefixes.of(written, written.gaps, self._splitter, ended=True).keys])
                 lengths.append(length)
         roots = [self._roots[self._problems[node].id] for node in nodes[kept].tolist()]
         np.add.at(self.passed, self.ledger.count_passing(roots, solutions, lengths, right[kept]), 1)
@@ -180,8 +185,8 @@ class Plan:
         requests = []
         for node, first, count in zip(nodes.tolist(), firsts.tolist(), counts.tolist(), strict=True):
             question = self._problems[node].question
-            steps, length = self._steps[node]
-            prefix = prefix_text(steps, length, self._splitter)
+            prefixes, length = self._prefixes[node]
+            prefix = prefixes.text(length)
             requests.append(Request(question, prefix, count, prefix_seed(self._seed, question, prefix) + first))
         return Batch(nodes, firsts, counts, requests, [self._problems[node] for node in nodes.tolist()],
                      [self._ids[node] for node in nodes.tolist()])

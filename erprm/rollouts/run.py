@@ -135,8 +135,8 @@ def plan_labels(problems: Sequence[Problem], rows: Sequence[StepRow], settings: 
             for row, owner in zip(rows, owners, strict=True)]
     ungraded = [index for index, row in enumerate(rows) if row.outcome is None]
     if grader is not None and ungraded:
-        right = grader.grade_many([(join_steps(rows[index].steps, options.splitter), owners[index])
-                                   for index in ungraded])
+        right = grader.grade_many([(join_steps(row.steps, options.splitter, gaps=row.gaps), owners[index])
+                                   for index in ungraded for row in [rows[index]]])
         for index, verdict in zip(ungraded, right, strict=True):
             rows[index] = dataclasses.replace(rows[index], outcome=float(verdict))
     plan = Plan(settings, options.splitter, options.seed, options.counts_passing)

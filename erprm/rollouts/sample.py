@@ -10,9 +10,10 @@ The raw texts lie in a store beside the result (`solutions.parquet.store`), from
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from erprm.engines.base import Engine, Sampling
 from erprm.errors import InputError
@@ -25,7 +26,8 @@ from erprm.rollouts.plan import Plan
 from erprm.rollouts.settings import store_settings
 from erprm.rollouts.store import RolloutStore, read_parts
 from erprm.rows import StepRow, write_rows
-from erprm.steps import split_steps
+from erprm.splitters import choose_splitter
+from erprm.steps import AUTO, gaps_to_keep, split_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class SampleReport:
     Attributes:
         rows: where the solutions are; store: where the raw texts are.
         solutions: rows written; right, truncated: of these; empty: texts without a step, written as one empty step.
+        splitter: by which they were cut, and, where the texts chose it, how many asked for it.
         restored: found in the store; completions, tokens: sampled now.
     """
 
@@ -44,6 +47,7 @@ class SampleReport:
     right: int
     truncated: int
     empty: int
+    splitter: str
     restored: int
     completions: int
     tokens: int
@@ -54,7 +58,7 @@ class SampleReport:
     def __str__(self) -> str:
         lines = [
             f"{self.solutions:,} solutions, {self.right / max(1, self.solutions):.1%} right, {self.truncated:,} cut "
-            f"off at max_tokens, {self.empty:,} empty",
+            f"off at max_tokens, {self.empty:,} empty; steps: {self.splitter}",
             f"{self.completions:,} sampled now ({self.tokens:,} tokens, {self.seconds:,.1f} s of which "
             f"{self.engine_seconds:,.1f} s in the engine), {self.restored:,} found from earlier runs",
         ]
@@ -65,8 +69,12 @@ class SampleReport:
 
 def sample_solutions(problems: Sequence[Problem], engine: Engine, sampling: Sampling, out: str | Path,
                      grader: GraderPool, *, n: int = 1, seed: int = 0, splitter: str = "newline",
-                     part_completions: int = 2048) -> SampleReport:
+                     skip_thinking: bool = False, part_completions: int = 2048) -> SampleReport:
     """Write `n` solutions per problem to `out` (.parquet or .jsonl).
+
+    Args:
+        splitter: a name in `erprm.steps.SPLITTERS`, or "auto": what most solutions ask for.
+        skip_thinking: what stands between `<think>` and `</think>` is no step.
 
     A row holds the steps, the outcome (1.0 or 0.0), the extracted answer, the reference answer, and whether the
     solution ended by itself. Run again, only what is missing is sampled; `n` may be raised.
@@ -92,29 +100,43 @@ def sample_solutions(problems: Sequence[Problem], engine: Engine, sampling: Samp
             completer = Completer(plan, engine, sampling, store, grader, part_completions, None,
                                   lambda completions, tokens: bar.advance(completions, tokens=tokens))
             completer.run()
-        rows = _rows(place, plan, problems, nodes, n, splitter)
+        texts = _Texts(place, {plan.id_of(node): number for number, node in enumerate(nodes)}, n)
+        chosen, votes = choose_splitter(record["text"] for _, record in texts) if splitter == AUTO else (splitter, {})
+        rows = _rows(texts, problems, chosen, skip_thinking)
         write_rows(out, rows)
         return SampleReport(
             rows=str(out), store=place, solutions=len(rows), right=sum(row.outcome == 1.0 for row in rows),
             truncated=sum(not row.finished for row in rows), empty=sum(row.steps == ("",) for row in rows),
+            splitter=chosen + (f", which {votes.get(chosen, 0):,} of {len(rows):,} solutions ask for" if votes else ""),
             restored=restored, completions=completer.completions, tokens=completer.tokens,
             quarantined=tuple(store.quarantined), seconds=time.perf_counter() - started,
             engine_seconds=completer.engine_seconds)
 
 
-def _rows(place: str, plan: Plan, problems: Sequence[Problem], nodes: Sequence[int], n: int, splitter: str,
-          ) -> list[StepRow]:
-    """The first n solutions of each problem, in order."""
-    index = {plan.id_of(node): number for number, node in enumerate(nodes)}
-    found: list[list[StepRow | None]] = [[None] * n for _ in problems]
-    for table in read_parts(place, ["prefix_id", "sample", "text", "finish_reason", "answer", "right"]):
-        for record in table.to_pylist():
-            number = index.get(record["prefix_id"])
-            if number is None or record["sample"] >= n:
-                continue
-            problem, text = problems[number], record["text"]
-            found[number][record["sample"]] = StepRow(
-                prompt=problem.question, steps=tuple(split_steps(text, splitter)) if text.strip() else ("",),
-                outcome=float(record["right"]), finished=record["finish_reason"] == "stop", problem_id=problem.id,
-                solution_id=f"{problem.id}/{record['sample']}", answer=record["answer"], gold=problem.answer)
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """(number of the problem, record) of the first n texts of each problem in a store."""
+
+    place: str
+    numbers: Mapping[str, int]  # by prefix id
+    n: int
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for table in read_parts(self.place, ["prefix_id", "sample", "text", "finish_reason", "answer", "right"]):
+            for record in table.to_pylist():
+                number = self.numbers.get(record["prefix_id"])
+                if number is not None and record["sample"] < self.n:
+                    yield number, record
+
+
+def _rows(texts: _Texts, problems: Sequence[Problem], splitter: str, skip_thinking: bool) -> list[StepRow]:
+    """The solutions of each problem, in order."""
+    found: list[list[StepRow | None]] = [[None] * texts.n for _ in problems]
+    for number, record in texts:
+        problem, finished = problems[number], record["finish_reason"] == "stop"
+        steps = split_steps(record["text"], splitter, skip_thinking=skip_thinking)
+        found[number][record["sample"]] = StepRow(
+            prompt=problem.question, steps=tuple(steps), outcome=float(record["right"]), finished=finished,
+            problem_id=problem.id, solution_id=f"{problem.id}/{record['sample']}", answer=record["answer"],
+            gold=problem.answer, gaps=gaps_to_keep(steps, finished))
     return [row for rows in found for row in rows if row is not None]

@@ -10,6 +10,8 @@ from typing import Any
 from erprm.engines.base import Sampling
 from erprm.problems import Problem
 
+_BETWEEN = "\x1e"
+
 
 def store_settings(kind: str, engine: Mapping[str, str], sampling: Sampling, problems: Iterable[Problem], seed: int,
                    splitter: str) -> dict[str, str]:
@@ -47,12 +49,20 @@ def settings_hash(settings: Mapping[str, str]) -> str:
 
 
 def prefix_id(settings_digest: str, problem: Problem, steps: Sequence[str]) -> str:
-    """32 hex digits, the same wherever the same prefix of the same problem is continued under the same settings."""
+    """32 hex digits, the same wherever the same prefix of the same problem is continued under the same settings.
+
+    Args:
+        steps: the keys of its steps (`erprm.rollouts.prefixes`): their texts, in most solutions.
+    """
     return _digest([settings_digest, problem.id, problem.question, *steps], 16)
 
 
-def _digest(parts: Iterable[str], size: int = 8) -> str:
-    return hashlib.blake2b("\x1e".join(parts).encode(), digest_size=size).hexdigest()
+def _digest(parts: Sequence[str], size: int = 8) -> str:
+    """Of the parts with U+001E between them; where a part holds that itself, of the parts behind their lengths."""
+    if any(_BETWEEN in part for part in parts):
+        lengths = "".join(f"{len(part)}{_BETWEEN}{part}" for part in parts)
+        return hashlib.blake2b(lengths.encode(), digest_size=size, person=b"lengths").hexdigest()
+    return hashlib.blake2b(_BETWEEN.join(parts).encode(), digest_size=size).hexdigest()
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """What every search shares: partial solutions, one-step extensions from an engine, and their scores from a PRM.
 
 A scorer is any callable from (question, steps) pairs to one array of step scores each; `PRMScorer.score` is one.
-Extensions are sampled with the step separator as a stop string: a step that ends otherwise ends the solution.
+Extensions are sampled with what ends a step (`Splitter.stops`) as stop strings: a step that ends otherwise ends the
+solution. Where there is no whole step yet (a blank line between two steps, or within a formula) it goes on from there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy.typing as npt
 from erprm.engines.base import Completion, Engine, Request, Sampling, prefix_seed
 from erprm.errors import InputError
 from erprm.selection.aggregate import aggregate
-from erprm.steps import prefix_text, separator
+from erprm.splitters import SPLITTERS, block_is_open
+from erprm.steps import join_steps, split_steps
 
 Text = tuple[str, Sequence[str]]
 Scorer = Callable[[Sequence[Text]], Sequence[npt.NDArray[np.floating]]]
@@ -27,6 +29,8 @@ class Path:
 
     Attributes:
         steps: its step texts.
+        gaps: one text more than steps, around them: gaps[0] + steps[0] + gaps[1] + ... is what the policy wrote.
+        begun: what it has written of the next step, where a step's beginning is what ends the one before.
         scores: one per step, as scored at this length.
         finished: the policy ended it; False for one that ran out of tokens or steps.
         open: it can still be extended.
@@ -36,6 +40,13 @@ class Path:
     scores: tuple[float, ...] = ()
     finished: bool = False
     open: bool = True
+    gaps: tuple[str, ...] = ("",)
+    begun: str = ""
+
+    @property
+    def text(self) -> str:
+        """The solution as the policy wrote it, what it goes on from."""
+        return join_steps(self.steps, gaps=self.gaps) + self.begun
 
     def value(self, how: str) -> float:
         """The aggregated score; the empty path has 0."""
@@ -52,7 +63,7 @@ class SearchSettings:
         trees: independent trees; with width 1 this is diverse verifier tree search (DVTS).
         max_steps: longest solution.
         how: aggregation of step scores by which paths are ranked.
-        splitter: how the policy's solutions separate steps.
+        splitter: how the policy's solutions separate steps; one of `SPLITTERS` that has `stops`.
         sampling: temperature, top-p, and most tokens of a step.
         seed: makes the search repeatable.
     """
@@ -70,8 +81,9 @@ class SearchSettings:
         for name in ("width", "expand", "trees", "max_steps"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}: expected at least 1, found {getattr(self, name)}")
-        if self.splitter not in ("newline", "blank-line"):
-            raise InputError(f"splitter: expected newline or blank-line for a search, found {self.splitter!r}")
+        usable = [name for name, splitter in SPLITTERS.items() if splitter.stops]
+        if self.splitter not in usable:
+            raise InputError(f"splitter: expected one of {', '.join(usable)} for a search, found {self.splitter!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +110,7 @@ def extend(engine: Engine, score: Scorer, branches: Sequence[Branch], settings: 
         For each branch its extensions with their scores, in the order of their seeds, repetitions included. An empty
         extension closes the path as it stands; so does a branch of which every extension was lost.
     """
-    gap = separator(settings.splitter)
-    prefixes = [prefix_text(b.path.steps, len(b.path.steps), settings.splitter) for b in branches]
-    seeds = [prefix_seed(settings.seed, str(b.tree), b.question, prefix)
-             for b, prefix in zip(branches, prefixes, strict=True)]
-    requests = [Request(b.question, prefix, settings.expand, seed)
-                for b, prefix, seed in zip(branches, prefixes, seeds, strict=True)]
-    written = engine.sample(requests, replace(settings.sampling, stop=(*settings.sampling.stop, gap)))
-    extended = [[_append(branch.path, completion, gap, settings) for completion in completions]
-                for branch, completions in zip(branches, written, strict=True)]
+    extended = _write(engine, branches, settings)
     texts = sorted({(branch.question, path.steps) for branch, paths in zip(branches, extended, strict=True)
                     for path in paths if path.steps})
     scores = dict(zip(texts, score(texts) if refused is None else score_each(score, texts), strict=True))
@@ -141,9 +145,79 @@ def _scored(path: Path, scores: npt.NDArray[np.floating]) -> Path:
     return replace(path, scores=tuple(float(score) for score in scores))
 
 
-def _append(path: Path, completion: Completion, gap: str, settings: SearchSettings) -> Path:
-    step = completion.text.strip()
-    steps = (*path.steps, step) if step else path.steps
-    goes_on = bool(step) and completion.stopped_at == gap
-    ended = completion.finish_reason == "stop" and not goes_on and bool(steps)
-    return Path(steps, (), finished=ended, open=goes_on and len(steps) < settings.max_steps)
+@dataclass(slots=True)
+class _Candidate:
+    """An extension in the making: `text` is what was written behind the path."""
+
+    branch: Branch
+    seed: int
+    text: str = ""
+    tokens: int = 0
+
+    def take(self, completion: Completion, settings: SearchSettings) -> Path | None:
+        """The extended path; None while there is no whole step and the policy goes on."""
+        stops = SPLITTERS[settings.splitter].stops
+        stop = completion.stopped_at if completion.stopped_at in stops else None
+        self.text += completion.text + (stop or "")
+        self.tokens += max(1, completion.tokens)
+        path = self.branch.path
+        if stop is None:
+            return _longer(path, self.text, "", settings, finished=completion.finish_reason == "stop")
+        begun = stop.lstrip()  # "\n## Step" begins the next one
+        longer = _longer(path, self.text[: len(self.text) - len(begun)], begun, settings)
+        if longer is not None:
+            return longer
+        if self.tokens < settings.sampling.max_tokens:
+            return None
+        return _longer(path, self.text, "", settings, finished=False)
+
+
+def _write(engine: Engine, branches: Sequence[Branch], settings: SearchSettings) -> list[list[Path]]:
+    """For each branch `expand` paths that are one step longer, not scored yet."""
+    stops = SPLITTERS[settings.splitter].stops
+    sampling = replace(settings.sampling, stop=(*settings.sampling.stop, *stops))
+    prefixes = [branch.path.text for branch in branches]
+    seeds = [prefix_seed(settings.seed, str(branch.tree), branch.question, prefix)
+             for branch, prefix in zip(branches, prefixes, strict=True)]
+    written = engine.sample([Request(branch.question, prefix, settings.expand, seed)
+                             for branch, prefix, seed in zip(branches, prefixes, seeds, strict=True)], sampling)
+    candidates = [[_Candidate(branch, seed + number) for number in range(settings.expand)]
+                  for branch, seed in zip(branches, seeds, strict=True)]
+    flat = [candidate for of_branch in candidates for candidate in of_branch]
+    done: dict[int, Path] = {}
+    waiting = list(range(len(flat)))
+    completions = [completion for of_branch in written for completion in of_branch]
+    while True:
+        for place, completion in zip(waiting, completions, strict=True):
+            longer = flat[place].take(completion, settings)
+            if longer is not None:
+                done[place] = longer
+        waiting = [place for place in waiting if place not in done]
+        if not waiting:
+            break
+        requests = []
+        for place in waiting:
+            branch, prefix = flat[place].branch, flat[place].branch.path.text + flat[place].text
+            requests.append(Request(branch.question, prefix, 1, prefix_seed(flat[place].seed, branch.question, prefix)))
+        completions = [only for [only] in engine.sample(requests, sampling)]
+    ordered = iter(done[place] for place in range(len(flat)))
+    return [[next(ordered) for _ in of_branch] for of_branch in candidates]
+
+
+def _longer(path: Path, text: str, begun: str, settings: SearchSettings, finished: bool | None = None) -> Path | None:
+    """`path` with the steps of `text` behind it; None when there is none, or the last one is not whole.
+
+    Args:
+        begun: what was written of the step behind them.
+        finished: nothing follows, and whether the policy ended it itself.
+    """
+    text = path.begun + text
+    written = split_steps(text, settings.splitter)
+    steps = tuple(written) if any(written) else ()
+    if finished is None and (not steps or (SPLITTERS[settings.splitter].keeps_blocks and block_is_open(text))):
+        return None
+    gaps = (*path.gaps[:-1], path.gaps[-1] + written.gaps[0], *(written.gaps[1:] if steps else ()))
+    longer = Path((*path.steps, *steps), gaps=gaps, begun=begun)
+    if finished is None:
+        return replace(longer, open=len(longer.steps) < settings.max_steps)
+    return replace(longer, finished=finished and bool(longer.steps), open=False)
