@@ -12,8 +12,9 @@ from erprm.prm.model import PRM
 from erprm.rows import read_rows
 
 
-def test_a_policy_that_writes_the_tag_loses_these_candidates_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str],
-                                                                   ) -> None:
+@pytest.mark.parametrize("method", ["beam", "smc"])
+def test_a_policy_that_writes_the_tag_loses_these_candidates_alone(method: str, tmp_path: Path,
+                                                                   capsys: pytest.CaptureFixture[str]) -> None:
     policy, tokenizer = tiny.llama(), tiny.tokenizer()
     tag = tokenizer(tiny.TAG, add_special_tokens=False)["input_ids"]
     with torch.no_grad():
@@ -26,7 +27,8 @@ def test_a_policy_that_writes_the_tag_loses_these_candidates_alone(tmp_path: Pat
     problems.write_text("".join(json.dumps({"id": str(i), "question": f"{i}+3?", "answer": "1"}) + "\n"
                                 for i in range(4)))
     assert main(["guide", "--problems", str(problems), "--policy", str(tmp_path / "policy"), "--prm",
-                 str(tmp_path / "prm"), "--width", "2", "--expand", "4", "--max-steps", "2", "--max-tokens", "12",
+                 str(tmp_path / "prm"), "--method", method, "--width", "2", "--expand", "4",
+                 "--max-steps", "2", "--max-tokens", "12",
                  "--workers", "1", "--part-problems", "3", "--out", str(out)]) == 0
     assert "candidates that the model cannot read were lost in this run; the first: '0+3?': row 1" \
         in capsys.readouterr().out
