@@ -10,7 +10,7 @@ ROOT = Path(erprm.__file__).parent
 LAYERS = [
     {"errors", "options", "files"},
     {"kernels", "_core"},
-    {"steps", "rows", "tokenizers", "problems", "values", "statistics", "grading"},
+    {"steps", "splitters", "rows", "tokenizers", "problems", "values", "statistics", "grading"},
     {"engines"},
     {"rollouts"},
     {"formats"},

@@ -126,7 +126,7 @@ def test_search_with_a_real_policy(model_dir) -> None:
 
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: SearchSettings(width=0), "width: expected at least 1, found 0"),
-    (lambda: SearchSettings(splitter="step-k"), "splitter"),
+    (lambda: SearchSettings(splitter="auto"), "splitter"),
     (lambda: guided_decode(["q"], TwoSteps(), soft_values(0.0), SearchSettings(), math.nan), "eta"),
     (lambda: guided_decode(["q"], TwoSteps(), soft_values(0.0), SearchSettings(), 1.0, "reward"), "scores_are"),
 ])
