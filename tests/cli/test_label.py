@@ -24,8 +24,8 @@ def label(tmp_path: Path, model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> l
                                             "grader": "python:parity:even"}) + "\n" for i in range(3)))
     rows.write_text("".join(json.dumps({"prompt": f"{i}+3?", "steps": ["a", "b", last], "outcome": 0.0}) + "\n"
                             for i in range(3) for last in ("c", "d")))
-    return ["label", "--problems", f"{problems}?run-python-graders=yes", "--solutions", str(rows), "--policy", str(model_dir),
-            "--device", "cpu", "--max-tokens", "24", "--stop", *"aeiou", "--workers", "1",
+    return ["label", "--problems", f"{problems}?run-python-graders=yes", "--solutions", str(rows),
+            "--policy", str(model_dir), "--device", "cpu", "--max-tokens", "24", "--stop", *"aeiou", "--workers", "1",
             "--part-completions", "16", "--out", str(tmp_path / "labels")]
 
 
