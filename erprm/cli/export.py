@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from erprm.cli.config import option
+from erprm.prm.checkpoints.known import FORMS
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Config:
 
     model: str = option(help="the trained model: a folder")
     out: str = option(help="the new folder to write")
-    to: str = option("causal-lm", help="the form to write", choices=("causal-lm", "classification"))
+    to: str = option("causal-lm", help="the form to write",
+                     choices=[name for name, form in FORMS.items() if form.exported])
     rows: str | None = option(None, help="rows (.jsonl or .parquet) whose scores are compared; built-in ones otherwise")
     probe: int = option(32, help="how many of those rows are compared")
 

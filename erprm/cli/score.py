@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from erprm.cli.config import option
+from erprm.prm.checkpoints.known import FORMS, help_text
 from erprm.prm.scoring.engines import ENGINES, RAY_OPTIONS, TOO_LONG
 
 if TYPE_CHECKING:
@@ -42,9 +43,8 @@ class Config:
         f"{name}: {engine.help}" for name, engine in ENGINES.items()))
     engine_options: tuple[str, ...] = option((), help="options of vLLM and Ray as name=value, for instance "
                                                       "max_model_len=4096 tensor_parallel_size=4, or actors=8")
-    form: str = option("auto", help="the checkpoint's form; auto tells it from its files",
-                       choices=("auto", "classification", "causal-rows", "causal-lm", "math-shepherd", "rlhflow", "trl",
-                                "qwen2.5-math-prm", "skywork-o1"))
+    form: str = option("auto", choices=("auto", *FORMS),
+                       help="the checkpoint's form; auto tells it from its files. " + help_text())
     device: str | None = option(None, help="cpu, cuda, cuda:1 (transformers engine; default: cuda where there is one)")
     dtype: str = option("auto", help="of the weights in memory; auto: as on disk",
                         choices=("auto", "float32", "bfloat16", "float16"))

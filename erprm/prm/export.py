@@ -26,6 +26,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClas
 
 from erprm.errors import InputError
 from erprm.prm.checkpoints.forms import Checkpoint, find_folder, label_bias, label_rows
+from erprm.prm.checkpoints.known import FORMS
 from erprm.prm.checkpoints.weights import BIAS, ROWS, WeightFiles
 from erprm.prm.logits import make_linear, uncapped
 from erprm.prm.model import ID2LABEL, has_class
@@ -35,8 +36,7 @@ from erprm.prm.scoring.scorer import PRMScorer, Scores
 from erprm.prm.scoring.vllm import serve_script
 from erprm.prm.spec import FILE_NAME, PRMSpec
 
-TARGETS = ("causal-lm", "classification")
-TWO_ROWS = ("classification", "causal-rows")  # forms whose head is two rows of its own
+TARGETS = tuple(name for name, form in FORMS.items() if form.exported)
 SERVE_NAME = "serve.sh"
 TOLERANCE = 1e-5  # between scores in float32
 PROBE: tuple[Texts, ...] = (
@@ -152,7 +152,7 @@ def _spec_of(folder: Path, tokens: StepTokens) -> PRMSpec:
 
 def _label_matrix(source: Checkpoint, weights: WeightFiles, tokens: StepTokens) -> Tensor:
     """An output head [V, D] that is zero but for the two label rows."""
-    if source.form in TWO_ROWS:
+    if FORMS[source.form].two_rows:
         minus, plus = weights[ROWS]
     else:
         plus, minus = label_rows(weights, tokens.plus_id, tokens.minus_id)
@@ -163,7 +163,7 @@ def _label_matrix(source: Checkpoint, weights: WeightFiles, tokens: StepTokens) 
 
 def _label_bias(source: Checkpoint, weights: WeightFiles, tokens: StepTokens) -> Tensor | None:
     """The bias [V] of that head, where the family's output head has one. Raises InputError where it would be lost."""
-    if source.form in TWO_ROWS:
+    if FORMS[source.form].two_rows:
         pair = weights[BIAS].flip(0) if BIAS in weights else torch.zeros(2)
     else:
         pair = label_bias(weights, tokens.plus_id, tokens.minus_id)
@@ -181,7 +181,7 @@ def _label_bias(source: Checkpoint, weights: WeightFiles, tokens: StepTokens) ->
 
 def _class_rows(source: Checkpoint, weights: WeightFiles, tokens: StepTokens) -> dict[str, Tensor]:
     """The head of the classification form: row 0 is "-", row 1 is "+"."""
-    if source.form in TWO_ROWS:
+    if FORMS[source.form].two_rows:
         return {name: weights[name] for name in (ROWS, BIAS) if name in weights}
     rule = uncapped(source.config, "the classification form")
     plus, minus = label_rows(weights, tokens.plus_id, tokens.minus_id)
@@ -193,7 +193,7 @@ def _class_rows(source: Checkpoint, weights: WeightFiles, tokens: StepTokens) ->
 
 def _causal_config(config: PreTrainedConfig, source: Checkpoint) -> PreTrainedConfig:
     config.tie_word_embeddings = False
-    if source.form in TWO_ROWS:
+    if FORMS[source.form].two_rows:
         make_linear(config)  # the two rows give the logits as they are
     for name in ("token_classification_bias", "classifier_dropout"):
         if hasattr(config, name):

@@ -11,7 +11,8 @@ from prm import published
 from safetensors.torch import load_file, save_file
 
 from erprm.errors import InputError
-from erprm.prm.checkpoints.forms import detect_form, load_base, open_checkpoint, read_settings
+from erprm.prm.checkpoints import known
+from erprm.prm.checkpoints.forms import _READERS, detect_form, load_base, open_checkpoint, read_settings
 from erprm.prm.model import PRM
 from erprm.prm.scoring.scorer import PRMScorer
 from erprm.prm.spec import PRMSpec
@@ -146,3 +147,14 @@ def test_bad_arguments(model_dir: Path, change: dict[str, str], message: str) ->
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config\.json: no such file"):
         open_checkpoint(tmp_path)
+
+
+def test_the_docs_hold_the_table_of_forms() -> None:
+    assert known.table() in (Path(__file__).parents[2] / "docs" / "scoring.md").read_text(encoding="utf-8")
+
+
+def test_every_form_has_a_reader(tmp_path: Path) -> None:
+    folder = tiny.save(tmp_path / "m")
+    with pytest.raises(InputError, match=r"form: expected auto or one of classification, .*skywork-o1, found 'none'"):
+        open_checkpoint(folder, "none")
+    assert list(known.FORMS) == list(_READERS)

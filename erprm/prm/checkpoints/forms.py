@@ -5,22 +5,13 @@
     checkpoint = open_checkpoint("path/to/math-shepherd", form="math-shepherd")
     base = load_base(checkpoint, dtype="bfloat16")
 
-| form | what it is | score of a step |
-|---|---|---|
-| classification | own: token classification with two labels, erprm.json | softmax of the two rows at the tag |
-| causal-rows | own: a causal language model's transformer, two rows, erprm.json | softmax of the two rows at the tag |
-| causal-lm | own or the paper's: a causal language model | softmax of " +" against " -" at the tag |
-| math-shepherd | Mistral causal language model, "ки" | softmax of "+" against "-" at "ки" |
-| rlhflow | causal language model, chat turns | softmax of "+" against "-" where the answer is predicted |
-| trl | token classification without erprm.json | softmax of class 1 at the separator |
-| qwen2.5-math-prm | Linear, ReLU, Linear to two classes | softmax of class 1 at "<extra_0>" |
-| skywork-o1 | Linear to one value (`v_head`) | sigmoid at the line end |
-
+The forms are those of `erprm.prm.checkpoints.known.FORMS`.
 No vocabulary logits: of an output head only the two label rows are read from disk.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +28,7 @@ from transformers.utils import logging
 
 from erprm.errors import InputError
 from erprm.prm.checkpoints.folders import check_folder, read_settings, refusal
+from erprm.prm.checkpoints.known import FORMS
 from erprm.prm.checkpoints.weights import ROWS, WeightFiles, two_rows
 from erprm.prm.logits import LogitRule, logit_rule
 from erprm.prm.rows.conventions import ChatTurns, Convention, LineSteps, QwenMath, SeparatedSteps, Shepherd, TaggedSteps
@@ -44,8 +36,6 @@ from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import FILE_NAME, PRMSpec
 from erprm.tokenizers import load_tokenizer
 
-FORMS = ("classification", "causal-rows", "causal-lm", "math-shepherd", "rlhflow", "trl", "qwen2.5-math-prm",
-         "skywork-o1")
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -148,27 +138,8 @@ def open_checkpoint(path: str | Path, form: str = "auto", *, separator: str = "\
         form = detect_form(folder, settings, str(path))
     elif form not in FORMS:
         raise InputError(f"form: expected auto or one of {', '.join(FORMS)}, found {form!r}")
-    tokenizer = load_tokenizer(folder)
-    weights = WeightFiles(folder)
-    if form in ("classification", "causal-rows", "causal-lm"):
-        return _own(folder, form, config, tokenizer, weights, spec)
-    if form == "math-shepherd":
-        shepherd = Shepherd(tokenizer)
-        head = _label_head(config, weights, *shepherd.label_ids)
-        return Checkpoint(folder, form, config, head, shepherd, tokenizer,
-                          causal_ids=(shepherd.tag_id, *shepherd.label_ids))
-    if form == "rlhflow":
-        turns = ChatTurns(tokenizer)
-        return Checkpoint(folder, form, config, _label_head(config, weights, *turns.label_ids), turns, tokenizer)
-    if form == "trl":
-        separated = SeparatedSteps(tokenizer, separator)
-        return Checkpoint(folder, form, config, _two_rows(config, weights), separated, tokenizer)
-    if form == "qwen2.5-math-prm":
-        hidden = HiddenLayerHead((weights["score.0.weight"], weights["score.0.bias"]),
-                                 (weights["score.2.weight"], weights["score.2.bias"]))
-        return Checkpoint(folder, form, config, hidden, QwenMath(tokenizer), tokenizer)
-    value = LinearHead(weights["v_head.summary.weight"][0], float(weights["v_head.summary.bias"][0]))
-    return Checkpoint(folder, form, config, value, LineSteps(tokenizer), tokenizer)
+    found = _Found(folder, form, config, load_tokenizer(folder), WeightFiles(folder), spec, separator)
+    return _READERS[form](found)
 
 
 def load_base(checkpoint: Checkpoint, dtype: str = "auto", **options: Any) -> PreTrainedModel:
@@ -257,16 +228,64 @@ def label_rows(weights: WeightFiles, plus: int, minus: int) -> tuple[Tensor, Ten
     return rows[0], rows[1]
 
 
-def _own(folder: Path, form: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, weights: WeightFiles,
-         spec: PRMSpec | None) -> Checkpoint:
-    tags = (PRMSpec.load(folder) if (folder / FILE_NAME).is_file() else spec or PRMSpec()).tags
-    tokens = StepTokens.from_tokenizer(tokenizer, tags)
-    convention = TaggedSteps(tokenizer, tokens)
-    if form != "causal-lm":
-        return Checkpoint(folder, form, config, _two_rows(config, weights), convention, tokenizer, tokens)
-    head = _label_head(config, weights, tokens.plus_id, tokens.minus_id)
-    return Checkpoint(folder, form, config, head, convention, tokenizer, tokens,
-                      (tokens.tag_id, tokens.plus_id, tokens.minus_id))
+@dataclass(frozen=True)
+class _Found:
+    """What a reader of a form is given."""
+
+    folder: Path
+    form: str
+    config: PreTrainedConfig
+    tokenizer: PreTrainedTokenizerBase
+    weights: WeightFiles
+    spec: PRMSpec | None
+    separator: str
+
+    def checkpoint(self, head: LinearHead | CappedHead | HiddenLayerHead, convention: Convention,
+                   tokens: StepTokens | None = None, causal_ids: tuple[int, int, int] | None = None) -> Checkpoint:
+        return Checkpoint(self.folder, self.form, self.config, head, convention, self.tokenizer, tokens, causal_ids)
+
+
+def _own(found: _Found) -> Checkpoint:
+    """The own forms: rows with a tag behind each step."""
+    tags = (PRMSpec.load(found.folder) if (found.folder / FILE_NAME).is_file() else found.spec or PRMSpec()).tags
+    tokens = StepTokens.from_tokenizer(found.tokenizer, tags)
+    convention = TaggedSteps(found.tokenizer, tokens)
+    if FORMS[found.form].two_rows:
+        return found.checkpoint(_two_rows(found.config, found.weights), convention, tokens)
+    return found.checkpoint(_label_head(found.config, found.weights, tokens.plus_id, tokens.minus_id), convention,
+                            tokens, (tokens.tag_id, tokens.plus_id, tokens.minus_id))
+
+
+def _math_shepherd(found: _Found) -> Checkpoint:
+    shepherd = Shepherd(found.tokenizer)
+    return found.checkpoint(_label_head(found.config, found.weights, *shepherd.label_ids), shepherd,
+                            causal_ids=(shepherd.tag_id, *shepherd.label_ids))
+
+
+def _rlhflow(found: _Found) -> Checkpoint:
+    turns = ChatTurns(found.tokenizer)
+    return found.checkpoint(_label_head(found.config, found.weights, *turns.label_ids), turns)
+
+
+def _trl(found: _Found) -> Checkpoint:
+    separated = SeparatedSteps(found.tokenizer, found.separator)
+    return found.checkpoint(_two_rows(found.config, found.weights), separated)
+
+
+def _qwen(found: _Found) -> Checkpoint:
+    first, second = ((found.weights[f"score.{layer}.weight"], found.weights[f"score.{layer}.bias"]) for layer in (0, 2))
+    return found.checkpoint(HiddenLayerHead(first, second), QwenMath(found.tokenizer))
+
+
+def _skywork(found: _Found) -> Checkpoint:
+    value = LinearHead(found.weights["v_head.summary.weight"][0], float(found.weights["v_head.summary.bias"][0]))
+    return found.checkpoint(value, LineSteps(found.tokenizer))
+
+
+# Apart from `FORMS`, which the command line reads without torch.
+_READERS: dict[str, Callable[[_Found], Checkpoint]] = {
+    "classification": _own, "causal-rows": _own, "causal-lm": _own, "math-shepherd": _math_shepherd,
+    "rlhflow": _rlhflow, "trl": _trl, "qwen2.5-math-prm": _qwen, "skywork-o1": _skywork}
 
 
 def label_bias(weights: WeightFiles, plus: int, minus: int) -> Tensor:
