@@ -12,12 +12,12 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from erprm.grading.answers import vote
 from erprm.grading.extract import extract_answer
-from erprm.grading.normalise import canonical
 from erprm.grading.pool import GraderPool, GradingReport, Verdict
 from erprm.problems import Problem
 
-__all__ = ["GraderPool", "GradingReport", "Verdict", "canonical", "extract_answer", "grade"]
+__all__ = ["GraderPool", "GradingReport", "Verdict", "extract_answer", "grade", "vote"]
 
 
 def grade(prediction: str | None, gold: str | None, kind: str = "math",

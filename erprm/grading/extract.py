@@ -1,97 +1,205 @@
 r"""The final answer out of a solution's text.
 
-    extract_answer(r"... so there are $\boxed{\frac{1}{2}}$.")      # \frac{1}{2}
-    extract_answer("9 * 2 = 18\n#### 1,234")                         # 1234
-    extract_answer("First we add 3 and 4.")                          # None: no answer was given
+    extract_answer(r"... so there are $\boxed{\frac{1}{2}}$.")       # \frac{1}{2}
+    extract_answer("9 * 2 = 18 #### 1,234 and that is all")           # 1,234
+    extract_answer("<think>is it \\boxed{7}?</think>The answer is 4") # 4
+    extract_answer("First we add 3 and 4.")                           # None: no answer was given
 
-An answer has to be marked: the last complete `\boxed{...}`, else the last of `#### ...`, `<answer>...</answer>`,
-"The answer is ..." and "Answer: ...". A text without a mark is its own answer when it is nothing but an answer ("42",
-"x=5"); otherwise there is none. The last number of a text is never taken for its answer: in an unfinished solution it
-is an intermediate result, and now and then equal to the right one.
+What a thinking block holds does not count, and a block that is not closed leaves no answer. An answer has to be marked:
+the last complete `<answer>...</answer>`, else the last boxes that are not empty, else the last of `#### ...`, "The
+answer is ...", "Answer: ..." that states something and is no remark ("This answer is correct"). A text without a mark is
+its own answer when it is nothing but an answer ("42", "x=5"). The last number of a text is never taken for its answer,
+unless asked for (`last_number`): in an unfinished solution it is an intermediate result, and now and then equal to the
+right one. Every scan is linear in the length of the text.
 """
 
 from __future__ import annotations
 
 import re
 
-from erprm.grading.normalise import tidy
+from erprm.grading.answers import tidy
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*")
-_MARKS = re.compile(
-    r"^[ \t]*####[ \t]*(?P<hash>.*)$"
-    r"|<answer>(?P<tag>.*?)</answer>"
-    r"|\banswer(?:\**\s+is\b\s*:?|\**\s*[:=])[ \t*]*(?:\n\s*)?(?P<phrase>.*)$",
-    re.IGNORECASE | re.MULTILINE,
-)
-_SENTENCE_END = re.compile(r"(?<!\\)[.!?](?=\s|$)|\s(?:because|since|so that|which|therefore)\b", re.IGNORECASE)
+_THINKING = (("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<thought>", "</thought>"),
+             ("[think]", "[/think]"), ("◁think▷", "◁/think▷"), ("<|begin_of_thought|>", "<|end_of_thought|>"),
+             ("<reasoning>", "</reasoning>"))
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
+_BRACE = re.compile(r"\\[\s\S]|[{}]")
+_BETWEEN = re.compile(r"(?:[\s$,;、，；.&]|\\[()\[\]]|\\(?:quad|qquad|,|;|:|!| )|\\text\s?\{[\s,]*(?:and|or)?[\s,]*\}"
+                      r"|\b(?:and|or)\b|[和或与])*")
+_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
+_MARK = re.compile(
+    r"(?P<hash>####(?!#))"
+    r"|\banswers?[\"'*_]{0,3}(?:[ \t]+(?:to|of|for|choice)\b[^.\n:=]{0,80}?)?[*_]{0,3}[ \t]*"
+    r"(?:(?P<is>(?:is|are|was|would be|should be|must be|will be|equals)\b[*_ \t]*[:：]?)"
+    r"|(?P<colon>[:：=]|-(?=[ \t])|–(?=[ \t]))|(?P<line>[*_]{0,3}[ \t]*(?=\r?\n))|(?P<letter>(?=\([A-J]\))))"
+    r"|\b(?:correct|right|best|final)[ \t]+(?:option|choice|result)(?P<option>[ \t]+is\b[ \t]*:?|[ \t]*[:：])"
+    r"|(?:答案|答)(?:选项)?[*\"” ]{0,3}(?P<chinese>[:：]|是[:：]?|为[:：]?|应为)",
+    re.IGNORECASE)
+_LEADING = re.compile(r"^(?:[\s,:：*_>]|(?:thus|therefore|then|simply|just|hence|indeed|equal to|given by|exactly|now|also"
+                      r"|clearly|obviously|option|choice)\b)+", re.IGNORECASE)
+_SENTENCE_END = re.compile(
+    r"(?<!\\)[.!?](?=\s|$)(?<!\b[A-Ha-h]\.)|。|,?\s(?:because|since|so that|which|therefore|where|hence|thus|as\s(?:we|the|it)"
+    r"|but|not|after|when|if|this|i\s(?:hope|have))\b|,?\sand\s(?:[a-z]{2,}\s+){2}|,\s+(?:so|as|with|and)\s[a-z]{2,}",
+    re.IGNORECASE)
+_REMARK = re.compile(
+    r"(?:\W|\b(?:not|in|fact|indeed|also|therefore|thus|now|the|a|very|quite|clearly|a?ll|both|actually|definitely|likely"
+    r"|probably|already|hence)\b)*"
+    r"\b(?:correct|incorrect|right|wrong|verified|confirmed|reasonable|valid|consistent|plausible|found|obtained|given|clear"
+    r"|shown|explained|stated|unique|complete|final|boxed|above|below|expected|unknown|as\sfollows|supported|sure)\b",
+    re.IGNORECASE)
 _COMMAND = re.compile(r"\\(?:text|mbox|mathrm|textbf)\s*\{[^{}]*\}|\\[A-Za-z]+|\{[a-z]*matrix\}")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _FUNCTIONS = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "pi", "max", "min"))
+_NUMBER = re.compile(r"[-−+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+)?|[-−+]?\.\d+")
 
 
 def extract_answer(text: str) -> str | None:
-    """The final answer that `text` states, tidied: delimiters, currency signs, thousands separators and a closing full
-    stop removed, otherwise as written; None where it states none (empty, unfinished, or without a mark)."""
-    marked = marked_answer(text)
+    """The final answer that `text` states, tidied: delimiters, emphasis and a closing full stop removed, otherwise as
+    written; None where it states none (empty, unfinished, or without a mark)."""
+    stated = stated_answer(text)
+    return (tidy(stated) or None) if stated is not None else None
+
+
+def stated_answer(text: str) -> str | None:
+    """As `extract_answer`, as written."""
+    spoken = after_thinking(text)
+    marked = marked_answer(spoken)
     if marked is not None:
-        return tidy(marked) or None
-    if _MARKS.search(text) or not is_bare_answer(text):
+        return marked
+    if _MARK.search(spoken) or _BOX.search(spoken) or not is_bare_answer(spoken):
         return None
-    return tidy(text) or None
+    return spoken.strip()
+
+
+def last_number(text: str) -> str | None:
+    """The last number that `text` holds outside of thinking blocks."""
+    found = None
+    for match in _NUMBER.finditer(after_thinking(text)):
+        found = match
+    return found[0] if found else None
+
+
+def after_thinking(text: str) -> str:
+    """What follows the last thinking block; nothing where one is not closed."""
+    low = text.lower() if len(text.lower()) == len(text) else text
+    start = max((low.rfind(closing) + len(closing) for _, closing in _THINKING if closing in low), default=0)
+    if any(low.find(opening, start) >= 0 for opening, _ in _THINKING):
+        return ""
+    return text[start:]
 
 
 def marked_answer(text: str) -> str | None:
-    r"""What follows the last mark, as written; None where there is no mark or nothing follows it."""
-    boxed = last_boxed(text)
-    if boxed is not None:
-        return boxed
-    marks = list(_MARKS.finditer(text))
-    if not marks:
+    r"""What the last mark states, as written; None where there is no mark or nothing follows it."""
+    tagged = _tagged(text)
+    if tagged is not None:
+        return (_boxes(tagged) or _phrase(tagged) or tagged.strip()) or None
+    return _boxes(text) or _phrase(text)
+
+
+def _tagged(text: str) -> str | None:
+    """The contents of the last complete `<answer>...</answer>` that is not empty."""
+    found, start = None, -1
+    for match in _TAG.finditer(text):
+        if not match[1]:
+            start = match.end()
+        elif start >= 0:
+            if text[start:match.start()].strip():
+                found = text[start:match.start()]
+            start = -1
+    return found
+
+
+def _boxes(text: str) -> str | None:
+    r"""The contents of the last `\boxed{...}` that is not empty; of several that stand together (`\boxed{1}` and
+    `\boxed{2}`) all, as a list."""
+    boxes = [(start, end, inside) for start, end, inside in _all_boxes(text) if inside.strip()]
+    if not boxes:
         return None
-    kind = marks[-1].lastgroup or "phrase"
-    answer = marks[-1].group(kind).strip()
-    if kind == "phrase":
-        if "\\boxed" in answer:
-            return None  # a box that was begun and not closed
-        end = _SENTENCE_END.search(answer)  # **emphasis** may be around the answer or around its mark
-        answer = (answer[: end.start()] if end else answer).strip("* ")
-    return answer or None
+    together = [boxes.pop()]
+    while boxes and _BETWEEN.fullmatch(text, boxes[-1][1], together[0][0]):
+        together.insert(0, boxes.pop())
+    parts = list(dict.fromkeys(inside.strip() for _, _, inside in together))
+    return parts[0] if len(parts) == 1 else ", ".join(parts)
 
 
-def last_boxed(text: str) -> str | None:
-    r"""The contents of the last `\boxed{...}` or `\fbox{...}` whose braces close; nested braces are kept."""
-    found = None
-    for match in _BOX.finditer(text):
-        start = match.end()
-        if text[start:start + 1] == "{":
-            end = _closing_brace(text, start)
-            if end is not None:
-                found = text[start + 1:end]
-        elif text[start:start + 1].isalnum() and text[match.end() - 1:start].isspace():
-            found = text[start]  # "\boxed 5" boxes one symbol
-    return found if found is not None and found.strip() else None
+def _all_boxes(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, contents) of the complete boxes that stand in no other one, in one pass."""
+    begun = {match.end(): match.start() for match in _BOX.finditer(text)}
+    opened: dict[int, int] = {}  # place of the brace -> start of the box
+    found: list[tuple[int, int, str]] = []
+    for after, start in begun.items():
+        place = after
+        while text[place:place + 1].isspace():
+            place += 1
+        if text[place:place + 1] == "{":
+            opened[place] = start
+        elif place > after and text[place:place + 1].isalnum():
+            found.append((start, place + 1, text[place]))  # "\boxed 5" boxes one symbol
+    stack: list[int] = []
+    for match in _BRACE.finditer(text, min(opened)) if opened else ():
+        if match[0] == "{":
+            stack.append(match.start())
+        elif match[0] == "}" and stack:
+            brace = stack.pop()
+            if brace in opened:
+                while found and found[-1][0] > opened[brace]:
+                    found.pop()  # a box in a box
+                found.append((opened[brace], match.end(), text[brace + 1:match.start()]))
+    return sorted(found)
 
 
-def _closing_brace(text: str, start: int) -> int | None:
-    depth, position = 0, start
-    while position < len(text):
-        char = text[position]
-        if char == "\\":
-            position += 1  # an escaped brace, \{ or \}, belongs to the contents
-        elif char == "{":
-            depth += 1
-        elif char == "}":
-            depth -= 1
-            if depth == 0:
-                return position
-        position += 1
-    return None
+def _phrase(text: str) -> str | None:
+    """What the last mark in words states that is no remark; a remark where there is nothing else."""
+    remark = None
+    end = len(text)
+    for match in reversed(list(_MARK.finditer(text))):
+        kind = match.lastgroup or ""
+        stated = _statement(text[match.end():end], kind)
+        end = match.start() if kind != "line" or stated else end
+        if not stated:
+            if kind != "line":
+                return remark  # "The answer is" and no more: unfinished
+            continue
+        if kind == "is" and _REMARK.match(stated):
+            remark = remark or stated
+            continue
+        if kind == "hash" and not _says_value(stated):
+            remark = remark or stated  # a heading
+            continue
+        return stated
+    return remark
+
+
+def _says_value(stated: str) -> bool:
+    """Whether what follows "####" is an answer and no heading."""
+    return re.search(r"\d|\\", stated) is not None or len(stated.split()) <= 1
+
+
+def _statement(following: str, kind: str) -> str | None:
+    """The answer at the beginning of what follows a mark: a display, a line, the first sentence of it."""
+    if "\\boxed" in following.split("\n", 1)[0]:
+        return None  # a box that was begun and not closed
+    if kind == "hash":
+        following = following.partition("\n")[0]
+    following = _LEADING.sub("", following, count=1)
+    for opening, closing in (("\\[", "\\]"), ("$$", "$$"), ("\\begin{align", "\\end{align"), ("\\(", "\\)")):
+        if following.startswith(opening):
+            inside, found, _ = following[len(opening):].partition(closing)
+            return inside.strip() or None if found else None
+    line = following.partition("\n")[0].strip()
+    if line.startswith("$") and "$" in line[1:] and not line[1:2].isdigit():
+        return line[:line.index("$", 1) + 1]
+    end = _SENTENCE_END.search(line, 1) if line else None
+    line = (line[:end.start()] if end else line).strip().strip("*_ ")
+    if line.endswith("}") and line.count("{") < line.count("}"):
+        line = line.rstrip("}").strip().strip('"')  # {"answer": 42}
+    return line or None
 
 
 def is_bare_answer(text: str) -> bool:
     """Whether the whole text is one answer and no reasoning: one line, at most two plain words, no calculation."""
     text = text.strip()
-    if not text or "\n" in text or "\\boxed" in text:
+    if not text or "\n" in text or "\\boxed" in text or len(text) > 1000:
         return False
     plain = _COMMAND.sub(" ", text)
     words = [word for word in _WORD.findall(plain) if word.lower() not in _FUNCTIONS]
@@ -104,5 +212,5 @@ def is_bare_answer(text: str) -> bool:
 
 def last_line(text: str) -> str | None:
     """The last line that is not blank, without white space around it: where puzzle policies put their answer."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in after_thinking(text).splitlines() if line.strip()]
     return lines[-1].strip() if lines else None

@@ -1,13 +1,8 @@
-r"""When is an answer right? The graders that need no other process, and the sound part of the mathematical one.
+r"""When is an answer right? One entry for each way to decide: `GRADERS`.
 
-| kind                   | right when                                                             | where it runs |
-|------------------------|------------------------------------------------------------------------|---------------|
-| `math`                 | equal by `decide`, else by math-verify                                 | here, worker  |
-| `numeric`              | the same number; units, currency and thousands separators set aside    | here          |
-| `exact`                | the same text up to white space                                        | here          |
-| `choice`               | the same letter                                                        | here          |
-| `reasoning-gym:TASK`   | the task's own verifier scores it at least `threshold`                 | worker        |
-| `python:MODULE:NAME`   | your function (completion text, Problem) returns True or enough        | worker        |
+A grader is named by its family and, after a colon, what it needs: "math", "reasoning-gym:countdown",
+"python:mymodule:check". Families without a process of their own compare an answer with the reference in this process,
+in bounded time; the others run in workers that are killed when they take too long (`erprm.grading.verifiers`).
 
 `None`, an empty answer and a missing reference are never right, whatever they are compared with.
 """
@@ -16,108 +11,71 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
 
 from erprm.errors import InputError
-from erprm.grading.closed_form import closed_form
-from erprm.grading.extract import extract_answer, last_line, marked_answer
-from erprm.grading.normalise import Number, canonical, is_word, parse_number, tidy
+from erprm.grading.answers import Leaf, choice_letter, equal, read, rounds_to, tidy
+from erprm.grading.extract import after_thinking, extract_answer, last_line, marked_answer, stated_answer
 
-_LETTER = re.compile(r"\(?\s*([A-Z])\s*(?:[).:,]|$)")
-_IN_BASE = re.compile(r"(?P<digits>\d+)\s*_\s*\{?\s*(?P<base>\d+)\s*\}?")
-_ROUNDED = 4  # decimal places from which a decimal may stand for a fraction: 0.3333 for 1/3, but not 0.33
+_ROUNDED = 4  # significant digits from which a decimal may stand for a fraction by `numeric`: 0.3333 for 1/3
 
 
-def decide(answer: str, gold: str) -> bool | None:
-    """Whether two mathematical answers are equal, where that is certain without algebra; None where it is not.
+@dataclass(frozen=True, slots=True)
+class Grader:
+    """A family of graders.
 
-    Equal spellings are equal. Two exact numbers without percent signs are equal or not (up to five decimal places, and
-    not a decimal and a fraction: a difference may be rounding), and so are two closed forms in which nothing can have
-    been rounded. Two plain words are equal only when they are the same word; algebra would take "seat" and "east" for
-    equal products of letters.
+    Attributes:
+        help: one line, when an answer is right.
+        answer: what of a completion's text is judged; None where the text states no answer.
+        compare: (answer, reference) -> verdict in this process; None: not certain here. None for a family that always
+            runs in a worker.
+        needs: the names that follow after the family, as help shows them.
+        runs_code: it imports what the problem file names.
     """
-    if not answer.strip() or not gold.strip():
-        return False
-    if canonical(answer) == canonical(gold):
-        return True
-    left, right = parse_number(answer), parse_number(gold)
-    if left is not None and right is not None:
-        if left.unit and right.unit and left.unit != right.unit:
-            return None
-        if left.value == right.value:
-            return True
-        return False if _told_apart(left, right) else None
-    if is_word(_plain(answer)) and is_word(_plain(gold)):
-        return False
-    digits = _IN_BASE.fullmatch(answer.strip()), _IN_BASE.fullmatch(gold.strip())
-    if digits[0] and digits[1] and digits[0]["base"] == digits[1]["base"]:
-        return digits[0]["digits"].lstrip("0") == digits[1]["digits"].lstrip("0")
-    equal = _forms_equal(answer, gold)
-    # In 2k and 2K some see the same variable: left to math-verify.
-    return None if equal is False and _forms_equal(answer.lower(), gold.lower()) else equal
 
+    help: str
+    answer: Callable[[str], str | None]
+    compare: Callable[[str, str], bool | None] | None = None
+    needs: tuple[str, ...] = ()
+    runs_code: bool = False
 
-def _told_apart(left: Number, right: Number) -> bool:
-    """Whether two numbers that are not equal cannot be one number that was rounded, or one of them a percentage."""
-    if "%" in left.unit + right.unit:
-        return False
-    places = [number.places for number in (left, right)]
-    if None in places:
-        return all(not decimals for decimals in places)  # 0.3333 may stand for 1/3, 0 and 2/3 not
-    return all(decimals <= 5 for decimals in places if decimals is not None)
-
-
-def _forms_equal(answer: str, gold: str) -> bool | None:
-    """None where one has no form or was rounded, and where a list may be meant for another kind of list. A number is
-    no list of several."""
-    left, right = closed_form(answer), closed_form(gold)
-    if left is None or right is None:
-        return None
-    if (left.is_number and len(right.values) > 1) or (right.is_number and len(left.values) > 1):
-        return False
-    if left.brackets != right.brackets or len(left.values) != len(right.values):
-        return None
-    if left.values == right.values:
-        return True
-    return False if left.exact and right.exact else None
-
-
-def _plain(answer: str) -> str:
-    return re.sub(r"\\(?:text|mbox|mathrm|textbf)\s*\{([^{}]*)\}", r"\1", tidy(answer))
+    @property
+    def own_reference(self) -> bool:
+        """Whether the reference may be a whole solution, of which the marked answer counts."""
+        return self.compare is not None
 
 
 def numeric_equal(answer: str, gold: str) -> bool:
-    """The same number; 50% is 50 and 0.5; a decimal of four places or more equals the fraction that rounds to it."""
-    left, right = parse_number(answer), parse_number(gold)
+    """The same number; units set aside; 50% is 50 and 0.5; a decimal of enough digits equals what rounds to it."""
+    left, right = _number(answer), _number(gold)
     if left is None or right is None:
         return False
-    return any(_same(a, b) for a in _readings(left) for b in _readings(right))
+    for a in _scales(left):
+        for b in _scales(right):
+            one, two = left.value.rational, right.value.rational
+            assert one is not None
+            assert two is not None
+            if one * a == two * b:
+                return True
+            if bool(left.value.digits) != bool(right.value.digits):
+                decimal, scale, exact, other = (left, a, right, b) if left.value.digits else (right, b, left, a)
+                if rounds_to(decimal.value, scale, exact.value, other, _ROUNDED):
+                    return True
+    return False
 
 
-def _readings(number: Number) -> list[Number]:
-    return [number, Number(number.value / 100, None, "")] if number.unit == "%" else [number]
+def _number(answer: str) -> Leaf | None:
+    return next((form for form in read(answer) if isinstance(form, Leaf) and form.value.rational is not None), None)
 
 
-def _same(left: Number, right: Number) -> bool:
-    if left.value == right.value:
-        return True
-    if (left.places is None) == (right.places is None):
-        return False
-    places = left.places if left.places is not None else right.places
-    return places is not None and places >= _ROUNDED and abs(left.value - right.value) * 2 * 10**places <= 1
+def _scales(number: Leaf) -> list[Fraction]:
+    return [number.unit.scale, number.unit.scale / 100] if number.unit.is_percent else [number.unit.scale]
 
 
 def exact_equal(answer: str, gold: str) -> bool:
     """The same text, up to the amount of white space; an empty text equals nothing."""
     return bool(answer.split()) and answer.split() == gold.split()
-
-
-def choice_letter(answer: str) -> str | None:
-    """The letter of a multiple-choice answer: "B", "(B)", "B) Paris", "option b"; None where there is none."""
-    text = re.sub(r"^(?:option|choice)\s+", "", _plain(answer).strip(), flags=re.IGNORECASE)
-    if re.fullmatch(r"\(?[a-z]\)?[.:]?", text):
-        text = text.upper()
-    match = _LETTER.match(text)
-    return match.group(1) if match else None
 
 
 def choice_equal(answer: str, gold: str) -> bool:
@@ -126,39 +84,51 @@ def choice_equal(answer: str, gold: str) -> bool:
     return letter is not None and letter == choice_letter(gold)
 
 
-LOCAL: dict[str, Callable[[str, str], bool]] = {
-    "numeric": numeric_equal, "exact": exact_equal, "choice": choice_equal,
+def _choice_answer(text: str) -> str | None:
+    """The marked answer, else the first or the last line that is a letter, else the whole text."""
+    spoken = after_thinking(text)
+    marked = marked_answer(spoken)
+    if marked is not None:
+        return marked
+    lines = [line.strip() for line in (spoken.strip().partition("\n")[0], last_line(spoken) or "")]
+    return next((line for line in lines if re.fullmatch(r"[(*\s]*[A-Za-z][)*.\s]*", line)), spoken.strip() or None)
+
+
+GRADERS: dict[str, Grader] = {
+    "math": Grader("equal as mathematics, by exact comparison or else by algebra", extract_answer, equal),
+    "numeric": Grader("the same number; units, currency and separators set aside; 50% is 50 and 0.5", extract_answer,
+                      numeric_equal),
+    "exact": Grader("the same text up to white space",
+                    lambda text: (marked_answer(after_thinking(text)) or after_thinking(text)).strip() or None,
+                    exact_equal),
+    "choice": Grader("the same letter", _choice_answer, choice_equal),
+    "reasoning-gym": Grader("the task's own verifier scores it high enough",
+                            lambda text: marked_answer(after_thinking(text)) or last_line(text), needs=("TASK",)),
+    "python": Grader("your function (completion text, Problem) returns True or enough", lambda text: text,
+                     needs=("MODULE", "FUNCTION"), runs_code=True),
 }
 
 
-def check_kind(kind: str) -> str:
-    """`kind` itself, when it names a grader. Raises InputError."""
-    parts = kind.split(":")
-    if kind == "math" or kind in LOCAL or (parts[0] == "reasoning-gym" and len(parts) == 2 and parts[1]) \
-            or (parts[0] == "python" and len(parts) == 3 and all(parts)):
-        return kind
-    raise InputError(f"grader: expected math, {', '.join(LOCAL)}, reasoning-gym:TASK or python:MODULE:FUNCTION, "
-                     f"found {kind!r}")
+def grader_names() -> str:
+    """All kinds as help shows them: "math, ..., python:MODULE:FUNCTION"."""
+    return ", ".join(":".join((family, *grader.needs)) for family, grader in GRADERS.items())
 
 
-def answer_for(kind: str, text: str) -> str | None:
-    """What the grader `kind` is given of a completion's text; None where the text states no answer.
-
-    A user's function gets the whole text, a puzzle's verifier the marked answer or else the last line, `exact` and
-    `choice` the marked answer or else the whole text.
-    """
-    family = kind.partition(":")[0]
-    if family == "python":
-        return text
-    if family == "reasoning-gym":
-        return marked_answer(text) or last_line(text)
-    if family in ("exact", "choice"):
-        return marked_answer(text) or text.strip() or None
-    return extract_answer(text)
+def grader_of(kind: str) -> Grader:
+    """The family of a kind. Raises InputError."""
+    family, *rest = kind.split(":")
+    grader = GRADERS.get(family)
+    if grader is None or len(rest) != len(grader.needs) or not all(rest):
+        raise InputError(f"grader: expected one of {grader_names()}, found {kind!r:.80}")
+    return grader
 
 
 def reference_for(kind: str, gold: str) -> str:
     r"""The reference answer itself, where `gold` may be a whole reference solution with "####" or `\boxed`."""
-    if kind == "math" or kind in LOCAL:
+    if grader_of(kind).own_reference:
         return marked_answer(gold) or gold.strip()
     return gold
+
+
+__all__ = ["GRADERS", "Grader", "choice_equal", "choice_letter", "exact_equal", "grader_names", "grader_of",
+           "numeric_equal", "reference_for", "stated_answer", "tidy"]

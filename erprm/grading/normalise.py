@@ -1,122 +1,146 @@
-r"""One spelling for answers that differ only in notation, and exact numbers out of text.
+r"""One notation for what people write in several: Unicode and TeX synonyms, spacing, thousands separators.
 
-    tidy("$\\$1,234.50$.")                 # "1234.50"
-    canonical(r"\dfrac{1}{2}")              # "\frac{1}{2}": equal strings are equal answers
-    parse_number("18 million dollars")      # Number(value=Fraction(18000000), places=0, ...)
+    notation("−２½ × 10³")                  # "-2 1/2 \times 10^{3}"
+    notation(r"\left(\dfrac12,\;3\right)")  # "(\frac{1}{2}, 3)"
+    notation("1{,}042")                     # "1042"
+
+Only the spelling changes, never the value, and white space is kept where it matters: "1 2" stays two numbers. Every
+rule is one pass over the text.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
-from fractions import Fraction
+import unicodedata
 
-_WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
-_GROUPED = re.compile(r"(?<![\d.,(\[{])\d{1,3}(?:,\d{3})+(?![\d,)\]}])")
-_TEXT = re.compile(r"\\(?:text|mbox|mathrm|textbf|textit|operatorname)\s*\{([^{}]*)\}")
-_DEGREES = re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})|\\degree|°")
-_SPACING = re.compile(r"\\[,;:! ]|\\quad|\\qquad|~")
-_DECIMAL = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?"
-_NUMBER = re.compile(rf"(?P<sign>[+-]?)\s*(?:(?P<decimal>{_DECIMAL})(?:\s*/\s*(?P<under>{_DECIMAL}))?"
-                     rf"|\\frac\s*(?:\{{\s*(?P<top>-?{_DECIMAL})\s*\}}|(?P<top1>\d))\s*"
-                     rf"(?:\{{\s*(?P<bottom>-?{_DECIMAL})\s*\}}|(?P<bottom1>\d)))(?P<unit>.*)", re.DOTALL)
-_UNIT = re.compile(r"\s*%|(?:\s+[A-Za-z]{2,}|\s+an?\b|(?<=[a-z])[/.'-][A-Za-z]{2,})+(?:\s*\^?\s*\{?[23]\}?)?")
-_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
-# Words after a number that change its value; a text with one of them is no plain quantity.
-_NOT_UNITS = frozenset((
-    "pi", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "mod", "choose", "squared", "cubed",
-    "factorial", "over", "half", "halves", "third", "thirds", "quarter", "quarters", "plus", "minus", "times",
-    "divided", "or", "and", "to", "by", "negative", "of"))
+_VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5", "⅘": "4/5",
+           "⅙": "1/6", "⅚": "5/6", "⅐": "1/7", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8", "⅑": "1/9", "⅒": "1/10",
+           "↉": "0/3"}
+_SYMBOLS = {
+    **dict.fromkeys("−–‒﹣－‐‑➖", "-"), **dict.fromkeys("＋﹢➕", "+"),
+    "×": r"\times ", "✕": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "•": r"\cdot ", "÷": "/",
+    "∕": "/", "⁄": "/", "√": r"\sqrt ", "∛": r"\sqrt[3] ", "∞": r"\infty ", "π": r"\pi ", "±": r"\pm ", "∓": r"\mp ",
+    "≤": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ",
+    "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "…": r"\ldots ", "⋯": r"\ldots ", "°": r"^{\circ}",
+    "º": r"^{\circ}", "˚": r"^{\circ}", "℃": r"^{\circ}\text{C}", "℉": r"^{\circ}\text{F}",
+    "⟨": r"\langle ", "⟩": r"\rangle ", "〈": r"\langle ", "〉": r"\rangle ", "‖": r"\|", "∣": "|",
+    "。": ".", "、": ",", "【": "[", "】": "]", "′": "'", "’": "'", "‘": "'", "ʼ": "'", "“": '"', "”": '"', "「": '"',
+    "」": '"', "∶": ":", "ℯ": "e", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "θ": r"\theta ", "λ": r"\lambda ",
+    "μ": r"\mu ", "σ": r"\sigma ", "φ": r"\phi ", "ω": r"\omega ", "Δ": r"\Delta ", "¬": r"\neg ", "∧": r"\wedge ",
+    "∨": r"\vee ", "→": r"\to ",
+    **{symbol: rf"\mathbb{{{letter}}}" for symbol, letter in zip("ℝℤℚℕℂ", "RZQNC", strict=True)},
+}
+_RAISED = {**dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456789+-ni", strict=True))}
+_LOWERED = {**dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋", "0123456789+-", strict=True))}
+_INVISIBLE = dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad\u2061\u2062\u2063\u2064\u200e\u200f", "")
+_SPACES = "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+
+_SCRIPT = re.compile(rf"([{''.join(map(re.escape, _RAISED))}]+)|([{''.join(map(re.escape, _LOWERED))}]+)")
+_TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal|up|md|sl|sc)?|mbox|hbox|mathrm|operatorname|rm|bf)\s*"
+                   r"\{([^{}\\]*)\}")
+_FONT = re.compile(r"\\(?:math(?:bf|it|sf|tt|cal|frak|scr)|boldsymbol|bm|pmb|emph|underline|boxed|fbox|ensuremath)"
+                   r"(?![A-Za-z])\s*")
+_DROPPED = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|mathopen|mathclose|mathrm"
+                      r"|rm|bf|it)(?![A-Za-z])\.?")
+_SYNONYM = re.compile(r"\\(dfrac|tfrac|cfrac|leq|geq|leqslant|geqslant|neq|ast|varnothing|dots|cdots|dotsc|dotsb|textpi"
+                      r"|lbrace|rbrace|lbrack|rbrack|lparen|rparen|land|lor|textdollar|degree|circ|div|colon|lt|gt|And"
+                      r"|mid|lvert|rvert|vert|pounds|euro|yen|upi|infin|textdegree)(?![A-Za-z])")
+_SYNONYMS = {
+    "dfrac": r"\frac ", "tfrac": r"\frac ", "cfrac": r"\frac ", "leq": r"\le ", "geq": r"\ge ", "leqslant": r"\le ",
+    "geqslant": r"\ge ", "neq": r"\ne ", "ast": r"\cdot ", "varnothing": r"\emptyset ", "dots": r"\ldots ",
+    "cdots": r"\ldots ", "dotsc": r"\ldots ", "dotsb": r"\ldots ", "textpi": r"\pi ", "upi": r"\pi ", "lbrace": r"\{",
+    "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")", "land": r"\wedge ", "lor": r"\vee ",
+    "textdollar": "$", "degree": r"^{\circ}", "textdegree": r"^{\circ}", "circ": r"\circ ", "div": "/", "colon": ":",
+    "lt": "<", "gt": ">", "And": "&", "mid": "|", "lvert": "|", "rvert": "|", "vert": "|", "pounds": "£", "euro": "€",
+    "yen": "¥", "infin": r"\infty "}
+_SPACING = re.compile(r"(\\\\)|\\(?:quad|qquad|thinspace|enspace|enskip|hspace\*?\s?\{[^{}]*\}|phantom\s?\{[^{}]*\})"
+                      r"(?![A-Za-z])|\\[,;: \n]|~")
+_MARK = r"(?:,\s?\\!|\{,\}|\\!|'|\\[,;: ]|~| )"  # what stands between groups of three digits, besides a bare comma
+_THOUSANDS = re.compile(rf"(?<![\d.,'\\^_])(?<!\d )\d{{1,3}}({_MARK})\s?\d{{3}}(?:{_MARK}\s?\d{{3}})*(?![\d']|[,.]\d)")
+_FRACTION_DIGITS = re.compile(r"\\frac\s*(?:(\d)\s*(\d)(?!\d)|(\d)\s*(?=\{)|(?=\{))")
+_ROOT_SYMBOL = re.compile(r"\\sqrt\s*(?:(\d+|[A-Za-z](?![A-Za-z]))|(?=[\[{(]))")
+_DEGREES = re.compile(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\}|\{?\s*o\s*\}?(?![A-Za-z]))\s*")
 
 
-def tidy(answer: str) -> str:
-    r"""`answer` without what surrounds it: white space, math delimiters, emphasis, `\boxed`, a closing full stop,
-    currency signs and thousands separators. Its own notation is kept."""
-    text = answer.replace("−", "-").replace("\u00a0", " ").replace("\u202f", " ").strip()
-    text = re.sub(r",\s*\\!\s*", ",", text).replace("{,}", ",")
-    before = None
-    while text != before:
-        before = text
-        text = text.strip().rstrip(".,;:").rstrip() if not text.endswith("\\.") else text[:-2]
-        for opening, closing in _WRAPPERS:
-            inner = text[len(opening):-len(closing)]
-            if len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing) \
-                    and opening not in inner and closing not in inner and not inner.endswith("\\"):
-                text = inner
-        if text.startswith("\\boxed{") and text.endswith("}"):
-            text = text[len("\\boxed{"):-1]
-    text = re.sub(r"(?:\\\$|[£€¥]|(?<!\S)\$)\s*(?=-?[\d.])|(?<=-)(?:\\\$|\$)\s*(?=[\d.])", "", text)
-    return _GROUPED.sub(lambda match: match.group().replace(",", ""), text)
+def plain(text: str) -> str:
+    """`text` with Unicode's digits, signs, spaces, fractions and letters as ASCII or TeX; linear in its length."""
+    if text.isascii():
+        return text
+    out: list[str] = []
+    for char in _SCRIPT.sub(_script, text):
+        if char in _VULGAR:
+            out.append((" " if out and out[-1][-1:].isdigit() else "") + _VULGAR[char])
+        elif char in _SYMBOLS:
+            out.append(_SYMBOLS[char])
+        elif char in _INVISIBLE:
+            continue
+        elif char in _SPACES:
+            out.append(" ")
+        elif char.isdecimal():
+            out.append(str(unicodedata.decimal(char)))
+        else:
+            out.append(char if char.isascii() else unicodedata.normalize("NFKC", char))
+    return "".join(out)
 
 
+def _script(match: re.Match[str]) -> str:
+    if match[1]:
+        return "^{" + "".join(_RAISED[char] for char in match[1]) + "}"
+    return "_{" + "".join(_LOWERED[char] for char in match[2]) + "}"
+
+
+def _joined(match: re.Match[str]) -> str:
+    """Digits in groups of three as one number, where one mark stands between all of them."""
+    groups = re.findall(r"\d+", match[0])
+    marks = {part.replace(" ", "") for part in re.split(r"\d+", match[0])[1:-1]}
+    return match[0] if len(marks) > 1 or groups[0].startswith("0") else "".join(groups)
+
+
+@functools.lru_cache(maxsize=1 << 12)
 def notation(answer: str) -> str:
-    r"""`tidy` and with one notation for what TeX offers several: no `\text`, `\left` and spacing commands, `\frac` and
-    `\sqrt` with braces."""
-    text = _TEXT.sub(r"\1", tidy(answer))
-    text = _SPACING.sub(" ", text).replace("\\left", "").replace("\\right", "")
-    text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
-    text = re.sub(r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}", text)
-    text = re.sub(r"\\sqrt\s*(\w)(?!\w)", r"\\sqrt{\1}", text)
-    return text
+    r"""`answer` in one notation: `\frac` and `\sqrt` with braces, `\text` for upright words, single spaces, digits in
+    groups of three joined (1{,}042, 1'042, 1 042; a bare comma is left: it may also stand in a list)."""
+    text = plain(answer)
+    if "\\" in text:
+        text = _SYNONYM.sub(lambda match: _SYNONYMS[match[1]], text)
+        text = _FONT.sub("", text)
+        text = _TEXT.sub(_upright, text)
+        text = _DROPPED.sub("", text)
+    text = _THOUSANDS.sub(_joined, text)
+    if "\\" in text:
+        text = _SPACING.sub(lambda match: match[1] or " ", text).replace("\\!", "")
+        text = text.replace("\\$", "$").replace("\\%", "%").replace("\\#", "#").replace("\\&", "&").replace("\\_", "_")
+        text = _FRACTION_DIGITS.sub(_fraction, text)
+        text = _ROOT_SYMBOL.sub(lambda match: f"\\sqrt{{{match[1]}}}" if match[1] else "\\sqrt", text)
+    text = _DEGREES.sub(r" \\text{degree} ", text)
+    return " ".join(text.split())
 
 
-@functools.lru_cache(maxsize=1 << 14)
-def canonical(answer: str) -> str:
-    """A spelling such that equal spellings are equal answers (the reverse does not hold)."""
-    number = parse_number(answer)
-    if number is not None and not number.unit:
-        return str(number.value)
-    text = notation(answer)
-    text = _DEGREES.sub("", text).strip()
-    if re.fullmatch(r"\(\s*[A-Za-z]\s*\)", text):
-        return text.strip("() ").upper()
-    if is_word(text):
-        return " ".join(text.lower().split())
-    return re.sub(r"\s+", "", text)
+def _upright(match: re.Match[str]) -> str:
+    """Words stay marked as text; digits, brackets and signs need no mark."""
+    inside = match[1].strip()
+    if not inside:
+        return " "
+    if inside.lower() in ("and", "or"):
+        return f" {inside.lower()} "
+    if re.fullmatch(r"[^\W\d_]+", inside) and inside.lower() not in ("e", "i", "pi", "d"):
+        return f" \\text{{{inside}}} "
+    return f" {inside} " if match[1][:1].isspace() or inside[0].isalpha() else inside
 
 
-def is_word(text: str) -> bool:
-    """Whether the answer is a name or word ("east", "Evelyn Smith") and no mathematics."""
-    return re.fullmatch(r"[A-Za-z]{2,}(?:[ -][A-Za-z]{2,})*", text.strip()) is not None
+def _fraction(match: re.Match[str]) -> str:
+    if match[1]:
+        return f"\\frac{{{match[1]}}}{{{match[2]}}}"
+    return f"\\frac{{{match[3]}}}" if match[3] else "\\frac"
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
-    """An exact number as written.
-
-    Attributes:
-        value: its value; a percentage is kept as the number before the sign.
-        places: decimal places written, or None for a fraction.
-        unit: the words after it, lower case ("", "%", "dollars").
-    """
-
-    value: Fraction
-    places: int | None
-    unit: str
+def squeezed(text: str) -> str:
+    """`text` without the white space that means nothing: what stands between two digits or two letters is kept."""
+    return re.sub(r"\s+", lambda match: " " if _parts(match) else "", text)
 
 
-@functools.lru_cache(maxsize=1 << 14)
-def parse_number(answer: str) -> Number | None:
-    """The number that `answer` is, with or without a unit; None where it is anything else, 10/0 included."""
-    text = _SPACING.sub(" ", _TEXT.sub(r" \1", tidy(answer)))
-    text = _DEGREES.sub(" degrees", text).replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac")
-    match = _NUMBER.fullmatch(text.replace("\\%", "%").replace("percent", "%"))
-    if match is None:
-        return None
-    unit = match["unit"]
-    if unit.strip() and not _UNIT.fullmatch(unit):
-        return None
-    words = unit.lower().split()
-    scale = _SCALES.get(words[0].rstrip("s"), 1) if words else 1
-    if _NOT_UNITS.intersection(words):
-        return None
-    top = Fraction(match["decimal"] or match["top"] or match["top1"])
-    under = match["under"] or match["bottom"] or match["bottom1"]
-    if under is not None and Fraction(under) == 0:
-        return None
-    value = top / Fraction(under) if under is not None else top
-    places = None if under is not None else len(match["decimal"].partition(".")[2])
-    if match["sign"] == "-":
-        value = -value
-    return Number(value * scale, places, " ".join(words[1:] if scale != 1 else words))
+def _parts(match: re.Match[str]) -> bool:
+    """Whether the space keeps two numbers or two words apart."""
+    before, after = match.string[match.start() - 1:match.start()], match.string[match.end():match.end() + 1]
+    return (before.isdigit() or before == ".") and after.isdigit() or (before.isalpha() and after.isalpha())

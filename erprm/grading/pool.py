@@ -20,7 +20,7 @@ from types import TracebackType
 
 from erprm.errors import InputError
 from erprm.grading.dispatch import Outcome, Workers
-from erprm.grading.graders import LOCAL, answer_for, check_kind, decide, reference_for
+from erprm.grading.graders import grader_of, reference_for
 from erprm.grading.verifiers import Task
 from erprm.problems import Problem
 
@@ -103,7 +103,7 @@ class GraderPool:
                 problem_keys[id(problem)] = (problem, _problem_key(problem))
             source = (problem.grader, text)
             if source not in extracted:
-                extracted[source] = answer_for(problem.grader, text)
+                extracted[source] = grader_of(problem.grader).answer(text)
             answer = extracted[source]
             key: Hashable = (answer, problem_keys[id(problem)][1])
             answers.append(answer)
@@ -151,8 +151,7 @@ class GraderPool:
 
 def _problem_key(problem: Problem) -> Hashable:
     """What a verdict depends on besides the answer."""
-    check_kind(problem.grader)
-    if problem.grader == "math" or problem.grader in LOCAL:
+    if grader_of(problem.grader).own_reference:
         return problem.grader, reference_for(problem.grader, problem.answer)
     return (problem.grader, problem.answer, problem.question, problem.id,
             json.dumps(dict(problem.metadata), sort_keys=True, default=repr))
@@ -161,18 +160,15 @@ def _problem_key(problem: Problem) -> Hashable:
 def _decide_here(answer: str | None, problem: Problem) -> Outcome | None:
     if answer is None:
         return Outcome(False, "no answer")
-    kind = problem.grader
-    gold = reference_for(kind, problem.answer)
-    if kind in LOCAL:
-        return Outcome(LOCAL[kind](answer, gold))
-    if kind == "math":
-        right = decide(answer, gold)
-        return None if right is None else Outcome(right)
-    return None
+    compare = grader_of(problem.grader).compare
+    if compare is None:
+        return None
+    right = compare(answer, reference_for(problem.grader, problem.answer))
+    return None if right is None else Outcome(right)
 
 
 def _for_worker(problem: Problem) -> Problem:
     """The problem with its reference answer alone, where the grader is ours."""
-    if problem.grader != "math":
+    if not grader_of(problem.grader).own_reference:
         return problem
-    return Problem(problem.id, "", reference_for("math", problem.answer))
+    return Problem(problem.id, "", reference_for(problem.grader, problem.answer))

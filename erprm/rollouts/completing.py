@@ -15,7 +15,7 @@ import numpy as np
 
 from erprm.engines.base import Completion, Engine, Sampling
 from erprm.grading import GraderPool
-from erprm.grading.graders import answer_for
+from erprm.grading.graders import grader_of
 from erprm.rollouts.plan import Batch, Plan, expand
 from erprm.rollouts.store import Record, RolloutStore
 
@@ -104,5 +104,6 @@ def answer_was_complete(grader: str, text: str) -> bool:
     """
     if grader.startswith("python:"):
         return False
-    answer = answer_for(grader, text)
-    return answer is not None and all(answer_for(grader, text + more) == answer for more in ("0", "x"))
+    answer_of = grader_of(grader).answer
+    answer = answer_of(text)
+    return answer is not None and all(answer_of(text + more) == answer for more in ("0", "x"))

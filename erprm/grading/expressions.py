@@ -1,0 +1,449 @@
+r"""Exact values of expressions: sums of rational multiples of square roots, powers of pi, i, and variables.
+
+    read_expression(r"\frac{3\sqrt{8}}{4}").terms == read_expression(r"\frac{3}{\sqrt{2}}").terms     # True
+    read_expression("2(k+1)").terms == read_expression("2k + 2").terms                              # True
+    read_expression("5 cm").rest                                                                    # ["cm"]
+
+Square roots of different square-free integers are linearly independent over the rationals, pi is transcendental, and
+variables are free, so a sum of such products has one normal form: two forms are equal exactly when their normal forms
+are. Nothing is rounded. What is ambiguous as it is written ("1/2x", "1 2") or would need more algebra (a sum under a
+root or a fraction bar, i^2) has no form here. The work is bounded: numbers of `_MOST_BITS`, sums of `_MOST_TERMS`,
+brackets of `_DEEPEST`, each step at most once per token.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from fractions import Fraction
+
+from erprm.grading.units import UNITS
+
+_TOKEN = re.compile(r"(?P<number>(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d*)?(?:\\overline\s*\{\d+\})?|\.\d+)"
+                    r"|(?P<text>\\text\{[^{}]*\})|(?P<command>\\[A-Za-z]+|\\\|)|(?P<letters>[A-Za-z]+)"
+                    r"|(?P<sign>[-+*/^(){}\[\]!|])|(?P<other>\S)")
+_SCIENTIFIC = re.compile(r"([eE])([+-]?\d{1,3})(?![\d.])")
+_MOST_BITS, _LARGEST_RADICAND, _LARGEST_POWER, _MOST_TERMS, _DEEPEST = 8192, 10**6, 4096, 256, 50
+_MOST_DIGITS = 2000  # of a number as written
+_FUNCTIONS = frozenset((
+    "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "lg", "exp", "max", "min", "gcd", "lcm", "mod", "det", "arcsin",
+    "arccos", "arctan", "sinh", "cosh", "tanh", "floor", "ceil", "sqrt", "lim", "deg", "arg"))
+_WORDS = frozenset(  # short words that are no products of variables
+    "not no yes or and is if the any all one two six ten odd non for but nor of in to at by on an as it he we so do be are "
+    "was has out off red day cat dog boy man car bus".split())
+_UNIT_LETTERS = frozenset("mgshLlNWVJKACF")  # after a space, alone at the end: 5 m
+_GREEK = frozenset("\\" + name for name in (
+    "alpha beta gamma delta epsilon theta lambda mu sigma phi omega rho tau psi xi zeta eta kappa varphi ell Delta "
+    "Omega Gamma Phi Theta").split())
+_PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211707")
+_PRECISION = Context(prec=60)
+
+Monomial = tuple[int, tuple[tuple[str, int], ...]]  # (square-free radicand, sorted powers of names): sqrt(2) pi^3
+Terms = dict[Monomial, Fraction]  # without zeros
+_ONE: Monomial = (1, ())
+
+
+class _UnclearError(Exception):
+    """Not a form that is certain here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """What could be read of a text.
+
+    Attributes:
+        terms: the normal form; None where there is none.
+        digits: significant digits of a decimal that stands alone, from which on it may be a rounded value; 0 else.
+        places: digits after the point of such a decimal.
+        rest: the tokens after the expression: a unit, or why the text is no expression.
+    """
+
+    terms: frozenset[tuple[Monomial, Fraction]] | None
+    digits: int = 0
+    places: int = 0
+    rest: tuple[str, ...] = ()
+
+    @property
+    def rational(self) -> Fraction | None:
+        """The value, where it is a rational number."""
+        if self.terms is None or any(monomial != _ONE for monomial, _ in self.terms):
+            return None
+        return next((factor for _, factor in self.terms), Fraction(0))
+
+    def value(self) -> Decimal | None:
+        """The value to 60 digits, where it is a real number without variables."""
+        if self.terms is None or any(name != "pi" for (_, names), _ in self.terms for name, _ in names):
+            return None
+        total = Decimal(0)
+        for (root, names), factor in self.terms:
+            part = _PRECISION.divide(Decimal(factor.numerator), Decimal(factor.denominator))
+            part = _PRECISION.multiply(part, _PRECISION.sqrt(Decimal(root)))
+            for _, power in names:
+                part = _PRECISION.multiply(part, _PRECISION.power(_PI, Decimal(power)))
+            total = _PRECISION.add(total, part)
+        return total
+
+
+@functools.lru_cache(maxsize=1 << 13)
+def read_expression(text: str) -> Expression:
+    """The expression at the beginning of `text`, which is in the notation of `normalise.notation`."""
+    tokens, spaced = _tokens(text)
+    reader = _Reader(tokens, spaced)
+    try:
+        terms = reader.whole()
+    except _UnclearError:
+        return Expression(None, rest=tuple(tokens))
+    alone = re.fullmatch(r"([\d,]*)\.(\d+)", "".join(tokens[:reader.place]).lstrip("+-"))
+    return Expression(frozenset(terms.items()), len((alone[1].replace(",", "") + alone[2]).lstrip("0")) if alone else 0,
+                      len(alone[2]) if alone else 0, tuple(tokens[reader.place:]))
+
+
+def is_product(letters: str) -> bool:
+    """Whether a run of letters is a product of variables ("xy", "abc") and no word: at most three letters, or letters
+    that follow one another in the alphabet."""
+    if letters in _FUNCTIONS or letters.lower() in _WORDS:
+        return False
+    places = sorted(map(ord, letters))
+    return len(letters) <= 3 or (len(letters) <= 8 and len(set(places)) == len(places)
+                                 and places[-1] - places[0] == len(places) - 1)
+
+
+def _tokens(text: str) -> tuple[list[str], list[bool]]:
+    """The tokens, and whether white space stands before each."""
+    tokens: list[str] = []
+    spaced: list[bool] = []
+    place = 0
+    while place < len(text):
+        if text[place].isspace():
+            place += 1
+            continue
+        match = _TOKEN.match(text, place)
+        assert match is not None
+        token, gap = match[0], place > 0 and text[place - 1].isspace()
+        place = match.end()
+        if match["number"] is not None:
+            power = _SCIENTIFIC.match(text, place)
+            if power:  # 4.2e1
+                token, place = token + "e" + power[2], power.end()
+        if match["letters"] is not None:
+            if token == "pi":
+                token = "\\pi"
+            elif len(token) > 1 and is_product(token) and not _is_unit(token, tokens, text, place) \
+                    and not any(len(before) > 1 and before.isalpha() for before in tokens[-1:]):
+                tokens += list(token)
+                spaced += [gap] + [False] * (len(token) - 1)
+                continue
+        tokens.append({"\\cdot": "*", "\\times": "*"}.get(token, token))
+        spaced.append(gap)
+    return tokens, spaced
+
+
+def _is_unit(letters: str, before: list[str], text: str, end: int) -> bool:
+    """Whether letters after a value, at the end, are a unit that is known ("5 cm", "3/4 kg")."""
+    return bool(before) and (letters in UNITS or letters.lower() in UNITS) and not re.search(r"[A-Za-z0-9]", text[end:].replace("^2", "")[:1])
+
+
+class _Reader:
+    """Recursive descent over the tokens of one value."""
+
+    def __init__(self, tokens: list[str], spaced: list[bool]) -> None:
+        self._tokens, self._spaced = tokens, spaced
+        self.place = 0
+        self._depth = 0
+
+    def whole(self) -> Terms:
+        """The value at the beginning; `place` is then behind it, at a unit's token or at the end."""
+        value = self._sum()
+        if self.place < len(self._tokens) and not self._at_unit():
+            raise _UnclearError
+        return value
+
+    def _peek(self) -> str:
+        return self._tokens[self.place] if self.place < len(self._tokens) else ""
+
+    def _at_unit(self) -> bool:
+        token = self._peek()
+        if token.startswith("\\text{") or (len(token) > 1 and token[0].isalpha()) or token in (
+                "/", "%", "$", "\\pmod", "\\bmod", "\\mod"):
+            return True
+        return not token.isascii() or (
+            token in _UNIT_LETTERS and self._spaced[self.place] and self.place == len(self._tokens) - 1
+            and self.place > 0 and (_is_number(self._tokens[self.place - 1]) or self._tokens[self.place - 1] == "}"))
+
+    def _take(self, expected: str | None = None) -> str:
+        token = self._peek()
+        if not token or (expected is not None and token != expected):
+            raise _UnclearError
+        self.place += 1
+        return token
+
+    def _sum(self) -> Terms:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise _UnclearError
+        total: Terms = {}
+        sign = self._sign() or 1
+        while sign:
+            _add(total, self._product(), sign)
+            sign = self._sign()
+        self._depth -= 1
+        return total
+
+    def _sign(self) -> int:
+        sign = 0
+        while self._peek() in ("+", "-"):
+            if sign and self._tokens[self.place - 1] == self._peek():
+                raise _UnclearError  # "--" is a misprint or a decrement
+            sign = (sign or 1) * (1 if self._take() == "+" else -1)
+        return sign
+
+    def _product(self) -> Terms:
+        value = self._power()
+        divided = False
+        while True:
+            token = self._peek()
+            if self._at_unit() and not (token == "/" and self._divides()):
+                return value
+            if token in ("*", "/"):
+                self._take()
+                factor = self._signed_power()
+                value = _times(value, _inverse(factor) if token == "/" else factor)
+                divided = token == "/"
+            elif token == "(" or (len(token) == 1 and token.isalpha()) or token in ("\\pi", "\\sqrt", "\\frac") \
+                    or token in _GREEK:
+                before = self._tokens[self.place - 1]
+                if divided:
+                    raise _UnclearError  # a/bc
+                if token == "\\frac" and _is_number(before):
+                    value = self._mixed(value)
+                else:
+                    value = _times(value, self._power())
+            elif _is_number(token) and self._spaced[self.place] and _is_number(self._tokens[self.place - 1]):
+                value = self._mixed(value)
+            else:
+                return value
+
+    def _divides(self) -> bool:
+        """Whether what follows "/" is a divisor and no unit: 3/4, but not 29/day."""
+        following = self._tokens[self.place + 1] if self.place + 1 < len(self._tokens) else ""
+        return not (following.startswith("\\text{") or (len(following) > 1 and following[0].isalpha())
+                    or not following.isascii())
+
+    def _mixed(self, whole: Terms) -> Terms:
+        """A mixed number: 1 1/4, 1\\frac{1}{4}, where a proper fraction of integers follows an integer."""
+        before = self._tokens[self.place - 1]
+        if not before.isdecimal() or (self.place > 1 and self._tokens[self.place - 2] in ("^", "/", "*", ")", "}")):
+            raise _UnclearError
+        if self._peek() == "\\frac":
+            part = self._atom()
+        else:
+            top = self._take()
+            self._take("/")
+            bottom = self._take()
+            if not (top.isdecimal() and bottom.isdecimal()) or _number(bottom) == 0:
+                raise _UnclearError
+            part = _constant(_number(top) / _number(bottom))
+        value = part.get(_ONE, Fraction(0))
+        if list(part) != [_ONE] or not 0 < value < 1:
+            raise _UnclearError
+        total = dict(whole)
+        _add(total, part, 1)
+        return total
+
+    def _signed_power(self) -> Terms:
+        sign = self._sign() or 1
+        return {monomial: factor * sign for monomial, factor in self._power().items()}
+
+    def _power(self) -> Terms:
+        base = self._atom()
+        while self._peek() == "!":
+            self._take()
+            number = _whole(base)
+            if not 0 <= number <= 100:
+                raise _UnclearError
+            base = _constant(Fraction(math.factorial(number)))
+        if self._peek() != "^":
+            return base
+        self._take("^")
+        if self._peek() in ("{", "("):
+            closing = "}" if self._take() == "{" else ")"
+            exponent = self._sum()
+            self._take(closing)
+        else:
+            sign = -1 if self._peek() == "-" and self._take() else 1
+            token = self._take()
+            if not _is_number(token) or (len(token) > 1 and not token.isdecimal()):
+                raise _UnclearError
+            exponent = _constant(_number(token) * sign)
+        if self._peek() == "^":
+            raise _UnclearError
+        if exponent.get(_ONE) == Fraction(1, 2) and len(exponent) == 1:
+            return _root(base, 2)
+        return _raised(base, _whole(exponent))
+
+    def _atom(self) -> Terms:
+        token = self._take()
+        if _is_number(token):
+            return _constant(_number(token))
+        if token in ("(", "[", "{"):
+            value = self._sum()
+            self._take({"(": ")", "[": "]", "{": "}"}[token])
+            return value
+        if token == "|":
+            value = self._sum()
+            self._take("|")
+            number = value.get(_ONE, Fraction(0))
+            if list(value) not in ([], [_ONE]):
+                raise _UnclearError
+            return _constant(abs(number))
+        if token == "\\pi":
+            return {(1, (("pi", 1),)): Fraction(1)}
+        if token == "\\frac":
+            top = self._braced()
+            return _times(top, _inverse(self._braced()))
+        if token == "\\sqrt":
+            degree = 2
+            if self._peek() == "[":
+                self._take()
+                degree = _whole(self._sum())
+                self._take("]")
+            if self._peek() == "(":
+                self._take()
+                value = self._sum()
+                self._take(")")
+                return _root(value, degree)
+            return _root(self._braced(), degree)
+        if (len(token) == 1 and token.isascii() and token.isalpha()) or token in _GREEK:
+            if self._peek() == "(" and token in ("f", "g", "h", "F", "G", "P", "Q"):
+                raise _UnclearError  # a function's value
+            return {(1, ((token, 1),)): Fraction(1)}
+        if token in ("\\text{e}", "\\text{i}"):
+            return {(1, ((token[6], 1),)): Fraction(1)}
+        raise _UnclearError
+
+    def _braced(self) -> Terms:
+        self._take("{")
+        value = self._sum()
+        self._take("}")
+        return value
+
+
+def _is_number(token: str) -> bool:
+    return token[:1].isdecimal() or (token[:1] == "." and len(token) > 1)
+
+
+def _number(token: str) -> Fraction:
+    token, repeated = token.replace(",", ""), re.search(r"\\overline\s*\{(\d+)\}", token)
+    if len(token) > _MOST_DIGITS:
+        raise _UnclearError
+    if repeated:
+        head = token[:token.index("\\")]
+        if "." not in head or "e" in token:
+            raise _UnclearError
+        scale = 10 ** len(head.partition(".")[2])
+        return Fraction(head + "0") + Fraction(int(repeated[1]), (10 ** len(repeated[1]) - 1) * scale)
+    whole, mark, exponent = token.partition("e")
+    value = Fraction(whole.rstrip("."))
+    return value * Fraction(10) ** int(exponent) if mark else value
+
+
+def _whole(value: Terms) -> int:
+    """A small integer. Raises _UnclearError."""
+    number = value.get(_ONE, Fraction(0))
+    if any(monomial != _ONE for monomial in value) or number.denominator != 1 or abs(number) > _LARGEST_POWER:
+        raise _UnclearError
+    return int(number)
+
+
+def _constant(value: Fraction) -> Terms:
+    return {_ONE: value} if value else {}
+
+
+def _bits(value: Fraction) -> int:
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
+
+
+def _add(total: Terms, more: Terms, sign: int) -> None:
+    """total += sign * more, in place."""
+    for monomial, factor in more.items():
+        if _bits(factor) > _MOST_BITS or (monomial in total and _bits(total[monomial]) > _MOST_BITS):
+            raise _UnclearError
+        value = total.get(monomial, Fraction(0)) + sign * factor
+        if value:
+            total[monomial] = value
+        else:
+            total.pop(monomial, None)
+    if len(total) > _MOST_TERMS:
+        raise _UnclearError
+
+
+def _times(left: Terms, right: Terms) -> Terms:
+    total: Terms = {}
+    if len(left) * len(right) > _MOST_TERMS:
+        raise _UnclearError
+    for (root, names), factor in left.items():
+        for (other_root, other_names), other_factor in right.items():
+            if _bits(factor) + _bits(other_factor) > _MOST_BITS:
+                raise _UnclearError
+            powers = dict(names)
+            for name, power in other_names:
+                powers[name] = powers.get(name, 0) + power
+            if not -1 < powers.get("i", 0) < 2:
+                raise _UnclearError  # -1 for the imaginary unit, an i squared for a variable
+            shared = math.gcd(root, other_root)
+            monomial = root * other_root // shared**2, tuple(sorted(item for item in powers.items() if item[1]))
+            _add(total, {monomial: factor * other_factor * shared}, 1)
+    return total
+
+
+def _raised(base: Terms, exponent: int) -> Terms:
+    """base ** exponent, by squaring where it is one term."""
+    if exponent < 0:
+        base, exponent = _inverse(base), -exponent
+    if len(base) > 1 and exponent > 16:
+        raise _UnclearError
+    value: Terms = {_ONE: Fraction(1)}
+    while exponent:
+        if exponent & 1:
+            value = _times(value, base)
+        exponent >>= 1
+        if exponent:
+            base = _times(base, base)
+    return value
+
+
+def _inverse(value: Terms) -> Terms:
+    """1 / value, of a single term: the inverse of a sum is no sum."""
+    if len(value) != 1:
+        raise _UnclearError  # 0 too
+    [((root, names), factor)] = value.items()
+    return {(root, tuple((name, -power) for name, power in names)): 1 / (factor * root)}
+
+
+def _root(value: Terms, degree: int) -> Terms:
+    """The root of a rational number; of degree 2 of one that is not negative, of a higher degree where it is exact."""
+    if not value:
+        return {}
+    number = value.get(_ONE, Fraction(0))
+    if list(value) != [_ONE] or degree < 2 or (number < 0 and degree % 2 == 0):
+        raise _UnclearError
+    exact = [_exact_root(abs(part), degree) for part in (number.numerator, number.denominator)]
+    if exact[0] is not None and exact[1] is not None:
+        return _constant(Fraction(exact[0], exact[1]) * (1 if number > 0 else -1))
+    rest, outside = number.numerator * number.denominator, 1  # sqrt(p/q) = sqrt(pq) / q
+    if degree != 2 or rest > _LARGEST_RADICAND:
+        raise _UnclearError
+    for divisor in range(2, math.isqrt(rest) + 1):
+        while rest % divisor**2 == 0:
+            rest, outside = rest // divisor**2, outside * divisor
+    return {(rest, ()): Fraction(outside, number.denominator)}
+
+
+def _exact_root(number: int, degree: int) -> int | None:
+    if number.bit_length() > 900:
+        raise _UnclearError
+    near = round(number ** (1 / degree)) if degree > 2 else math.isqrt(number)
+    return next((root for root in (near - 1, near, near + 1) if root >= 0 and root**degree == number), None)
