@@ -27,8 +27,9 @@ from pathlib import Path
 
 import common
 
-from erprm.grading import GraderPool, closed_form, normalise, verifiers
-from erprm.grading.graders import answer_for, decide, reference_for
+from erprm.grading import GraderPool, answers, expressions, normalise, verifiers
+from erprm.grading.comparing import equal
+from erprm.grading.graders import grader_of, reference_for
 from erprm.grading.verifiers import Task, load
 from erprm.problems import Problem, load_problems
 
@@ -100,9 +101,9 @@ def forget() -> None:
 def forget_answers() -> None:
     """Empty this package's memory of spellings."""
     verifiers._parse.cache_clear()
-    normalise.canonical.cache_clear()
-    normalise.parse_number.cache_clear()
-    closed_form.closed_form.cache_clear()
+    normalise.notation.cache_clear()
+    answers.read.cache_clear()
+    expressions.read_expression.cache_clear()
 
 
 def own_grader(work: Work, exact_first: bool = True) -> list[bool]:
@@ -112,8 +113,8 @@ def own_grader(work: Work, exact_first: bool = True) -> list[bool]:
     forget()
     for text, problem in work:
         forget_answers()
-        answer, gold = answer_for("math", text), reference_for("math", problem.answer)
-        right = False if answer is None else decide(answer, gold) if exact_first else None
+        answer, gold = grader_of("math").answer(text), reference_for("math", problem.answer)
+        right = False if answer is None else equal(answer, gold) if exact_first else None
         verdicts.append(verify(Task("math", answer or "", Problem("", "", gold), 1.0)) if right is None else right)
     return verdicts
 

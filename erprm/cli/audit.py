@@ -26,7 +26,7 @@ from erprm.files.progress import progress
 from erprm.files.records import count_records, read_records
 from erprm.files.writing import written_beside
 from erprm.grading import GraderPool, Verdict
-from erprm.grading.graders import check_kind
+from erprm.grading.graders import grader_of
 from erprm.problems import Problem, load_problems
 
 BATCH = 4096
@@ -53,7 +53,9 @@ def run(config: Config) -> int | None:
     """Grade everything twice; print the disagreements and where they all are."""
     if len(config.graders) != 2 or config.graders[0] == config.graders[1]:
         raise InputError(f"graders: expected two different ones, found {' '.join(config.graders)}")
-    kinds = [check_kind(kind) for kind in config.graders]
+    for kind in config.graders:
+        grader_of(kind)
+    kinds = list(config.graders)
     known = {problem.id: problem for problem in load_problems(config.problems)} if config.problems else None
     found: Counter[tuple[str, str]] = Counter()
     details: dict[tuple[str, str], tuple[Verdict, Verdict, str]] = {}

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from erprm.grading.answers import vote
+from erprm.grading.comparing import vote
 from erprm.grading.extract import extract_answer
 from erprm.grading.pool import GraderPool, GradingReport, Verdict
 from erprm.problems import Problem

@@ -1,32 +1,27 @@
-r"""Final answers as mathematics: read once into a form, and two forms compared.
+r"""Final answers as mathematics: a text read once into a form.
 
-    equal(r"\frac{1}{2}", "0.5")                     # True
-    equal("(-\infty,2)", "x<2")                      # True
-    equal("5 cm", r"5\text{ m}")                     # False
-    equal(r"\log_2 8", "3")                          # None: not certain without algebra
-    vote(r"\dfrac12") == vote("1/2") == vote("0.5")  # True
+    read("5 cm")                  # a leaf: the exact value 5 with its unit
+    read("x<2")                   # the interval (-\infty, 2)
+    read("100,200")               # a number and a list, the likeliest first
 
 A form is a leaf (an exact value with its unit, or words), a group (list, set, tuple, interval, union, matrix, ratio) or
-a relation. What has one exact value is compared exactly; only two leaves of which one has none are left to algebra,
-which the caller brings (`leaf`). The work is bounded: `_LONGEST` characters, `_DEEPEST` brackets, one pass per level.
+a relation. `erprm.grading.comparing` compares them. The work is bounded: `LONGEST` characters, `_DEEPEST` brackets, one
+pass over the text per level.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 
-from erprm.grading.expressions import Expression, is_product, read_expression
+from erprm.grading.expressions import Expression, read_expression
 from erprm.grading.normalise import notation, squeezed
 from erprm.grading.units import Unit, read_unit
 
-_LONGEST, _DEEPEST, _MOST_LEFT = 10_000, 12, 24
-_ROUNDED = 6  # significant digits from which a decimal may stand for a fraction or a root
+LONGEST, _DEEPEST = 10_000, 12
 
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("***", "***"), ("**", "**"), ("*", "*"),
              ("__", "__"), ("`", "`"), ('"', '"'), ("“", "”"), ("``", "''"), ("'", "'"))
@@ -35,10 +30,11 @@ _REMARK = re.compile(r"(?<=\S)\s+\((?!\s*(?:mod|base|in base)\b)(?=[^()]*[A-Za-z
 _LABEL = re.compile(r"\(([A-J])\)\s*[.:]?\s*(?=\S)|([A-J])\)\s*(?=\S)")
 _CURRENCY = re.compile(r"(?P<sign>[+-]?)\s*(?P<unit>US\s?\$|[$€£¥₹]|USD|EUR|GBP|Rs\.?)\s*(?P<number>[+-]?[\d.][\d.,]*)"
                        r"(?P<rest>.*)", re.DOTALL)
-_BASES = dict(zip("two three four five six seven eight nine ten eleven twelve sixteen".split(),
+_BASES = dict(zip(["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "sixteen"],  # noqa: E501
                   [*range(2, 13), 16], strict=True))
 _BASE = re.compile(r"\(?(?:\\text\{)?(?P<digits>[0-9A-Fa-f.]*\d[0-9A-Fa-f.]*|[A-Fa-f]+(?=_\{?16))\}?\)?"
-                   r"(?:\s*_\s*\{?\s*(?:\\text)?\{?\s*|\s*\(?(?:in )?base[ -]?\{?)(?P<base>\d+|[a-z]+)\s*\}*\)?")
+                   r"(?:\s*_\s*[{(\s]*(?:\\text\{)?\s*|\s*\(?(?:in )?(?:base|\\text\{base\})[ -]?\{?)(?P<base>\d+|[a-z]+)[\s})]*"  # noqa: E501
+                   r"|0(?P<prefix>[box])(?P<prefixed>[0-9A-Fa-f]+)")
 _RATIO = re.compile(r"[^:]+(?::[^:]+){1,2}")
 _CLOCK = re.compile(r"(\d{1,2}:\d\d(?::\d\d)?)\s*(?:([ap])\.?\s?m\.?)?", re.IGNORECASE)
 _MATRIX = re.compile(r"\\begin\{([a-zA-Z]*matrix\*?|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
@@ -85,18 +81,20 @@ class Relation:
 
 
 Form = Leaf | Group | Relation
-Decide = Callable[[str, str], bool | None]  # whether two expressions without units are equal
 
 
 def tidy(answer: str) -> str:
     r"""`answer` without what surrounds it: white space, math delimiters, emphasis, quotes, `\boxed`, closing marks."""
-    text, before = answer, ""
-    while text != before:
+    text, before = answer.strip(), ""
+    while text != before and len(text) <= LONGEST:
         before = text
-        text = text.strip().strip("\u200b\ufeff")
-        text = text[:-2] if text.endswith("\\.") else re.sub(r"[\s.,;:。，；：!！]+$", "", text) if \
-            not re.search(r"[\d)}A-Za-z]!$", text) and not text.endswith(("\\,", "\\;", "\\:", "\\!")) else text
-        text = re.sub(r"\\[,;:! ]$|^\\[,;:! ]", "", text)
+        text = text.strip().strip("\u200b\ufeff✅✔✓☑")
+        if text.endswith("\\."):
+            text = text[:-2]
+        elif not re.search(r"[\d)}A-Za-z]!$|\\[,;:!]$", text[-2:]):
+            text = text.rstrip(" \t\r\n.,;:。，；：!！")
+        text = re.sub(r"\\[,;:! ]$|^\\[,;:! ]|^\\text\s*\{\s*the (?:final )?answer is:?\s*\}", "", text,
+                      flags=re.IGNORECASE)
         for opening, closing in _WRAPPERS:
             inner = text[len(opening):-len(closing)]
             if len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing) \
@@ -128,7 +126,7 @@ def split_top(text: str, separators: str) -> list[str]:
 @functools.lru_cache(maxsize=1 << 12)
 def read(answer: str) -> tuple[Form, ...]:
     """The forms that `answer` may be meant as, the likeliest first; none for an empty or a very long answer."""
-    text = tidy(answer) if len(answer) <= _LONGEST else ""
+    text = tidy(answer) if len(answer) <= LONGEST else ""
     if not text:
         return ()
     text = _INLINE.sub(lambda match: match[1] or match[2] or "", text)
@@ -150,9 +148,9 @@ def read(answer: str) -> tuple[Form, ...]:
 def _read(text: str, depth: int) -> Form:
     text = text.strip()
     if depth > _DEEPEST:
-        return _leaf(text)
+        return leaf_of(text)
     return (_union(text, depth) or _named(text, depth) or _list(text, depth) or _related(text, depth)
-            or _matrix(text, depth) or _bracketed(text, depth) or _ratio(text) or _in_base(text) or _leaf(text))
+            or _matrix(text, depth) or _bracketed(text, depth) or _reals(text) or _ratio(text) or _in_base(text) or leaf_of(text))  # noqa: E501
 
 
 def _union(text: str, depth: int) -> Form | None:
@@ -179,7 +177,7 @@ def _named(text: str, depth: int) -> Form | None:
     right = _read(text[signs[0].end():], depth + 1)
     if signs[0][0] == "\\in":
         return right
-    return Relation(squeezed(text), "=", _leaf(left), right, left.replace(" ", ""))
+    return Relation(squeezed(text), "=", leaf_of(left), right, left.replace(" ", ""))
 
 
 def _list(text: str, depth: int) -> Form | None:
@@ -233,7 +231,7 @@ def _related(text: str, depth: int) -> Form | None:
             left, right, name = right, left, squeezed(right)
         elif not re.search(r"[A-Za-z]", left):
             return _read(right, depth + 1)  # 3*4 = 12
-    return Relation(squeezed(text), names[0], _leaf(left), _read(right, depth + 1), name)
+    return Relation(squeezed(text), names[0], leaf_of(left), _read(right, depth + 1), name)
 
 
 def _outside(text: str, place: int) -> bool:
@@ -241,11 +239,15 @@ def _outside(text: str, place: int) -> bool:
     return all(text.count(opening, 0, place) <= text.count(closing, 0, place) for opening, closing in _PAIRS.items())
 
 
+def _reals(text: str) -> Form | None:
+    """All real numbers as the interval that they are."""
+    return _read("(-\\infty,\\infty)", 1) if re.fullmatch(r"\\mathbb\s*\{?R\}?", text) else None
+
+
 def _interval(text: str, sides: Sequence[str], signs: Sequence[str], depth: int) -> Form | None:
     """-1 \\le x < 2, x > 3, 3 < x."""
     up, down = {"<": "(", "\\le": "["}, {">": "(", "\\ge": "["}
     if len(sides) == 2 and re.fullmatch(r"[A-Za-z]", sides[0]):
-        sides, signs = ((sides[1], *sides), ("", *signs)) if False else (sides, signs)
         ends = (("(", "-\\infty"), (up.get(signs[0], ""), sides[1])) if signs[0] in up else \
             ((down.get(signs[0], ""), sides[1]), ("(", "\\infty"))
     elif len(sides) == 2 and re.fullmatch(r"[A-Za-z]", sides[1]):
@@ -312,31 +314,32 @@ def _ratio(text: str) -> Form | None:
     if clock:
         half = (clock[2] or "").lower()
         hour, _, rest = clock[1].partition(":")
-        return Group(squeezed(text), ":", tuple(_leaf(part) for part in (hour, *rest.split(":"), *half)))
+        return Group(squeezed(text), ":", tuple(leaf_of(part) for part in (hour, *rest.split(":"), *half)))
     if ":" in text and _RATIO.fullmatch(text):
-        return Group(squeezed(text), ":", tuple(_leaf(part.strip()) for part in text.split(":")))
+        return Group(squeezed(text), ":", tuple(leaf_of(part.strip()) for part in text.split(":")))
     return None
 
 
 def _in_base(text: str) -> Form | None:
     match = _BASE.fullmatch(text)
-    if not match or (match["base"].isalpha() and match["base"] not in _BASES):
+    if not match:
         return None
-    base = int(match["base"]) if match["base"].isdecimal() and len(match["base"]) < 4 else _BASES.get(match["base"], 0)
-    digits = match["digits"].upper().lstrip("0") or "0"
-    if not 2 <= base <= 36 or any(char.isalpha() for char in digits) and base <= 10:
+    named = match["base"] or {"b": "2", "o": "8", "x": "16"}[match["prefix"]]
+    base = int(named) if named.isdecimal() and len(named) < 4 else _BASES.get(named, 0)
+    digits = (match["digits"] or match["prefixed"]).upper().lstrip("0") or "0"
+    if not 2 <= base <= 36 or (any(char.isalpha() for char in digits) and base <= 10):
         return None
-    return Group(squeezed(text), "base", (_leaf(digits), _leaf(str(base))))
+    return Group(squeezed(text), "base", (leaf_of(digits), leaf_of(str(base))))
 
 
-def _leaf(text: str) -> Leaf:
+def leaf_of(text: str) -> Leaf:
     if _SIGNS.search(text):
         return Leaf(squeezed(text), Expression(None), Unit())
     text = text.strip()
     money = _CURRENCY.fullmatch(text)
     if money:
         rest = money["rest"].strip()
-        text = f"{money['sign']}{money['number']}{rest} {money['unit'][-1:] if '$' in money['unit'] else money['unit']}" \
+        text = f"{money['sign']}{money['number']}{rest} {money['unit'][-1:] if '$' in money['unit'] else money['unit']}" \  # noqa: E501
             if rest[:1] in ("/", "^", "\\") and rest[1:2].isdecimal() else \
             f"{money['sign']}{money['number']} {money['unit'].replace('US', '').strip('D .') or 'USD'} {rest}"
     infinite = re.fullmatch(r"([+-]?)\s*\\infty", text)
@@ -350,258 +353,23 @@ def _leaf(text: str) -> Leaf:
     return Leaf(squeezed(text), value, unit)
 
 
-def equal(answer: str, gold: str, leaf: Decide | None = None) -> bool | None:
-    """Whether two answers are equal; None where that needs algebra and no `leaf` decides it.
-
-    Args:
-        leaf: decides two expressions in TeX, without units.
-    """
-    lefts, rights = read(answer), read(gold)
-    if not lefts or not rights:
-        return bool(tidy(answer)) and tidy(answer) == tidy(gold)
-    letter = choice_letter(gold)
-    if letter is not None and re.fullmatch(r"\(?[A-J]\)?", rights[0].text):
-        return letter == choice_letter(answer)
-    verdicts = []
-    for left in lefts:
-        for right in rights:
-            verdict = _same(left, right, leaf or _undecided)
-            if verdict:
-                return True
-            verdicts.append(verdict)
-    return None if None in verdicts else False
-
-
-def _undecided(left: str, right: str) -> bool | None:
-    return None
-
-
 def choice_letter(answer: str) -> str | None:
     """The letter of a multiple-choice answer: "B", "(B)", "B) Paris", "option b"; None where there is none."""
-    text = re.sub(r"\\text\{([^{}]*)\}", r"\1", notation(tidy(answer[:_LONGEST]))).strip("*_{} ")
+    text = re.sub(r"\\text\{([^{}]*)\}", r"\1", notation(tidy(answer[:LONGEST]))).strip("*_{} ")
     text = re.sub(r"^(?:option|choice|answer)\s+", "", text, flags=re.IGNORECASE)
-    match = re.match(r"[(\[]?\s*([A-Z])\s*(?:[)\].:,]|-\s|$)", text) or re.fullmatch(r"[(\[]?\s*([a-z])\s*[)\]]?[.:]?", text)
+    match = re.match(r"[(\[]?\s*([A-Z])\s*(?:[)\].:,]|-\s|$)", text) or re.fullmatch(r"[(\[]?\s*([a-z])\s*[)\]]?[.:]?", text)  # noqa: E501
     return match[1].upper() if match else None
 
 
-def _same(left: Form, right: Form, leaf: Decide) -> bool | None:
-    if left.text == right.text:
-        return True
-    if isinstance(left, Relation) or isinstance(right, Relation):
-        return _same_relation(left, right, leaf)
-    left, right = _spread(left), _spread(right)
-    if isinstance(left, Group) or isinstance(right, Group):
-        return _same_groups(left, right, leaf)
-    return _same_leaves(left, right, leaf)
-
-
-def _same_relation(left: Form, right: Form, leaf: Decide) -> bool | None:
-    if not (isinstance(left, Relation) and isinstance(right, Relation)):
-        named, other = (left, right) if isinstance(left, Relation) else (right, left)
-        assert isinstance(named, Relation)
-        return _same(named.right, other, leaf) if named.name and named.sign == "=" else False
-    if left.sign != right.sign:
-        return False
-    moved = _moved(left), _moved(right)
-    if left.sign == "=" and moved[0] is not None and moved[1] is not None:
-        if moved[0] == moved[1]:
-            return True
-        if not ("(" in left.name or "(" in right.name):
-            return False
-    elif left.name and right.name and left.name != right.name and not ("(" in left.name or "(" in right.name):
-        return False
-    if left.name and right.name:
-        return _same(left.right, right.right, leaf)
-    sides = [_same(left.left, right.left, leaf), _same(left.right, right.right, leaf)]
-    return False if False in sides else None if None in sides else True
-
-
-def _moved(relation: Relation) -> frozenset[tuple[object, Fraction]] | None:
-    """left - right of an equation, its first coefficient 1."""
-    if not isinstance(relation.left, Leaf) or not isinstance(relation.right, Leaf):
-        return None
-    left, right = relation.left.value.terms, relation.right.value.terms
-    if left is None or right is None or "(" in relation.name:
-        return None
-    total: Counter[object] = Counter()
-    for terms, sign in ((left, 1), (right, -1)):
-        for monomial, factor in terms:
-            total[monomial] += sign * factor  # type: ignore[assignment]
-    kept = sorted((item for item in total.items() if item[1]), key=lambda item: repr(item[0]))
-    return frozenset((monomial, Fraction(factor) / Fraction(kept[0][1])) for monomial, factor in kept)
-
-
-def _spread(form: Form) -> Form:
+def spread(form: Form) -> Form:
     r"""A leaf with `\pm` as the list of its two values; items of a group likewise."""
     if isinstance(form, Leaf) and _SIGNS.search(form.text):
         if len(_SIGNS.findall(form.text)) > 1:
             return form
-        return Group(form.text, "list", tuple(_leaf(_SIGNS.sub(sign, form.text)) for sign in "+-"))
+        return Group(form.text, "list", tuple(leaf_of(_SIGNS.sub(sign, form.text)) for sign in "+-"))
     if isinstance(form, Group) and form.kind in ("list", "set"):
-        items = [_spread(item) for item in form.items]
+        items = [spread(item) for item in form.items]
         flat = [one for item in items
                 for one in (item.items if isinstance(item, Group) and item.kind == "list" else (item,))]
         return Group(form.text, form.kind, tuple(flat))
     return form
-
-
-def _same_groups(left: Form, right: Form, leaf: Decide) -> bool | None:
-    if not isinstance(left, Group) or not isinstance(right, Group):
-        group, other = (left, right) if isinstance(left, Group) else (right, left)
-        assert isinstance(group, Group)
-        if group.kind == "base" or (group.kind == "set" and len(group.items) == 1):
-            return _same(group.items[0], other, leaf)
-        if group.kind == ":" and len(group.items) == 2 and "/" in other.text + "\\frac":
-            top, bottom = group.items
-            return _same(_leaf(f"({top.text})/({bottom.text})"), other, leaf) if "/" in other.text \
-                or "\\frac" in other.text else False
-        return False
-    kinds = {left.kind, right.kind}
-    if kinds == {"list", "set"} or (len(kinds) == 1 and not left.ordered):
-        return _same_items(left.items, right.items, leaf, distinct="set" in kinds)
-    if len(kinds) > 1 and kinds != {"list", "()"}:
-        return False
-    if len(left.items) != len(right.items):
-        return False
-    verdicts = [_same(a, b, leaf) for a, b in zip(left.items, right.items, strict=True)]
-    return False if False in verdicts else None if None in verdicts else True
-
-
-def _same_items(lefts: Sequence[Form], rights: Sequence[Form], leaf: Decide, distinct: bool) -> bool | None:
-    """Whether two collections hold the same, in any order."""
-    ours, theirs = ({_key(form): form for form in forms} if distinct else None for forms in (lefts, rights))
-    if ours is not None and theirs is not None:
-        left, right = [ours[key] for key in ours if key not in theirs], [theirs[key] for key in theirs if key not in ours]
-    else:
-        common = Counter(map(_key, lefts)) & Counter(map(_key, rights))
-        left, right = _without(lefts, common), _without(rights, common)
-    if len(left) != len(right) or len(left) > _MOST_LEFT:
-        return False
-    certain = True
-    for one in left:
-        verdicts = [_same(one, other, leaf) for other in right]
-        if True in verdicts:
-            right.pop(verdicts.index(True))
-        elif None in verdicts:
-            certain = False
-        else:
-            return False
-    return True if certain else None
-
-
-def _without(forms: Sequence[Form], common: Counter[str]) -> list[Form]:
-    left, rest = Counter(common), []
-    for form in forms:
-        key = _key(form)
-        if left[key]:
-            left[key] -= 1
-        else:
-            rest.append(form)
-    return rest
-
-
-def _same_leaves(left: Leaf, right: Leaf, leaf: Decide) -> bool | None:
-    if left.value.terms is None or right.value.terms is None:
-        if _words(left.text) and _words(left.text) == _words(right.text):
-            return True
-        if _is_algebra(left) and _is_algebra(right):
-            return leaf(left.text, right.text)
-        return False
-    if not left.unit.agrees(right.unit):
-        return False
-    shared = left.unit.dimensions == right.unit.dimensions
-    for a in _scales(left, right, shared):
-        for b in _scales(right, left, shared):
-            if _times(left.value, a) == _times(right.value, b) or _rounds(left, a, right, b):
-                return True
-    if _lowered(left.value) == _lowered(right.value) and not (left.unit.dimensions or right.unit.dimensions):
-        return leaf(left.text, right.text)  # 2k and 2K: some see the same variable
-    return False
-
-
-def _lowered(value: Expression) -> Counter[str]:
-    return Counter(repr(term).lower() for term in value.terms or ())
-
-
-def _scales(form: Leaf, other: Leaf, shared: bool) -> list[Fraction]:
-    """By what the number as written may have to be multiplied."""
-    if form.unit.is_percent and not other.unit.dimensions:
-        return [form.unit.scale / 100, form.unit.scale]
-    return [form.unit.scale * form.unit.factor if shared else form.unit.scale]
-
-
-def _times(value: Expression, scale: Fraction) -> frozenset[tuple[object, Fraction]] | None:
-    return None if value.terms is None else frozenset((name, factor * scale) for name, factor in value.terms)
-
-
-def _rounds(left: Leaf, a: Fraction, right: Leaf, b: Fraction) -> bool:
-    """Whether one is a decimal of enough digits, and the other an exact value that rounds to it."""
-    if bool(left.value.digits) == bool(right.value.digits):
-        return False
-    (decimal, scale), (exact, other) = ((left, a), (right, b)) if left.value.digits else ((right, b), (left, a))
-    return rounds_to(decimal.value, scale, exact.value, other, _ROUNDED)
-
-
-def rounds_to(decimal: Expression, scale: Fraction, exact: Expression, other: Fraction, digits: int) -> bool:
-    """Whether exact * other, to the places of decimal * scale, is that, which has at least `digits` significant
-    digits."""
-    if decimal.digits < digits:
-        return False
-    written, value = decimal.value(), exact.value()
-    if written is None or value is None:
-        return False
-    written, value = (number * Decimal(part.numerator) / Decimal(part.denominator)
-                      for number, part in ((written, scale), (value, other)))
-    ulp = Decimal(10) ** -decimal.places * Decimal(scale.numerator) / Decimal(scale.denominator)
-    return 2 * abs(written - value) <= ulp
-
-
-def _words(text: str) -> str:
-    """The words of a text answer, or "" where it is none."""
-    text = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text)
-    return " ".join(re.sub(r"[.,!'\"]", "", text).lower().split()) if re.search(r"[^\W\d_]{2}", text) else ""
-
-
-def _is_algebra(form: Leaf) -> bool:
-    """Whether a text is one expression that an algebra system may be asked about: no words, no lists, no relations."""
-    text = re.sub(r"\\[A-Za-z]+", " ", form.text)
-    if "\\text" in form.text or len(form.text) > 1000 or re.search(r"[^\x00-\x7f]|[=<>,;:?\"#&$~]|(?<![_\d])\d+ \d", text) \
-            or re.search(r"\\(?:[lc]?dots|pm|mp|cup|cap|begin|to)(?![A-Za-z])", form.text):
-        return False
-    return all(is_product(word) or word in _NAMED for word in _WORD.findall(text))
-
-
-_NAMED = frozenset("sin cos tan cot sec csc log ln exp sqrt gcd lcm mod pi arcsin arccos arctan".split())
-
-
-def _key(form: Form) -> str:
-    """A text that is the same only for forms that are equal."""
-    return _text_of(form, True)
-
-
-def _text_of(form: Form, units: bool) -> str:
-    if isinstance(form, Relation):
-        return _text_of(form.right, units) if form.name and form.sign == "=" and not units else form.text
-    form = _spread(form)
-    if isinstance(form, Group):
-        parts = [_text_of(item, units) for item in form.items]
-        if form.kind == "base" and not units:
-            return parts[0]
-        return f"{'list' if form.kind == 'set' else form.kind}[{', '.join(parts if form.ordered else sorted(parts))}]"
-    assert isinstance(form, Leaf)
-    if form.value.terms is None:
-        return _words(form.text) or form.text
-    scale = form.unit.scale * (form.unit.factor if units else Fraction(1, 100 if form.unit.is_percent else 1))
-    terms = sorted((repr(name), str(factor * scale)) for name, factor in form.value.terms)
-    number = terms[0][1] if [name for name, _ in terms] == ["(1, ())"] else "0" if not terms else repr(terms)
-    return f"{number} {form.unit.dimensions} {form.unit.modulus}" if units else number
-
-
-def vote(answer: str) -> str:
-    """One text for all spellings of an answer, for counting votes: 0.5, 1/2 and \\frac12, lists in any order, words in
-    any case. Units are set aside; a percentage is its hundredth."""
-    forms = read(answer)
-    if not forms:
-        return tidy(answer)[:_LONGEST]
-    letter = re.fullmatch(r"\(?([A-Ja-j])\)?", forms[0].text)
-    return letter[1].upper() if letter else _text_of(forms[0], False)

@@ -7,7 +7,7 @@ r"""The final answer out of a solution's text.
 
 What a thinking block holds does not count, and a block that is not closed leaves no answer. An answer has to be marked:
 the last complete `<answer>...</answer>`, else the last boxes that are not empty, else the last of `#### ...`, "The
-answer is ...", "Answer: ..." that states something and is no remark ("This answer is correct"). A text without a mark is
+answer is ...", "Answer: ..." that states something and is no remark ("This answer is correct"). A text without a mark is  # noqa: E501
 its own answer when it is nothing but an answer ("42", "x=5"). The last number of a text is never taken for its answer,
 unless asked for (`last_number`): in an unfinished solution it is an intermediate result, and now and then equal to the
 right one. Every scan is linear in the length of the text.
@@ -35,17 +35,17 @@ _MARK = re.compile(
     r"|\b(?:correct|right|best|final)[ \t]+(?:option|choice|result)(?P<option>[ \t]+is\b[ \t]*:?|[ \t]*[:：])"
     r"|(?:答案|答)(?:选项)?[*\"” ]{0,3}(?P<chinese>[:：]|是[:：]?|为[:：]?|应为)",
     re.IGNORECASE)
-_LEADING = re.compile(r"^(?:[\s,:：*_>]|(?:thus|therefore|then|simply|just|hence|indeed|equal to|given by|exactly|now|also"
-                      r"|clearly|obviously|option|choice)\b)+", re.IGNORECASE)
+_LEADING = re.compile(r"^(?:[\s,:：*_>]|(?:thus|therefore|then|simply|just|hence|indeed|equal to|given by|exactly|now|also"  # noqa: E501
+                      r"|clearly|obviously|option|choice|approximately|about|roughly|correct(?=:))\b)+", re.IGNORECASE)
 _SENTENCE_END = re.compile(
-    r"(?<!\\)[.!?](?=\s|$)(?<!\b[A-Ha-h]\.)|。|,?\s(?:because|since|so that|which|therefore|where|hence|thus|as\s(?:we|the|it)"
+    r"(?<!\\)[.!?](?=\s|$)(?<!\b[A-Ha-h]\.)|。|,?\s(?:because|since|so that|are|is|were|which|therefore|where|hence|thus|as\s(?:we|the|it)"  # noqa: E501
     r"|but|not|after|when|if|this|i\s(?:hope|have))\b|,?\sand\s(?:[a-z]{2,}\s+){2}|,\s+(?:so|as|with|and)\s[a-z]{2,}",
     re.IGNORECASE)
 _REMARK = re.compile(
     r"(?:\W|\b(?:not|in|fact|indeed|also|therefore|thus|now|the|a|very|quite|clearly|a?ll|both|actually|definitely|likely"
     r"|probably|already|hence)\b)*"
     r"\b(?:correct|incorrect|right|wrong|verified|confirmed|reasonable|valid|consistent|plausible|found|obtained|given|clear"
-    r"|shown|explained|stated|unique|complete|final|boxed|above|below|expected|unknown|as\sfollows|supported|sure)\b",
+    r"|shown|explained|stated|unique|complete|final|boxed|above|below|expected|unknown|as\sfollows|supported|sure|helpful|rounded|based|exact|simplified|enough|useful|for)\b(?!\s*:)",
     re.IGNORECASE)
 _COMMAND = re.compile(r"\\(?:text|mbox|mathrm|textbf)\s*\{[^{}]*\}|\\[A-Za-z]+|\{[a-z]*matrix\}")
 _WORD = re.compile(r"[A-Za-z]{2,}")
@@ -199,6 +199,9 @@ def _statement(following: str, kind: str) -> str | None:
 def is_bare_answer(text: str) -> bool:
     """Whether the whole text is one answer and no reasoning: one line, at most two plain words, no calculation."""
     text = text.strip()
+    for opening, closing in (("$$", "$$"), ("\\[", "\\]")):
+        if text.startswith(opening) and text.endswith(closing) and text.count(opening) + text.count(closing) in (2, 4):
+            text = text[len(opening):-len(closing)].strip()
     if not text or "\n" in text or "\\boxed" in text or len(text) > 1000:
         return False
     plain = _COMMAND.sub(" ", text)

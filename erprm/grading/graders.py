@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from erprm.errors import InputError
-from erprm.grading.answers import Leaf, choice_letter, equal, read, rounds_to, tidy
-from erprm.grading.extract import after_thinking, extract_answer, last_line, marked_answer, stated_answer
+from erprm.grading.answers import Leaf, choice_letter, read
+from erprm.grading.comparing import equal, rounds_to
+from erprm.grading.extract import after_thinking, extract_answer, last_line, marked_answer
 
 _ROUNDED = 4  # significant digits from which a decimal may stand for a fraction by `numeric`: 0.3333 for 1/3
 
@@ -128,7 +129,3 @@ def reference_for(kind: str, gold: str) -> str:
     if grader_of(kind).own_reference:
         return marked_answer(gold) or gold.strip()
     return gold
-
-
-__all__ = ["GRADERS", "Grader", "choice_equal", "choice_letter", "exact_equal", "grader_names", "grader_of",
-           "numeric_equal", "reference_for", "stated_answer", "tidy"]

@@ -57,7 +57,7 @@ _SYNONYMS = {
 _SPACING = re.compile(r"(\\\\)|\\(?:quad|qquad|thinspace|enspace|enskip|hspace\*?\s?\{[^{}]*\}|phantom\s?\{[^{}]*\})"
                       r"(?![A-Za-z])|\\[,;: \n]|~")
 _MARK = r"(?:,\s?\\!|\{,\}|\\!|'|\\[,;: ]|~| )"  # what stands between groups of three digits, besides a bare comma
-_THOUSANDS = re.compile(rf"(?<![\d.,'\\^_])(?<!\d )\d{{1,3}}({_MARK})\s?\d{{3}}(?:{_MARK}\s?\d{{3}})*(?![\d']|[,.]\d)")
+_THOUSANDS = re.compile(rf"(?<![\d.,'\\^_])(?<!\d )\d{{1,3}}({_MARK})\s?\d{{3}}(?:{_MARK}\s?\d{{3}})*(?![\d']|,\d)")
 _FRACTION_DIGITS = re.compile(r"\\frac\s*(?:(\d)\s*(\d)(?!\d)|(\d)\s*(?=\{)|(?=\{))")
 _ROOT_SYMBOL = re.compile(r"\\sqrt\s*(?:(\d+|[A-Za-z](?![A-Za-z]))|(?=[\[{(]))")
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\}|\{?\s*o\s*\}?(?![A-Za-z]))\s*")
@@ -107,13 +107,14 @@ def notation(answer: str) -> str:
         text = _FONT.sub("", text)
         text = _TEXT.sub(_upright, text)
         text = _DROPPED.sub("", text)
+    text = re.sub(r"\\sqrt\s*(\[\d+\])\s*(\d+|[A-Za-z])", r"\\sqrt\1{\2}", text)
     text = _THOUSANDS.sub(_joined, text)
     if "\\" in text:
         text = _SPACING.sub(lambda match: match[1] or " ", text).replace("\\!", "")
         text = text.replace("\\$", "$").replace("\\%", "%").replace("\\#", "#").replace("\\&", "&").replace("\\_", "_")
         text = _FRACTION_DIGITS.sub(_fraction, text)
         text = _ROOT_SYMBOL.sub(lambda match: f"\\sqrt{{{match[1]}}}" if match[1] else "\\sqrt", text)
-    text = _DEGREES.sub(r" \\text{degree} ", text)
+    text = _DEGREES.sub(r" \\text{degree} ", text.replace("~", " "))
     return " ".join(text.split())
 
 
@@ -143,4 +144,5 @@ def squeezed(text: str) -> str:
 def _parts(match: re.Match[str]) -> bool:
     """Whether the space keeps two numbers or two words apart."""
     before, after = match.string[match.start() - 1:match.start()], match.string[match.end():match.end() + 1]
-    return (before.isdigit() or before == ".") and after.isdigit() or (before.isalpha() and after.isalpha())
+    return ((before.isdigit() or before == ".") and after.isdigit()) or (before.isdigit() and after == ".") or (
+        before.isalpha() and after.isalpha())

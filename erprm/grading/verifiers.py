@@ -15,7 +15,7 @@ from typing import Any
 
 from erprm.errors import InputError, import_extra
 from erprm.grading.alphabets import ANSWERS, FIELDS
-from erprm.grading.answers import equal
+from erprm.grading.comparing import ROUNDED, equal
 from erprm.grading.expressions import read_expression
 from erprm.grading.graders import grader_of
 from erprm.problems import Problem
@@ -58,26 +58,20 @@ def _math(task: Task) -> bool:
 
 
 def _by_algebra(answer: str, gold: str) -> bool:
-    """math-verify's verdict on two expressions, and where they are numbers, only when they agree to 9 digits: it rounds
-    to six decimal places, which takes e^{-30} for e^{-40}."""
+    """Whether two expressions are equal: numbers by their first 25 digits (math-verify rounds to six decimal places,
+    which takes e^{-30} for e^{-31}), others by math-verify."""
+    import sympy
     from math_verify import verify
 
     left, right = _parse(answer), _parse(gold)
-    if not verify(right, left, timeout_seconds=None):
-        return False
-    return all(_near(a, b, answer, gold) for a, b in zip(left[:1], right[:1], strict=False))
-
-
-def _near(left: Any, right: Any, answer: str, gold: str) -> bool:
-    import sympy
-
-    if not (isinstance(left, sympy.Expr) and isinstance(right, sympy.Expr)) or left.free_symbols | right.free_symbols:
-        return True
-    a, b = (complex(sympy.N(value, 30)) for value in (left, right))
-    decimals = [value for value in map(read_expression, (answer, gold)) if value.digits]
-    if len(decimals) == 1 and decimals[0].digits >= 6:
-        return abs(a - b) <= 0.5001 * 10.0 ** -decimals[0].places
-    return abs(a - b) <= 1e-9 * max(abs(a), abs(b))
+    numbers = [values[0] for values in (left, right) if values and isinstance(values[0], sympy.Expr)]
+    if len(numbers) == 2 and not numbers[0].free_symbols | numbers[1].free_symbols:
+        a, b = (sympy.N(number, 40) for number in numbers)
+        decimals = [value for value in map(read_expression, (answer, gold)) if value.digits]
+        if len(decimals) == 1 and decimals[0].digits >= ROUNDED:
+            return bool(abs(a - b) * 2 <= sympy.Integer(10) ** -decimals[0].places)
+        return bool(abs(a - b) <= sympy.Float("1e-25") * sympy.Max(abs(a), abs(b)))
+    return bool(verify(right, left, timeout_seconds=None))
 
 
 @functools.lru_cache(maxsize=1024)

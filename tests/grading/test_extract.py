@@ -2,8 +2,7 @@
 
 import pytest
 
-from erprm.grading import extract_answer
-from erprm.grading.normalise import canonical, parse_number
+from erprm.grading import extract_answer, vote
 
 
 @pytest.mark.parametrize(("text", "answer"), [
@@ -11,11 +10,11 @@ from erprm.grading.normalise import canonical, parse_number
     (r"\boxed{\{1\pm\sqrt{5},-2\}}", r"\{1\pm\sqrt{5},-2\}"),
     (r"first \boxed{3}, corrected: \fbox{4}", "4"),
     (r"the digit is \boxed 7", "7"),
-    ("2*9=18\n#### 1,234,567", "1234567"),
+    ("2*9=18\n#### 1,234,567", "1,234,567"),
     ("#### Step 1\nadd\nThe answer is 5", "5"),
     ("The answer is 3.4.", "3.4"),
     ("The final answer is: $18 per day.", "18 per day"),
-    ("The answer is -1,200.50", "-1200.50"),
+    ("The answer is -1,200.50", "-1,200.50"),
     ("The answer is 0", "0"),
     ("#### 0", "0"),
     (r"\boxed{0}", "0"),
@@ -24,7 +23,7 @@ from erprm.grading.normalise import canonical, parse_number
     ("Answer:\n\n\\frac12", r"\frac12"),
     ("<answer>7</answer> is what I found", "7"),
     ("The answer is 18 dollars because 9*2=18", "18 dollars"),
-    ("The answer is (6-2)*4+1", "(6-2)*4+1"), (r"The answer is 11,\! 100.", "11100"),
+    ("The answer is (6-2)*4+1", "(6-2)*4+1"), (r"The answer is 11,\! 100.", r"11,\! 100"),
     ("-3.5", "-3.5"),
     ("x=5", "x=5"),
     ("5 apples", "5 apples"),
@@ -43,29 +42,11 @@ def test_unfinished_texts_have_no_answer(text: str) -> None:
     assert extract_answer(text) is None
 
 
-@pytest.mark.parametrize(("text", "value", "unit"), [
-    ("1,234,567", "1234567", ""), ("3.4", "17/5", ""), (".5", "1/2", ""), ("-7", "-7", ""), ("−7", "-7", ""),
-    ("3/4", "3/4", ""), (r"\frac{3}{4}", "3/4", ""), (r"-\dfrac34", "-3/4", ""), (r"\$18.90", "189/10", ""),
-    (r"11,\! 111,\! 111,\! 100", "11111111100", ""), ("18 dollars", "18", "dollars"), ("5 million", "5000000", ""),
-    ("3 dozen eggs", "36", "eggs"), (r"5.4 \text{ cents}", "27/5", "cents"), (r"30^\circ", "30", "degrees"),
-    ("50%", "50", "%"), (r"50\%", "50", "%"), ("007", "7", ""), ("1e3", "1000", ""),
-])
-def test_numbers(text: str, value: str, unit: str) -> None:
-    number = parse_number(text)
-    assert number is not None
-    assert (str(number.value), number.unit) == (value, unit)
-
-
-@pytest.mark.parametrize("text", ["10/0", r"\frac{1}{0}", "", "x", "2k", "5 pi", "3 squared", "1,2", "(1,234)",
-                                  "2 or 3", "12 3", "5_8", "--3"])
-def test_not_numbers(text: str) -> None:
-    assert parse_number(text) is None
-
-
 @pytest.mark.parametrize(("left", "right", "same"), [
     (r"\dfrac{1}{2}", r"\frac12", True), (r"\left( 3, \frac{\pi}{2} \right)", r"(3,\frac{\pi}{2})", True),
     (r"\text{(C)}", "C", True), (r"\text{east}", "East", True), ("x", "X", False), ("1.50", "3/2", True),
-    (r"90^\circ", "90^{\\circ}", True), ("(1,234)", "1234", False), ("ab", "ba", False),
+    (r"90^\circ", "90^{\\circ}", True), ("(1,234)", "1234", False), ("ab", "ba", True), ("0.5", r"\frac12", True),
+    ("2, 1", "1,2", True),
 ])
-def test_canonical_spelling(left: str, right: str, same: bool) -> None:
-    assert (canonical(left) == canonical(right)) is same
+def test_one_vote_for_all_spellings(left: str, right: str, same: bool) -> None:
+    assert (vote(left) == vote(right)) is same

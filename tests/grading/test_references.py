@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from erprm.grading import GraderPool
-from erprm.grading.normalise import parse_number
+from erprm.grading.graders import numeric_equal
 from erprm.problems import Problem, load_problems
 from erprm.steps import join_steps, split_steps
 
@@ -30,7 +30,7 @@ def texts(problem: Problem) -> list[str]:
 def check(problems: Sequence[Problem], stated: bool = True) -> None:
     """By `math`, `exact` and, where the answer is a number, `numeric`: as the solution ends, and as a sentence."""
     cases = [(text, replace(problem, grader=kind)) for problem in problems
-             for kind in ("math", "exact", *(["numeric"] if parse_number(problem.answer) else []))
+             for kind in ("math", "exact", *(["numeric"] if numeric_equal(problem.answer, problem.answer) else []))
              for text in texts(problem)[:1 + stated]]
     with GraderPool(workers=1) as pool:
         verdicts = pool.verdicts(cases)
