@@ -339,7 +339,8 @@ def leaf_of(text: str) -> Leaf:
     money = _CURRENCY.fullmatch(text)
     if money:
         rest = money["rest"].strip()
-        text = f"{money['sign']}{money['number']}{rest} {money['unit'][-1:] if '$' in money['unit'] else money['unit']}" \  # noqa: E501
+        symbol = money["unit"][-1:] if "$" in money["unit"] else money["unit"]
+        text = f"{money['sign']}{money['number']}{rest} {symbol}" \
             if rest[:1] in ("/", "^", "\\") and rest[1:2].isdecimal() else \
             f"{money['sign']}{money['number']} {money['unit'].replace('US', '').strip('D .') or 'USD'} {rest}"
     infinite = re.fullmatch(r"([+-]?)\s*\\infty", text)

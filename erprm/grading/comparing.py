@@ -6,8 +6,8 @@ r"""When two final answers are equal.
     equal(r"\log_2 8", "3")                          # None: not certain without algebra
     vote(r"\dfrac12") == vote("1/2") == vote("0.5")  # True
 
-What has one exact value is compared exactly; only two leaves of which one has none are left to algebra, which the caller
-brings (`leaf`). Lists are compared as multisets by their canonical texts first, and at most `_MOST_LEFT` items pairwise.  # noqa: E501
+What has one exact value is compared exactly; only two leaves of which one has none are left to algebra, which the
+caller brings (`leaf`). Lists are compared by their canonical texts first, and at most `_MOST_LEFT` items pairwise.
 """
 
 from __future__ import annotations
@@ -222,7 +222,8 @@ def _words(text: str) -> str:
 def _is_algebra(form: Leaf) -> bool:
     """Whether a text is one expression that an algebra system may be asked about: no words, no lists, no relations."""
     text = re.sub(r"\\[A-Za-z]+", " ", form.text)
-    if "\\text" in form.text or len(form.text) > 1000 or re.search(r"[^\x00-\x7f]|[=<>,;:?\"#&$~]|(?<![_\d])\d+ \d", text) \  # noqa: E501
+    if "\\text" in form.text or len(form.text) > 1000 \
+            or re.search(r"[^\x00-\x7f]|[=<>,;:?\"#&$~]|(?<![_\d])\d+ \d", text) \
             or re.search(r"\\(?:[lc]?dots|pm|mp|cup|cap|begin|to)(?![A-Za-z])", form.text):
         return False
     return all(is_product(word) or word in _NAMED for word in _WORD.findall(text))
