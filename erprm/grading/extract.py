@@ -6,11 +6,10 @@ r"""The final answer out of a solution's text.
     extract_answer("First we add 3 and 4.")                           # None: no answer was given
 
 What a thinking block holds does not count, and a block that is not closed leaves no answer. An answer has to be marked:
-the last complete `<answer>...</answer>`, else the last boxes that are not empty, else the last of `#### ...`, "The
-answer is ...", "Answer: ..." that states something and is no remark ("This answer is correct"). A text without a mark is
-its own answer when it is nothing but an answer ("42", "x=5"). The last number of a text is never taken for its answer,
-unless asked for (`last_number`): in an unfinished solution it is an intermediate result, and now and then equal to
-the right one. Every scan is linear in the length of the text.
+the last complete `<answer>` tag, else the last boxes that are not empty, else the last of `#### ...`, "The answer is
+...", "Answer: ..." that states something and is no remark ("This answer is correct"). A text without a mark is its own
+answer when it is nothing but an answer ("42", "x=5"). The last number of a text is not taken for its answer, unless
+asked for (`last_number`): in an unfinished solution it is an intermediate result.
 """
 
 from __future__ import annotations
