@@ -345,8 +345,8 @@ def leaf_of(text: str) -> Leaf:
             f"{money['sign']}{money['number']} {money['unit'].replace('US', '').strip('D .') or 'USD'} {rest}"
     infinite = re.fullmatch(r"([+-]?)\s*\\infty", text)
     if infinite:
-        value = Fraction(-1 if infinite[1] == "-" else 1)
-        return Leaf(squeezed(text), Expression(frozenset([((1, (("∞", 1),)), value)])), Unit())
+        sign = Fraction(-1 if infinite[1] == "-" else 1)
+        return Leaf(squeezed(text), Expression(frozenset([((1, (("∞", 1),)), sign)])), Unit())
     value = read_expression(text)
     unit = read_unit(value.rest) if value.terms is not None else None
     if unit is None:

@@ -24,6 +24,7 @@ from erprm.grading.expressions import Expression, is_product
 ROUNDED = 6  # significant digits from which a decimal may stand for a fraction or a root
 _MOST_LEFT = 24
 _WORD = re.compile(r"[A-Za-z]{2,}")
+_OVER_ZERO = re.compile(r"/\s*0+(?:\.0+)?(?![\d.])|\\[dt]?frac\s*\{[^{}]{0,99}\}\s*\{\s*0+\s*\}")
 _NAMED = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "gcd", "lcm", "mod", "pi", "arcsin", "arccos", "arctan"])  # noqa: E501
 
 Decide = Callable[[str, str], bool | None]  # whether two expressions without units are equal
@@ -35,6 +36,8 @@ def equal(answer: str, gold: str, leaf: Decide | None = None) -> bool | None:
     Args:
         leaf: decides two expressions in TeX, without units.
     """
+    if (_OVER_ZERO.search(answer) is None) != (_OVER_ZERO.search(gold) is None):
+        return False
     lefts, rights = read(answer), read(gold)
     if not lefts or not rights:
         return bool(tidy(answer)) and tidy(answer) == tidy(gold)
@@ -63,6 +66,8 @@ def _same(left: Form, right: Form, leaf: Decide) -> bool | None:
     left, right = spread(left), spread(right)
     if isinstance(left, Group) or isinstance(right, Group):
         return _same_groups(left, right, leaf)
+    assert isinstance(left, Leaf)
+    assert isinstance(right, Leaf)
     return _same_leaves(left, right, leaf)
 
 
@@ -108,6 +113,10 @@ def _same_groups(left: Form, right: Form, leaf: Decide) -> bool | None:
         assert isinstance(group, Group)
         if group.kind == "base" or (group.kind == "set" and len(group.items) == 1):
             return _same(group.items[0], other, leaf)
+        if group.kind == "list":  # one value in several spellings; "1, 1" is two values
+            spellings = {item.text for item in group.items}
+            return len(spellings) == len(group.items) <= _MOST_LEFT and all(
+                _same(item, other, leaf) for item in group.items)
         if group.kind == ":" and len(group.items) == 2 and "/" in other.text + "\\frac":
             top, bottom = group.items
             return _same(leaf_of(f"({top.text})/({bottom.text})"), other, leaf) if "/" in other.text \

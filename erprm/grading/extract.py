@@ -25,6 +25,7 @@ _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 _BRACE = re.compile(r"\\[\s\S]|[{}]")
 _BETWEEN = re.compile(r"(?:[\s$,;、，；.&]|\\[()\[\]]|\\(?:quad|qquad|,|;|:|!| )|\\text\s?\{[\s,]*(?:and|or)?[\s,]*\}"
                       r"|\b(?:and|or)\b|[和或与])*")
+_MOST_BOXES = 64  # that are read as one list
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _MARK = re.compile(
     r"(?P<hash>####(?!#))"
@@ -111,21 +112,22 @@ def _tagged(text: str) -> str | None:
 def _boxes(text: str) -> str | None:
     r"""The contents of the last `\boxed{...}` that is not empty; of several that stand together (`\boxed{1}` and
     `\boxed{2}`) all, as a list."""
-    boxes = [(start, end, inside) for start, end, inside in _all_boxes(text) if inside.strip()]
+    boxes = [(start, end, inside) for start, end, brace in _all_boxes(text)
+             if (inside := text[brace:end].removesuffix("}")).strip()]
     if not boxes:
         return None
-    together = [boxes.pop()]
-    while boxes and _BETWEEN.fullmatch(text, boxes[-1][1], together[0][0]):
-        together.insert(0, boxes.pop())
-    parts = list(dict.fromkeys(inside.strip() for _, _, inside in together))
+    together = [boxes.pop()]  # from the last one back
+    while boxes and len(together) < _MOST_BOXES and _BETWEEN.fullmatch(text, boxes[-1][1], together[-1][0]):
+        together.append(boxes.pop())
+    parts = list(dict.fromkeys(inside.strip() for _, _, inside in reversed(together)))
     return parts[0] if len(parts) == 1 else ", ".join(parts)
 
 
-def _all_boxes(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, contents) of the complete boxes that stand in no other one, in one pass."""
+def _all_boxes(text: str) -> list[tuple[int, int, int]]:
+    """(start, end, start of the contents) of the complete boxes that stand in no other one, in one pass."""
     begun = {match.end(): match.start() for match in _BOX.finditer(text)}
     opened: dict[int, int] = {}  # place of the brace -> start of the box
-    found: list[tuple[int, int, str]] = []
+    found: list[tuple[int, int, int]] = []
     for after, start in begun.items():
         place = after
         while text[place:place + 1].isspace():
@@ -133,7 +135,7 @@ def _all_boxes(text: str) -> list[tuple[int, int, str]]:
         if text[place:place + 1] == "{":
             opened[place] = start
         elif place > after and text[place:place + 1].isalnum():
-            found.append((start, place + 1, text[place]))  # "\boxed 5" boxes one symbol
+            found.append((start, place + 1, place))  # "\boxed 5" boxes one symbol
     stack: list[int] = []
     for match in _BRACE.finditer(text, min(opened)) if opened else ():
         if match[0] == "{":
@@ -143,7 +145,7 @@ def _all_boxes(text: str) -> list[tuple[int, int, str]]:
             if brace in opened:
                 while found and found[-1][0] > opened[brace]:
                     found.pop()  # a box in a box
-                found.append((opened[brace], match.end(), text[brace + 1:match.start()]))
+                found.append((opened[brace], match.end(), brace + 1))
     return sorted(found)
 
 

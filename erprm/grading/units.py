@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-_SYSTEM = {  # one line a dimension: its first unit's spellings, then other units by their size
+# One line a dimension: its first unit's spellings, then other units by their size.
+_SYSTEM: dict[str, dict[int | str, str]] = {
     "length": {1: "m meter metre 米", "1/1000": "mm millimeter millimetre 毫米", "1/100": "cm centimeter centimetre 厘米",  # noqa: E501
                "1/10": "dm decimeter", 1000: "km kilometer kilometre 千米 公里", "0.0254": "in inch inche",
                "0.3048": "ft foot feet", "0.9144": "yd yard", "1609.344": "mi mile"},

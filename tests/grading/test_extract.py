@@ -13,7 +13,7 @@ from erprm.grading import extract_answer, vote
     ("2*9=18\n#### 1,234,567", "1,234,567"),
     ("#### Step 1\nadd\nThe answer is 5", "5"),
     ("The answer is 3.4.", "3.4"),
-    ("The final answer is: $18 per day.", "18 per day"),
+    ("The final answer is: $18 per day.", "$18 per day"),
     ("The answer is -1,200.50", "-1,200.50"),
     ("The answer is 0", "0"),
     ("#### 0", "0"),

@@ -66,11 +66,12 @@ def test_equal_pairs_are_graded_once(problem: Problem) -> None:
 def test_spellings_are_compared_without_a_worker() -> None:
     """5,000 completions with few distinct answers: math-verify is asked only where algebra is needed."""
     problem = Problem("0", "?", r"2\sqrt{2}")
-    spellings = [r"\boxed{2\sqrt{2}}", r"The answer is $2 \sqrt 2$.", r"\boxed{\sqrt{8}}", "#### 3", r"\boxed{8^{1/2}}"]
+    spellings = [r"\boxed{2\sqrt{2}}", r"The answer is $2 \sqrt 2$.", r"\boxed{\sqrt{8}}", "#### 3",
+                 r"\boxed{\sqrt[3]{16\sqrt{2}}}"]
     with GraderPool(workers=1) as pool:
         right = pool.grade_many([(f"{spellings[i % 5]}", problem) for i in range(5000)])
         assert right == [True, True, True, False, True] * 1000
-        assert pool.report.calls == 1  # a power that is no whole number
+        assert pool.report.calls == 1  # a root of a root
 
 
 def test_hanging_dying_and_raising_answers_are_wrong_and_the_rest_is_graded(problem: Problem) -> None:

@@ -31,7 +31,8 @@ def check(problems: Sequence[Problem], stated: bool = True) -> None:
     """By `math`, `exact` and, where the answer is a number, `numeric`: as the solution ends, and as a sentence."""
     cases = [(text, replace(problem, grader=kind)) for problem in problems
              for kind in ("math", "exact", *(["numeric"] if numeric_equal(problem.answer, problem.answer) else []))
-             for text in texts(problem)[:1 + stated]]
+             for text in texts(problem)[:1 + stated]
+             if kind == "math" or text.count("\\boxed") < 2]  # two boxes are neither one text nor one number
     with GraderPool(workers=1) as pool:
         verdicts = pool.verdicts(cases)
     assert [(case, verdict) for case, verdict in zip(cases, verdicts, strict=True) if not verdict.right] == []
