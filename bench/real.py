@@ -104,8 +104,6 @@ def pipeline(model: Model, folder: Path, problems: int, solutions: int, engine: 
     train = f"{SOURCE}&size={problems}&seed=1"
     rows = str(folder / "labels" / "rows.parquet")
     plan = {
-        "show": ["sample", "--problems", train, *asks, "--n", str(solutions), "--out", out["solutions.parquet"],
-                 "--show", "1", "--dry-run"],
         "sample": ["sample", "--problems", train, *asks, "--n", str(solutions), "--out", out["solutions.parquet"]],
         "label": ["label", "--problems", train, "--solutions", out["solutions.parquet"], *asks, "--n", str(solutions),
                   "--out", out["labels"]],
