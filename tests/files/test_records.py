@@ -29,10 +29,10 @@ def zstd(text: str) -> bytes:
     ("rows.jsonl", json.dumps(RECORDS).encode()),
     ("rows.jsonl", json.dumps(RECORDS, indent=2).encode("utf-8-sig")),
     ("rows.json", LINES.encode()),
-    ("rows.jsonl.gz", gzip.compress(LINES.encode())),
-    ("rows.json.gz", gzip.compress(json.dumps(RECORDS).encode())),
+    ("rows.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)),
+    ("rows.json.gz", gzip.compress(json.dumps(RECORDS).encode(), mtime=0)),
     ("rows.jsonl.zst", zstd(LINES)),
-    ("rows.jsonl", gzip.compress(LINES.encode("utf-8-sig"))),
+    ("rows.jsonl", gzip.compress(LINES.encode("utf-8-sig"), mtime=0)),
 ])
 def test_the_same_records_whatever_the_file(name: str, data: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(data)
@@ -68,7 +68,7 @@ def test_data_sets(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "data", "words"), [
     ("rows.jsonl", LINES.encode("utf-16"), "expected UTF-8 text, found UTF-16"),
-    ("rows.jsonl.gz", gzip.compress(LINES.encode())[:-12], "can't be read to its end"),
+    ("rows.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)[:-12], "can't be read to its end"),
     ("rows.jsonl.zst", zstd(LINES)[:-5], "can't be read to its end"),
     ("rows.parquet", b"", "not a Parquet file"),
     ("rows.jsonl", b"[" * 100_000, "rows.jsonl:1: .*nested too deeply"),
