@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ class StepRow:
         labels: L targets in [0, 1]; None where a step has no label. None altogether when targets come from counts.
         successes: L counts k of completions from the prefix that ends with this step and reached the right answer.
         trials: L counts n of completions sampled from that prefix.
+        rewards: L lists of rewards in [0, 1], one reward for each completion sampled from that prefix, where these were
+            not all 0 or 1; empty where a step has none, or has counts instead. None altogether without any.
         outcome: r(a, x) of the whole solution, in [0, 1]; None when it was not graded.
         finished: the solution ended by itself, so the value of its last step is `outcome`, known without sampling.
         answer: the extracted final answer, for voting.
@@ -57,12 +60,13 @@ class StepRow:
     scores: tuple[float, ...] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     gaps: tuple[str, ...] | None = None
+    rewards: tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         length = len(self.steps)
         if length == 0:
             raise InputError("steps: expected at least one step, found none")
-        for name in ("labels", "successes", "trials", "scores"):
+        for name in ("labels", "successes", "trials", "scores", "rewards"):
             values = getattr(self, name)
             if values is not None and len(values) != length:
                 raise InputError(f"{name}: expected one value per step ({length}), found {len(values)}")
@@ -83,6 +87,12 @@ class StepRow:
                 raise InputError(f"successes: expected 0 <= successes <= trials, found {_shown(k)} of {_shown(n)}")
             if n > _MOST_TRIALS:
                 raise InputError(f"trials: expected at most {_MOST_TRIALS:,}, found {_shown(n)}")
+        for step, rewards in enumerate(self.rewards or ()):
+            for reward in rewards:
+                if not 0.0 <= reward <= 1.0:
+                    raise InputError(f"rewards: expected numbers in [0, 1], found {_shown(reward)} at step {step + 1}")
+            if rewards and self.trials is not None and self.trials[step]:
+                raise InputError(f"rewards: expected counts or rewards of a step, found both at step {step + 1}")
 
     @property
     def problem_key(self) -> str:
@@ -97,6 +107,8 @@ class StepRow:
             if value is None or (item.name == "extra" and not value):
                 continue
             plain = list(value) if isinstance(value, tuple) else value
+            if item.name == "rewards":
+                plain = [list(rewards) for rewards in value]
             record[item.name] = dict(value) if item.name == "extra" else plain
         return record
 
@@ -125,6 +137,11 @@ class StepRow:
             for part in value if name in _LISTS else (value,):
                 if not isinstance(part, kinds) and not (part is None and name == "labels"):
                     raise InputError(f"{name}: expected {words}, found {type(part).__name__}")
+        if "rewards" in values:
+            for reward in itertools.chain.from_iterable(values["rewards"]):
+                if not isinstance(reward, Real):
+                    raise InputError(f"rewards: expected numbers, found {type(reward).__name__}")
+            values["rewards"] = tuple(map(tuple, values["rewards"]))
         scores = values.get("extra", {}).get("scores")
         if "scores" not in values and isinstance(scores, list) and len(scores) == len(values["steps"]) and all(
                 isinstance(score, (int, float)) for score in scores):  # as earlier versions kept them
@@ -135,7 +152,7 @@ class StepRow:
 
 _MOST_TRIALS = 2**31 - 1
 _FLOAT32_MAX = 3.4028234663852886e38
-_LISTS = ("steps", "labels", "successes", "trials", "scores", "gaps")
+_LISTS = ("steps", "labels", "successes", "trials", "scores", "gaps", "rewards")
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "prompt": ((str,), "text"), "steps": ((str,), "a list of texts"),
     "labels": ((int, float, Real), "a list of numbers or nulls"),
@@ -144,7 +161,7 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "finished": ((bool,), "true or false"), "problem_id": ((str,), "text"), "solution_id": ((str,), "text"),
     "answer": ((str,), "text or null"), "gold": ((str,), "text or null"),
     "scores": ((int, float, Real), "a list of numbers"), "extra": ((Mapping,), "an object"),
-    "gaps": ((str,), "a list of texts"),
+    "gaps": ((str,), "a list of texts"), "rewards": ((list, tuple), "a list of lists of numbers"),
 }
 
 
@@ -210,7 +227,7 @@ def _write_parquet(out: BinaryIO, rows: Iterable[StepRow], batch: int = 4096) ->
         ("successes", pa.list_(pa.int64())), ("trials", pa.list_(pa.int64())), ("outcome", pa.float64()),
         ("finished", pa.bool_()), ("problem_id", pa.string()), ("solution_id", pa.string()), ("answer", pa.string()),
         ("gold", pa.string()), ("scores", pa.list_(pa.float32())), ("extra", pa.string()),
-        ("gaps", pa.list_(pa.string())),
+        ("gaps", pa.list_(pa.string())), ("rewards", pa.list_(pa.list_(pa.float64()))),
     ])
     count = 0
     pending: list[dict[str, Any]] = []

@@ -10,6 +10,7 @@ step of a finished, graded solution is exactly its outcome.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ class Steps:
         labels: [M] float64, NaN where a step has none.
         outcomes: [R] float64, NaN where a solution was not graded.
         ends: [R] bool, the last step is that of a finished, graded solution.
+        rewards: [Q] float64, the rewards of completions of steps that have rewards instead of counts.
+        reward_offsets: [M + 1] int64 into `rewards`.
     """
 
     offsets: Ints
@@ -64,6 +67,8 @@ class Steps:
     labels: Array
     outcomes: Array
     ends: npt.NDArray[np.bool_]
+    rewards: Array
+    reward_offsets: Ints
 
     @classmethod
     def of_rows(cls, rows: Sequence[StepRow]) -> Steps:
@@ -74,8 +79,11 @@ class Steps:
         labels = [math.nan if row.labels is None or row.labels[step] is None else row.labels[step]
                   for row in rows for step in range(len(row.steps))]
         outcomes = np.array([math.nan if row.outcome is None else row.outcome for row in rows], np.float64)
+        rewards = [() if row.rewards is None else row.rewards[step] for row in rows for step in range(len(row.steps))]
         return cls(np.cumsum([0, *(len(row.steps) for row in rows)]), k, n, np.array(labels, np.float64), outcomes,
-                   np.array([row.finished for row in rows], bool) & ~np.isnan(outcomes))
+                   np.array([row.finished for row in rows], bool) & ~np.isnan(outcomes),
+                   np.array(list(itertools.chain.from_iterable(rewards)), np.float64),
+                   np.cumsum([0, *map(len, rewards)]))
 
     @property
     def depths(self) -> Ints:

@@ -84,7 +84,13 @@ def test_data_sets(tmp_path: Path) -> None:
     ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "successes": [0.5], "trials": [1]}', "a list of whole numbers"),
     ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "successes": [0], "trials": [4294967296]}', "trials: expected at"),
     ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "scores": [NaN]}', "scores: expected finite numbers, found nan"),
-], ids=range(17))
+    ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "rewards": [0.5]}', "expected a list of lists of numbers"),
+    ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "rewards": [["x"]]}', "rewards: expected numbers, found str"),
+    ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "rewards": [[0.5, 1.5]]}', "found 1.5 at step 1"),
+    ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "rewards": [[0.5], []]}', "one value per step"),
+    ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "successes": [0], "trials": [1], "rewards": [[0.5]]}',
+     "found both at step 1"),
+], ids=range(22))
 def test_what_cannot_be_read_is_one_line(name: str, data: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=words):
@@ -104,7 +110,8 @@ def test_a_damaged_page_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_scores_have_a_column_and_those_of_earlier_files_are_read_into_it(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"rows{suffix}"
-    rows = [StepRow("q", ("a", "b"), scores=(0.25, 0.5), extra={"note": 1}), StepRow("q", ("a",))]
+    rows = [StepRow("q", ("a", "b"), scores=(0.25, 0.5), extra={"note": 1}), StepRow("q", ("a",)),
+            StepRow("q", ("a", "b", "c"), successes=(0, 3, 0), trials=(0, 4, 0), rewards=((0.1, 1 / 3), (), ()))]
     write_rows(path, rows)
     assert list(read_rows(path)) == rows
     if suffix == ".parquet":

@@ -33,6 +33,8 @@ class EncodedDataset:
         outcomes: [R] float64, NaN where a solution was not graded.
         closed: [R] bool, the row ends with the last step of a finished, graded solution, whose value is its outcome.
         problems: [R] int64, equal for rows of one problem.
+        rewards: [Q] float64, of completions of steps that have rewards instead of counts.
+        reward_offsets: [M + 1] int64 into `rewards`.
     """
 
     ids: Ints
@@ -45,6 +47,8 @@ class EncodedDataset:
     outcomes: npt.NDArray[np.float64]
     closed: npt.NDArray[np.bool_]
     problems: Ints
+    rewards: npt.NDArray[np.float64]
+    reward_offsets: Ints
 
     def __len__(self) -> int:
         return len(self.row_offsets) - 1
@@ -57,7 +61,8 @@ class EncodedDataset:
     @property
     def steps(self) -> Steps:
         """The steps without their tokens."""
-        return Steps(self.step_offsets, self.successes, self.trials, self.labels, self.outcomes, self.closed)
+        return Steps(self.step_offsets, self.successes, self.trials, self.labels, self.outcomes, self.closed,
+                     self.rewards, self.reward_offsets)
 
     def fitted(self, spec: TargetSpec) -> TargetSpec:
         """The targets, with a prior fitted to these counts if they want one."""

@@ -112,7 +112,8 @@ def _missing(row: StepRow, target: TargetSpec) -> str | None:
     if target.kind == "outcome":
         return None if row.outcome is not None else "without an outcome"
     closed = row.finished and row.outcome is not None
-    return None if row.trials is not None and (closed or any(row.trials)) else "without counts"
+    known = row.trials is not None or row.rewards is not None
+    return None if known and (closed or any(row.trials or ()) or any(row.rewards or ())) else "without counts"
 
 
 class _Builder:
@@ -127,6 +128,7 @@ class _Builder:
         self.outcomes: list[float] = []
         self.closed: list[bool] = []
         self.problems: list[int] = []
+        self.rewards: list[Sequence[float]] = []  # of each step
         self._problem_index: dict[str, int] = {}
 
     def add(self, row: StepRow, encoded: EncodedRow, kept: int) -> None:
@@ -142,6 +144,7 @@ class _Builder:
         self.outcomes.append(np.nan if row.outcome is None else row.outcome)
         self.closed.append(whole and row.finished and row.outcome is not None)
         self.problems.append(self._problem_index.setdefault(row.problem_key, len(self._problem_index)))
+        self.rewards.extend(row.rewards[:kept] if row.rewards else ((),) * kept)
 
     def finish(self) -> EncodedDataset:
         """The joined arrays. Raises InputError when no row was kept."""
@@ -156,7 +159,9 @@ class _Builder:
             trials=np.concatenate([np.asarray(n, np.int32) for _, n in self.counts]),
             labels=np.array([np.nan if label is None else label for row in self.labels for label in row], np.float64),
             outcomes=np.array(self.outcomes, np.float64), closed=np.array(self.closed, np.bool_),
-            problems=np.array(self.problems, np.int64))
+            problems=np.array(self.problems, np.int64),
+            rewards=np.array(list(itertools.chain.from_iterable(self.rewards)), np.float64),
+            reward_offsets=_offsets([len(rewards) for rewards in self.rewards]))
         target = dataset.fitted(self.target)
         if target.prior is not self.target.prior:
             report.notes.append(f"prior of success rates, fitted to the unfinished steps: {target.prior}")
