@@ -16,11 +16,11 @@ Written: evaluation.json with every number, report.html, best_of_n.png, calibrat
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -31,7 +31,11 @@ from erprm.selection.aggregate import AGGREGATIONS
 from erprm.values import Array
 
 if TYPE_CHECKING:
+    from erprm.evaluation.bellman import BellmanResidual
+    from erprm.evaluation.pools import Groups
     from erprm.prm.scoring.scorer import PRMScorer
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ class Config:
     ns: tuple[int, ...] = option((), help="pool sizes N; by default 1, 2, 4, ... up to the whole pool")
     size: int | None = option(None, help="use the first so many candidates of each problem")
     weigh_by: str | None = option(None, help="the model whose scores weigh votes; the first by default")
+    eta: tuple[str, ...] = option(("2",), help="inverse temperature for the Bellman residual: one for all models, and "
+                                               "NAME=ETA for those that differ")
+    scores_are: tuple[str, ...] = option(("value",), help="what scores estimate, for the Bellman residual: value "
+                                                          "(V_eta) or mean (the success rate), and NAME=... for models "
+                                                          "that differ")
     processbench: str | None = option(None, help="ProcessBench file; needs --prm")
     prmbench: str | None = option(None, help="PRMBench file; needs --prm")
     prm: str | None = option(None, help="process reward model that scores the benchmark files")
@@ -97,10 +106,15 @@ def _pools(config: Config, out: Path) -> dict[str, Any]:
               + ("" if pool.votes else ": no majority curve; erprm grade fills answers in"))
     paired = compare(curves, pairs, curves.ns[-1])
     calibration = _calibration(groups)
+    residuals = _residuals(config, groups)
     results: dict[str, Any] = {"problems": len(pool.correct), "aggregate": config.aggregate, "seed": config.seed,
-                               "policy": {"pass@1": float(pool.correct.mean())}, "best_of_n": curves.table()}
+                               "policy": {"pass@1": float(pool.correct.mean())}, "best_of_n": curves.table(),
+                               "bellman": {name: part.to_dict() for name, part in residuals.items()}}
     report = write_report(results, out, calibration=calibration, paired=paired, title="Choosing by process rewards")
     _print_table(results["best_of_n"])
+    for name, part in residuals.items():
+        print(f"Bellman residual of {name} at eta {part.eta:g}: mean {part.mean:.3f}; by depth "
+              + ", ".join(f"{depth}: {at.residual:+.3f}" for depth, at in part.depths.items()))
     if config.export:
         _export(config, groups, curves.ns)
     print(f"report: {report}")
@@ -133,6 +147,50 @@ def _calibration(groups: Any) -> list[Any]:
     flat = {name: np.concatenate([part for candidates in scores for part in candidates])
             for name, scores in groups.scores.items()}
     return [calibrate(scores[known], truth[known], name=name) for name, scores in flat.items()]
+
+
+def _residuals(config: Config, groups: Groups) -> dict[str, BellmanResidual]:
+    """Of every model's scores, and of the counts, where there are two steps that follow each other."""
+    from erprm.evaluation.bellman import bellman_residual
+    from erprm.values import row_targets
+
+    etas = by_name(config.eta, list(groups.scores), "eta", float)
+    kinds = by_name(config.scores_are, list(groups.scores), "scores_are", str)
+    rows = [row for candidates in groups.rows for row in candidates]
+    if not any(len(row.steps) > 1 for row in rows):
+        return {}
+    found = {}
+    for name, scores in groups.scores.items():
+        scored = [replace(row, scores=tuple(part.tolist())) for row, part in zip(
+            rows, (part for candidates in scores for part in candidates), strict=True)]
+        found[name] = bellman_residual(scored, etas[name], scores_are=kinds[name], seed=config.seed)
+    counted = [row_targets(row) for row in rows if row.trials is not None]
+    if len(counted) == len(rows) and any(np.isfinite(known[:-1] + known[1:]).any() for known in counted):
+        found["counts"] = bellman_residual(rows, next(iter(etas.values())), of="counts", seed=config.seed)
+    return found
+
+
+def by_name(given: Sequence[str], names: Sequence[str], option: str, kind: Callable[[str], T]) -> dict[str, T]:
+    """`--option VALUE NAME=VALUE ...` as a value for each of `names`. Raises InputError."""
+    default: T | None = None
+    own: dict[str, T] = {}
+    for text in given:
+        name, equals, value = text.rpartition("=")
+        if equals and name not in names:
+            raise InputError(f"{option}: expected one of {', '.join(names)} before '=', found {name!r}")
+        try:
+            read = kind(value)
+        except ValueError:
+            raise InputError(f"{option}: expected a number, found {value!r}") from None
+        if equals:
+            own[name] = read
+        else:
+            default = read
+    result = {name: own.get(name, default) for name in names}
+    missing = [name for name, value in result.items() if value is None]
+    if missing:
+        raise InputError(f"{option}: expected one for {missing[0]} too, or one for all")
+    return {name: value for name, value in result.items() if value is not None}
 
 
 def _export(config: Config, groups: Any, ns: Sequence[int]) -> None:

@@ -30,9 +30,9 @@ from erprm.files.writing import locked, remove_folder
 from erprm.problems import Problem, load_problems
 from erprm.rows import StepRow, write_rows
 from erprm.selection.aggregate import AGGREGATIONS
-from erprm.selection.guided import SCORES_ARE
 from erprm.selection.search import Branch, Path, Scorer, SearchSettings
 from erprm.steps import Steps, gaps_to_keep, join_steps
+from erprm.values.scales import SCORES_ARE
 
 if TYPE_CHECKING:
     from erprm.grading import GraderPool

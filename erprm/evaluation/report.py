@@ -22,6 +22,8 @@ from erprm.files.writing import written_beside
 from erprm.statistics.bootstrap import Comparison
 from erprm.statistics.calibration import Calibration
 
+_DEPTHS = 8  # columns of the table of residuals; all depths are in evaluation.json
+
 
 @dataclass(frozen=True, slots=True)
 class ScoredStep:
@@ -98,7 +100,14 @@ def render(results: Mapping[str, Any], *, examples: Sequence[ExampleSolution] = 
                               "Accuracy against the number of candidates, one line per selector"),
         calibration_svg=inline_svg(calibration_figure(calibration), "Reliability: truth against score")
         if calibration else "",
-        comparisons=stands_out(paired), examples=examples, calibration=calibration)
+        comparisons=stands_out(paired), examples=examples, calibration=calibration, **_residuals(results))
+
+
+def _residuals(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Bellman residuals by model, and the first depths that any of them has."""
+    residuals = results.get("bellman") or {}
+    depths = sorted({int(depth) for part in residuals.values() for depth in part["depths"]})
+    return {"residuals": residuals, "residual_depths": [str(depth) for depth in depths[:_DEPTHS]]}
 
 
 def _tiles(results: Mapping[str, Any], curves: BestOfN) -> list[tuple[str, str]]:

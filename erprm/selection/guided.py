@@ -18,9 +18,8 @@ import numpy.typing as npt
 from erprm.engines.base import Engine, prefix_seed
 from erprm.errors import InputError
 from erprm.selection.search import Branch, Path, Refused, Scorer, SearchSettings, extend
-from erprm.values import Array, soft_of_mean
-
-SCORES_ARE = ("value", "mean")
+from erprm.values import Array, soft_values
+from erprm.values.scales import check_scores_are
 
 
 def guided_log_probs(log_probs: npt.ArrayLike, values: npt.ArrayLike, eta: float) -> Array:
@@ -57,8 +56,7 @@ def guided_decode(questions: Sequence[str], engine: Engine, score: Scorer, setti
     """
     if not np.isfinite(eta):
         raise InputError(f"eta: expected a finite number, found {eta}")
-    if scores_are not in SCORES_ARE:
-        raise InputError(f"scores_are: expected value or mean, found {scores_are!r}")
+    check_scores_are(scores_are)
     paths = {(index, tree): Path() for index in range(len(questions)) for tree in range(settings.trees)}
     running = len(questions)
     while True:
@@ -73,7 +71,7 @@ def guided_decode(questions: Sequence[str], engine: Engine, score: Scorer, setti
         extended = extend(engine, score, branches, settings, refused)
         for key, branch, candidates in zip(going, branches, extended, strict=True):
             last = np.array([path.scores[-1] if path.scores else 0.0 for path in candidates])
-            values = soft_of_mean(last, eta) if scores_are == "mean" else last
+            values = soft_values(last, eta, scores_are)
             chances = np.exp(guided_log_probs(np.zeros_like(values), values, eta))
             seed = prefix_seed(settings.seed, "guided", str(branch.tree), branch.question, *branch.path.steps)
             paths[key] = candidates[np.random.default_rng(seed).choice(len(candidates), p=chances / chances.sum())]

@@ -19,9 +19,9 @@ import numpy as np
 
 from erprm.engines.base import Engine, prefix_seed
 from erprm.errors import InputError
-from erprm.selection.guided import SCORES_ARE
 from erprm.selection.search import Branch, Path, Refused, Scorer, SearchSettings, extend
-from erprm.values import Array, soft_of_mean
+from erprm.values import Array, soft_values
+from erprm.values.scales import check_scores_are
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,7 @@ def particle_search(questions: Sequence[str], engine: Engine, score: Scorer, set
         raise InputError(f"eta: expected a finite number, found {eta}")
     if particles < 1:
         raise InputError(f"particles: expected at least 1, found {particles}")
-    if scores_are not in SCORES_ARE:
-        raise InputError(f"scores_are: expected value or mean, found {scores_are!r}")
+    check_scores_are(scores_are)
     settings = replace(settings, expand=1)
     clouds = [_Cloud([Path()] * particles, np.zeros(particles)) for _ in questions]
     running = len(questions)
@@ -126,10 +125,7 @@ def systematic(weights: Array, uniform: float) -> np.ndarray[tuple[int], np.dtyp
 
 
 def _value(path: Path, eta: float, scores_are: str) -> float:
-    if not path.scores:
-        return 0.0
-    last = path.scores[-1]
-    return float(soft_of_mean(np.array(last), eta)) if scores_are == "mean" else last
+    return float(soft_values(path.scores[-1], eta, scores_are)) if path.scores else 0.0
 
 
 def _normalised(log_weights: Array) -> tuple[Array, float]:

@@ -17,12 +17,13 @@ from erprm.values.counts import JEFFREYS, check_counts, distinct
 from erprm.values.estimators import ESTIMATORS, interval, soft_value
 from erprm.values.first_errors import ErrorPrior, first_error, fit_error_prior, next_sample
 from erprm.values.priors import RATES, RatePrior, fit_prior, fit_rates
+from erprm.values.scales import SCORES_ARE, soft_values
 from erprm.values.soft import Array, mean_of_soft, soft_mean, soft_of_mean
 from erprm.values.targets import KINDS, Steps, row_targets, step_targets, targets, td_targets
 
 __all__ = [
-    "ESTIMATORS", "JEFFREYS", "KINDS", "RATES", "Array", "ErrorPrior", "RatePrior", "Steps", "check_counts", "distinct",
-    "first_error", "fit_error_prior", "fit_prior", "fit_rates", "interval", "mean_of_soft", "next_sample",
-    "row_targets", "soft_mean", "soft_of_mean", "soft_value",
+    "ESTIMATORS", "JEFFREYS", "KINDS", "RATES", "SCORES_ARE", "Array", "ErrorPrior", "RatePrior", "Steps",
+    "check_counts", "distinct", "first_error", "fit_error_prior", "fit_prior", "fit_rates", "interval",
+    "mean_of_soft", "next_sample", "row_targets", "soft_mean", "soft_of_mean", "soft_value", "soft_values",
     "step_targets", "targets", "td_targets",
 ]

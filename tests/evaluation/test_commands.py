@@ -40,13 +40,19 @@ def test_evaluate_writes_curves_report_and_export(tmp_path: Path, capsys: pytest
     good, noise = pool_file(tmp_path / "good.parquet", 0.4), pool_file(tmp_path / "noise.jsonl", 0.0)
     out, export = tmp_path / "out", tmp_path / "sal.jsonl"
     assert main(["evaluate", "--scored", f"er_eta_2={good}", str(noise), "--out", str(out),
-                 "--export", str(export)]) == 0
+                 "--export", str(export), "--eta", "2", "noise=1", "--scores-are", "value", "noise=mean"]) == 0
     results = json.loads((out / "evaluation.json").read_text())
     table = results["best_of_n"]
     assert table["n"] == [1, 2, 4, 8]
     assert table["er_eta_2"]["accuracy"][-1] > table["noise"]["low"][-1] > 0
     assert results["paired"][0]["first"] == "er_eta_2"
     assert {part["name"] for part in results["calibration"]} == {"er_eta_2", "noise"}
+    assert set(results["bellman"]) == {"er_eta_2", "noise", "counts"}
+    assert set(results["bellman"]["er_eta_2"]["depths"]) == {"0", "1"}
+    assert results["bellman"]["noise"]["eta"] == 1.0
+    page = (out / "report.html").read_text()
+    assert "Do values agree from step to step?" in page
+    assert f"{results['bellman']['er_eta_2']['mean']:.3f}" in page
     assert sorted(path.name for path in out.iterdir()) == ["best_of_n.png", "calibration.png", "evaluation.json",
                                                            "report.html"]
     assert str(out / "evaluation.json") in capsys.readouterr().out
@@ -131,13 +137,18 @@ def test_guide_writes_graded_scored_solutions(tmp_path: Path, model_dir: Path, p
     (["evaluate"], "give --scored"),
     (["evaluate", "--processbench", "x.jsonl"], "need --prm"),
     (["evaluate", "--scored", "nothing.jsonl"], "no such file"),
+    (["evaluate", "--scored", "POOL", "--eta", "1", "nobody=2"], "eta: expected one of pool before '='"),
+    (["evaluate", "--scored", "POOL", "--eta", "warm"], "eta: expected a number, found 'warm'"),
+    (["evaluate", "--scored", "POOL", "--scores-are", "odds"], "scores_are: expected value or mean, found 'odds'"),
     (["evaluate", "--scored", "a=x.jsonl", "a=y.jsonl"], "no such file"),
     (["guide", "--problems", "nothing.jsonl", "--policy", "p", "--prm", "q", "--width", "0"], "width"),
 ])
 def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str],
                                                words: str) -> None:
+    pool = str(pool_file(tmp_path / "pool.jsonl", 0.4))
+    arguments = [pool if argument == "POOL" else argument for argument in arguments]
     assert main([*arguments, "--out", str(tmp_path / "out.jsonl")]) == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["pool.jsonl"]
