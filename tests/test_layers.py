@@ -8,7 +8,7 @@ import erprm
 
 ROOT = Path(erprm.__file__).parent
 LAYERS = [
-    {"errors", "options", "files"},
+    {"errors", "options", "terminal", "files"},
     {"kernels", "_core"},
     {"steps", "splitters", "rows", "tokenizers", "problems", "values", "statistics", "grading"},
     {"engines"},

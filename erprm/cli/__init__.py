@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from erprm.errors import InputError, MissingExtraError
+from erprm.terminal import printable
 
 COMMANDS = {
     "sft": "teach a policy step-by-step solutions",
@@ -56,8 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def one_line(error: BaseException) -> str:
     """An error's message on one line, without what could steer a terminal: it may quote others' text."""
-    text = " ".join(str(error).split())
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return printable(" ".join(str(error).split()))
 
 
 def _run(command: str, arguments: list[str]) -> int:

@@ -21,19 +21,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from erprm.cli.config import option
+from erprm.cli.grading_options import GradingConfig, pool_of
 from erprm.errors import InputError
 from erprm.files.progress import progress
 from erprm.files.records import count_records, read_records
 from erprm.files.writing import written_beside
-from erprm.grading import GraderPool, Verdict
+from erprm.grading import Verdict
+from erprm.grading.answered import Answered
 from erprm.grading.graders import grader_of
 from erprm.problems import Problem, load_problems
+from erprm.terminal import printable
 
 BATCH = 4096
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(GradingConfig):
     """Options of `erprm audit`."""
 
     input: str = option(help="solutions or completions: .jsonl or .parquet")
@@ -44,8 +47,6 @@ class Config:
     gold_field: str = option("gold", help="column of the reference answer")
     problems: str | None = option(None, help="problem set with the reference answers, as `erprm sample` takes it")
     id_field: str = option("problem_id", help="column of the problem's id, for --problems")
-    workers: int | None = option(None, help="grading processes (default: one per CPU)")
-    timeout: float = option(10.0, help="seconds for one answer")
     show: int = option(20, help="disagreements to print")
 
 
@@ -59,13 +60,16 @@ def run(config: Config) -> int | None:
     known = {problem.id: problem for problem in load_problems(config.problems)} if config.problems else None
     found: Counter[tuple[str, str]] = Counter()
     details: dict[tuple[str, str], tuple[Verdict, Verdict, str]] = {}
+    answered = {kind: Answered("texts") for kind in kinds}
     total = 0
-    with GraderPool(config.workers, config.timeout) as pool, \
+    with pool_of(config) as pool, \
             progress("grading", total=count_records(config.input), unit="answers") as bar:
         for batch in _batches(_completions(config, known)):
             first, second = (pool.verdicts([(text, replace(problem, grader=kind)) for text, problem in batch])
                              for kind in kinds)
             for (text, problem), left, right in zip(batch, first, second, strict=True):
+                for kind, verdict in zip(kinds, (left, right), strict=True):
+                    answered[kind].add(text, verdict.answer)
                 if left.right != right.right:
                     key = (left.answer or right.answer or "", problem.answer)
                     found[key] += 1
@@ -83,6 +87,8 @@ def run(config: Config) -> int | None:
     _print_table(config, kinds, found, details)
     print(f"{sum(found.values()):,} of {total:,} answers ({len(found):,} distinct) are graded differently; "
           f"verdicts: {pool.report}")
+    for said in dict.fromkeys(map(str, answered.values())):
+        print(f"{' and '.join(kind for kind in kinds if str(answered[kind]) == said)}: {said}")
     print(config.out)
     return None
 
@@ -127,7 +133,7 @@ def _batches(completions: Iterator[tuple[str, Problem]]) -> Iterator[list[tuple[
 
 
 def _shown(verdict: Verdict) -> str:
-    return "right" if verdict.right else f"wrong ({verdict.reason})" if verdict.reason else "wrong"
+    return "right" if verdict.right else f"wrong ({printable(verdict.reason)})" if verdict.reason else "wrong"
 
 
 def _print_table(config: Config, kinds: list[str], found: Counter[tuple[str, str]],
@@ -141,5 +147,6 @@ def _print_table(config: Config, kinds: list[str], found: Counter[tuple[str, str
     table = Table("count", "answer", "reference", *kinds)
     for (answer, gold), count in found.most_common(config.show):
         left, right, _ = details[answer, gold]
-        table.add_row(str(count), Text(answer[-60:]), Text(gold[:60]), _shown(left), _shown(right))
+        shown = Text(printable(answer[-60:])), Text(printable(gold[:60]))
+        table.add_row(str(count), *shown, _shown(left), _shown(right))
     Console().print(table)

@@ -35,8 +35,6 @@ class EngineConfig:
         choices=(*SPLITTERS, AUTO))
     seed: int = option(0, help="seed of the run")
     part_completions: int = option(2048, help="completions committed together; a kill costs at most two such parts")
-    workers: int | None = option(None, help="grading processes (default: one per CPU)")
-    grade_timeout: float = option(10.0, help="seconds after which an answer counts as wrong")
     dry_run: bool = option(False, help="print what would be done, with counts and estimates, and stop")
     tokens_per_second: float = option(2500.0, help="for --dry-run: what the engine is expected to generate")
 

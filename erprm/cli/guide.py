@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from erprm.cli.config import option
 from erprm.cli.engine_options import EngineConfig, engine_of, sampling_of, template_of
+from erprm.cli.grading_options import GradingConfig, extraction_of, pool_of
 from erprm.engines import Engine
 from erprm.errors import InputError
 from erprm.files.progress import progress
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Config(EngineConfig):
+class Config(GradingConfig, EngineConfig):
     """Options of `erprm guide`."""
 
     problems: str = option(help="where the problems are, as for erprm sample")
@@ -62,7 +63,6 @@ class Config(EngineConfig):
 def run(config: Config) -> int | None:
     """Search, grade and write."""
     from erprm.engines.identity import model_identity
-    from erprm.grading import GraderPool
     from erprm.prm.scoring.scorer import PRMScorer
     from erprm.rollouts.settings import store_settings
     from erprm.selection.files import search_in_parts
@@ -84,14 +84,15 @@ def run(config: Config) -> int | None:
         return None
     scorer = PRMScorer(config.prm, device=config.device)
     engine = engine_of(config)
-    identity = store_settings("guide", engine.fingerprint(), settings.sampling, problems, config.seed, config.splitter)
+    identity = store_settings("guide", engine.fingerprint(), settings.sampling, problems, config.seed, config.splitter,
+                              extraction_of(config))
     identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (
         "method", "width", "expand", "trees", "max_steps", "aggregate", "eta", "scores_are")}
     if config.method == "smc":
         identity["particles"] = str(config.particles)
     lost: list[str] = []
     with locked(config.out), progress(config.method, total=len(problems), unit="problems") as bar, \
-            GraderPool(config.workers, config.grade_timeout) as grader:
+            pool_of(config) as grader:
         search = Search(config, settings, engine, scorer.score, grader, bar.advance, lost)
         rows = search_in_parts(problems, search, f"{config.out}.parts", identity, config.part_problems, bar.advance)
         if lost and not rows:

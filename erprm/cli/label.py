@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from erprm.cli.config import option
 from erprm.cli.engine_options import EngineConfig, duration, engine_of, sampling_of, template_of
+from erprm.cli.grading_options import GradingConfig, pool_of
 from erprm.errors import InputError
 from erprm.problems import Problem, load_problems
 from erprm.rows import StepRow, read_rows
@@ -35,7 +36,7 @@ from erprm.steps import AUTO, SPLITTERS, gaps_to_keep, join_steps, split_steps
 
 
 @dataclass(frozen=True)
-class Config(EngineConfig):
+class Config(GradingConfig, EngineConfig):
     """Options of `erprm label`."""
 
     problems: str = option(help="where the problems are: a .jsonl or .parquet file, gsm8k:FILE, math:FILE, ...")
@@ -94,10 +95,9 @@ def run(config: Config) -> None:
         print(f"about {duration(found.tokens / config.tokens_per_second)} at {config.tokens_per_second:,.0f} tokens/s "
               f"with {config.engine} and {config.policy}, into {config.out}")
         return
-    from erprm.grading import GraderPool
 
     engine = engine_of(config)
-    with GraderPool(config.workers, config.grade_timeout) as grader:
+    with pool_of(config) as grader:
         report = label(problems, rows, engine, sampling, config.out, grader, options, source)
     engine.close()
     print(report)

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from erprm.cli.config import option
 from erprm.cli.engine_options import EngineConfig, duration, engine_of, sampling_of, template_of
+from erprm.cli.grading_options import GradingConfig, pool_of
 from erprm.errors import InputError
 from erprm.problems import load_problems
 
 
 @dataclass(frozen=True)
-class Config(EngineConfig):
+class Config(GradingConfig, EngineConfig):
     """Options of `erprm sample`."""
 
     problems: str = option(help="where the problems are (see above)")
@@ -49,11 +50,10 @@ def run(config: Config) -> None:
               f"{'' if known else ' at most'}, about {duration(tokens / config.tokens_per_second)} at "
               f"{config.tokens_per_second:,.0f} tokens/s with {config.engine} and {config.policy}, into {config.out}")
         return
-    from erprm.grading import GraderPool
     from erprm.rollouts.sample import sample_solutions
 
     engine = engine_of(config)
-    with GraderPool(config.workers, config.grade_timeout) as grader:
+    with pool_of(config) as grader:
         report = sample_solutions(problems, engine, sampling, config.out, grader, n=config.n, seed=config.seed,
                                   splitter=config.splitter, skip_thinking=config.thinking == "skipped",
                                   part_completions=config.part_completions)

@@ -50,7 +50,8 @@ _REMARK = re.compile(
 _COMMAND = re.compile(r"\\(?:text|mbox|mathrm|textbf)\s*\{[^{}]*\}|\\[A-Za-z]+|\{[a-z]*matrix\}")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _FUNCTIONS = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "pi", "max", "min"))
-_NUMBER = re.compile(r"[-−+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+)?|[-−+]?\.\d+")
+_NUMBER = re.compile(r"(?:(?<![\w)\]}])[-−+]\s?)?(?:\\[dt]?frac\s?\{\d+\}\s?\{\d+\}"
+                     r"|(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d.]))?(?:\s?\\?%)?|\.\d+)")
 
 
 def extract_answer(text: str) -> str | None:

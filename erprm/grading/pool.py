@@ -20,6 +20,7 @@ from types import TracebackType
 
 from erprm.errors import InputError
 from erprm.grading.dispatch import Outcome, Workers
+from erprm.grading.extraction import Extraction
 from erprm.grading.graders import grader_of, reference_for
 from erprm.grading.verifiers import Task
 from erprm.problems import Problem
@@ -62,17 +63,19 @@ class GraderPool:
         workers: processes; the number of CPUs where None. They start when first needed.
         timeout: seconds of wall time for one answer; imports do not count.
         threshold: the least score of a task's verifier or a user's function that is right.
+        extraction: where answers stand in completions.
 
     Raises:
         InputError: for workers < 1 or a timeout that is not positive.
     """
 
-    def __init__(self, workers: int | None = None, timeout: float = 10.0, threshold: float = 1.0) -> None:
+    def __init__(self, workers: int | None = None, timeout: float = 10.0, threshold: float = 1.0,
+                 extraction: Extraction | None = None) -> None:
         if workers is not None and workers < 1:
             raise InputError(f"workers: expected at least 1, found {workers}")
         if not timeout > 0:
             raise InputError(f"timeout: expected seconds > 0, found {timeout}")
-        self.threshold = threshold
+        self.threshold, self.extraction = threshold, extraction or Extraction()
         self.report = GradingReport()
         self._workers = Workers(workers or len(os.sched_getaffinity(0)), timeout)
         self._cache: dict[Hashable, Outcome] = {}
@@ -103,7 +106,7 @@ class GraderPool:
                 problem_keys[id(problem)] = (problem, _problem_key(problem))
             source = (problem.grader, text)
             if source not in extracted:
-                extracted[source] = grader_of(problem.grader).answer(text)
+                extracted[source] = self.extraction.reader(problem.grader)(text)
             answer = extracted[source]
             key: Hashable = (answer, problem_keys[id(problem)][1])
             answers.append(answer)

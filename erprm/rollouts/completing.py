@@ -15,6 +15,8 @@ import numpy as np
 
 from erprm.engines.base import Completion, Engine, Sampling
 from erprm.grading import GraderPool
+from erprm.grading.answered import Answered
+from erprm.grading.extraction import Extraction
 from erprm.grading.graders import grader_of
 from erprm.rollouts.plan import Batch, Plan, expand
 from erprm.rollouts.store import Record, RolloutStore
@@ -26,6 +28,7 @@ class Completer:
     Attributes:
         completions, tokens, truncated: what was sampled by this object.
         engine_seconds: wall time spent in the engine.
+        answered: of the texts of these completions, prefixes included.
     """
 
     def __init__(self, plan: Plan, engine: Engine, sampling: Sampling, store: RolloutStore, grader: GraderPool,
@@ -43,6 +46,7 @@ class Completer:
         self.completions = self.tokens = self.truncated = 0
         self.engine_seconds = 0.0
         self.out_of_budget = False
+        self.answered = Answered("completions")
 
     def run(self) -> None:
         """Sample, grade and commit until nothing is missing or the budget is spent."""
@@ -83,10 +87,13 @@ class Completer:
         for place, drawn in enumerate(samples):
             for number, sample in enumerate(drawn, start=int(batch.firsts[place])):
                 verdict, problem, prefix = next(verdicts), batch.problems[place], batch.requests[place].prefix
-                said = sample.finish_reason != "length" or answer_was_complete(problem.grader, prefix + sample.text)
+                said = sample.finish_reason != "length" or answer_was_complete(
+                    problem.grader, prefix + sample.text, self._grader.extraction)
+                answer = verdict.answer if said else None
+                self.answered.add(prefix + sample.text, answer, cut=sample.finish_reason == "length")
                 records.append(Record(
                     batch.ids[place], number, problem.id, prefix, sample.text, sample.finish_reason, sample.tokens,
-                    verdict.answer if said else None, verdict.right and said))
+                    answer, verdict.right and said))
         self._store.commit(records)
         nodes, numbers = expand(batch)
         cut = np.array([record.finish_reason == "length" for record in records], bool)
@@ -96,14 +103,14 @@ class Completer:
                           [record.text for record in records])
 
 
-def answer_was_complete(grader: str, text: str) -> bool:
+def answer_was_complete(grader: str, text: str, extraction: Extraction) -> bool:
     """Whether the answer in a text that was cut off would stay the same if the text went on.
 
     "#### 12" may have been about to become "#### 120"; "\\boxed{12}" and "#### 12" with a line break after it may not.
     A user's own function sees whole texts, and a text that was cut off is not one.
     """
-    if grader.startswith("python:"):
+    if grader_of(grader).runs_code:
         return False
-    answer_of = grader_of(grader).answer
+    answer_of = extraction.reader(grader)
     answer = answer_of(text)
     return answer is not None and all(answer_of(text + more) == answer for more in ("0", "x"))

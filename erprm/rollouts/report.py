@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from erprm.grading.answered import Answered
+
 
 @dataclass(frozen=True, slots=True)
 class Saved:
@@ -38,6 +40,7 @@ class LabelReport:
         out_of_budget: the token budget ended the run.
         seconds, engine_seconds: wall time in all, and in the engine.
         grading: the grader's own report.
+        answered: how many completions state a final answer, earlier runs included.
         passing: trials that are completions of shorter prefixes, earlier runs included.
         rmse: for a run with a target of accuracy, the expected error of V_eta that was reached; else None.
         contrast: where completions are as training rows, if asked for; contrast_rows: how many.
@@ -56,6 +59,7 @@ class LabelReport:
     seconds: float
     engine_seconds: float
     grading: str
+    answered: Answered
     passing: int = 0
     rmse: float | None = None
     contrast: str | None = None
@@ -68,6 +72,7 @@ class LabelReport:
             f"{self.engine_seconds:,.1f} s in the engine), {self.restored:,} found from earlier runs",
             f"saved {self.saved}",
             f"grading: {self.grading}",
+            str(self.answered),
         ]
         if self.passing:
             lines.append(f"{self.passing:,} trials beside those are completions that passed through a longer prefix")

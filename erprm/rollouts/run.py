@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from erprm.engines.base import Engine, Sampling
 from erprm.errors import InputError
 from erprm.files.progress import Bar, progress
 from erprm.grading import GraderPool
+from erprm.grading.answered import Answered
 from erprm.problems import Problem
 from erprm.rollouts.accuracy import Accurate
 from erprm.rollouts.allocation import Adaptive, Counts, Tally
@@ -98,14 +100,17 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
         OSError: for a full disk; what was committed is kept.
     """
     options = options or LabelOptions()
-    settings = store_settings("label", engine.fingerprint(), sampling, problems, options.seed, options.splitter)
+    settings = store_settings("label", engine.fingerprint(), sampling, problems, options.seed, options.splitter,
+                              grader.extraction)
     rows, plan, nodes = plan_labels(problems, rows, settings, grader, options, source)
     with RolloutStore.open(place, settings) as store:
         started = time.perf_counter()
-        restored = plan.restore(store.completed(texts=plan.counts_passing))
+        earlier = Answered("completions")
+        restored = plan.restore(_counted(store.completed(texts=plan.counts_passing), earlier))
         run = Run(plan, options, np.bincount(np.concatenate(nodes), minlength=len(plan.open)))
         with progress("labelling", run.total(), "completions") as bar:
             completer = run.fill(engine, sampling, store, grader, bar)
+        completer.answered.count(earlier.texts, earlier.without, earlier.cut)
         done = labelled(rows, nodes, plan)
         path = store.write("rows.parquet", rows_as_bytes(done, ".parquet"))
         pairs = list(contrast_rows(place, done, options.contrast, options.splitter)) if options.contrast else []
@@ -115,7 +120,17 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
             completions=completer.completions, tokens=completer.tokens, truncated=int(plan.truncated.sum()),
             quarantined=tuple(store.quarantined), saved=run.saved(), out_of_budget=completer.out_of_budget,
             seconds=time.perf_counter() - started, engine_seconds=completer.engine_seconds, grading=str(grader.report),
+            answered=completer.answered,
             passing=int(plan.passed.sum()), rmse=run.expected_rmse(), contrast=contrast, contrast_rows=len(pairs))
+
+
+def _counted(tables: Iterable[pa.Table], answered: Answered) -> Iterator[pa.Table]:
+    """The completions of earlier runs, counted on their way."""
+    for table in tables:
+        without = np.array([answer is None for answer in table["answer"].to_pylist()], bool)
+        cut = np.array([reason == "length" for reason in table["finish_reason"].to_pylist()], bool)
+        answered.count(len(without), int(without.sum()), int((without & cut).sum()))
+        yield table
 
 
 def plan_labels(problems: Sequence[Problem], rows: Sequence[StepRow], settings: dict[str, str],

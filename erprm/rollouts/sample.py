@@ -20,6 +20,7 @@ from erprm.errors import InputError
 from erprm.files.progress import progress
 from erprm.files.writing import locked
 from erprm.grading import GraderPool
+from erprm.grading.answered import Answered
 from erprm.problems import Problem
 from erprm.rollouts.completing import Completer
 from erprm.rollouts.plan import Plan
@@ -37,6 +38,7 @@ class SampleReport:
     Attributes:
         rows: where the solutions are; store: where the raw texts are.
         solutions: rows written; right, truncated: of these; empty: texts without a step, written as one empty step.
+        answered: how many state a final answer.
         splitter: by which they were cut, and, where the texts chose it, how many asked for it.
         restored: found in the store; completions, tokens: sampled now.
     """
@@ -47,6 +49,7 @@ class SampleReport:
     right: int
     truncated: int
     empty: int
+    answered: Answered
     splitter: str
     restored: int
     completions: int
@@ -61,6 +64,7 @@ class SampleReport:
             f"off at max_tokens, {self.empty:,} empty; steps: {self.splitter}",
             f"{self.completions:,} sampled now ({self.tokens:,} tokens, {self.seconds:,.1f} s of which "
             f"{self.engine_seconds:,.1f} s in the engine), {self.restored:,} found from earlier runs",
+            str(self.answered),
         ]
         if self.quarantined:
             lines.append(f"damaged, moved to quarantine and sampled again: {', '.join(self.quarantined)}")
@@ -88,7 +92,8 @@ def sample_solutions(problems: Sequence[Problem], engine: Engine, sampling: Samp
     if n < 1 or part_completions < 1:
         raise InputError(f"n and part_completions: expected at least 1, found {n} and {part_completions}")
     started = time.perf_counter()
-    settings = store_settings("sample", engine.fingerprint(), sampling, problems, seed, splitter)
+    settings = store_settings("sample", engine.fingerprint(), sampling, problems, seed, splitter,
+                              grader.extraction)
     plan = Plan(settings, splitter, seed)
     nodes = [plan.add_problem(problem) for problem in problems]
     plan.ready(roots=True)
@@ -102,11 +107,13 @@ def sample_solutions(problems: Sequence[Problem], engine: Engine, sampling: Samp
             completer.run()
         texts = _Texts(place, {plan.id_of(node): number for number, node in enumerate(nodes)}, n)
         chosen, votes = choose_splitter(record["text"] for _, record in texts) if splitter == AUTO else (splitter, {})
-        rows = _rows(texts, problems, chosen, skip_thinking)
+        answered = Answered("solutions")
+        rows = _rows(texts, problems, chosen, skip_thinking, answered)
         write_rows(out, rows)
         return SampleReport(
             rows=str(out), store=place, solutions=len(rows), right=sum(row.outcome == 1.0 for row in rows),
             truncated=sum(not row.finished for row in rows), empty=sum(row.steps == ("",) for row in rows),
+            answered=answered,
             splitter=chosen + (f", which {votes.get(chosen, 0):,} of {len(rows):,} solutions ask for" if votes else ""),
             restored=restored, completions=completer.completions, tokens=completer.tokens,
             quarantined=tuple(store.quarantined), seconds=time.perf_counter() - started,
@@ -129,11 +136,13 @@ class _Texts:
                     yield number, record
 
 
-def _rows(texts: _Texts, problems: Sequence[Problem], splitter: str, skip_thinking: bool) -> list[StepRow]:
-    """The solutions of each problem, in order."""
+def _rows(texts: _Texts, problems: Sequence[Problem], splitter: str, skip_thinking: bool,
+          answered: Answered) -> list[StepRow]:
+    """The solutions of each problem, in order; `answered` counts them."""
     found: list[list[StepRow | None]] = [[None] * texts.n for _ in problems]
     for number, record in texts:
         problem, finished = problems[number], record["finish_reason"] == "stop"
+        answered.add(record["text"], record["answer"], cut=not finished)
         steps = split_steps(record["text"], splitter, skip_thinking=skip_thinking)
         found[number][record["sample"]] = StepRow(
             prompt=problem.question, steps=tuple(steps), outcome=float(record["right"]), finished=finished,

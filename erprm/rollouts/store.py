@@ -86,11 +86,11 @@ class RolloutStore:
             yield cls(open_storage(place), parts)
 
     def completed(self, texts: bool = False) -> Iterator[pa.Table]:
-        """Columns prefix_id, sample, finish_reason, tokens, right and, if asked for, text of each part.
+        """Columns prefix_id, sample, finish_reason, tokens, answer, right and, if asked for, text of each part.
 
         Damaged parts are moved away.
         """
-        columns = ["prefix_id", "sample", "finish_reason", "tokens", "right", *(["text"] if texts else [])]
+        columns = ["prefix_id", "sample", "finish_reason", "tokens", "answer", "right", *(["text"] if texts else [])]
         for number in self._parts.numbers():
             data = self._parts.read(number)
             if data is None:

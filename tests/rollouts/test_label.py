@@ -55,6 +55,7 @@ def test_a_second_run_samples_only_what_is_missing(tmp_path: Path) -> None:
     engine = CoinEngine()
     report, rows = run(tmp_path, [*ROWS, row(1, "new p=1", "#### 7")], engine=engine, n=5)
     assert (report.restored, engine.asked) == (15, 5 * 2 + 5)
+    assert report.answered.texts == 30
     after = {(r["prefix_id"], r["sample"]): r["text"] for t in read_parts(tmp_path) for r in t.to_pylist()}
     assert len(after) == 30
     assert before.items() <= after.items()

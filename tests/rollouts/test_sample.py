@@ -1,9 +1,15 @@
 """Solutions from a policy."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from erprm.engines import Sampling
+import pytest
+
+from erprm.engines import Completion, Request, Sampling
+from erprm.errors import InputError
 from erprm.grading import GraderPool
+from erprm.grading.extraction import Extraction
 from erprm.rollouts.sample import sample_solutions
 from erprm.rows import read_rows
 
@@ -26,3 +32,22 @@ def test_every_problem_gets_n_rows_and_more_only_adds(tmp_path: Path) -> None:
         assert row.finished
         assert row.gold == "7"
     assert 0 < sum(row.outcome for row in rows) < 30
+
+
+def test_a_mark_of_its_own_is_read_counted_and_remembered(tmp_path: Path) -> None:
+    """Without the pattern every solution is wrong, and the report says why; a store that was graded so is not mixed."""
+    class Marked(CoinEngine):
+        def sample(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+            return [[replace(one, text=one.text.replace("####", "A:")) for one in drawn]
+                    for drawn in super().sample(requests, sampling)]
+
+    with GraderPool(workers=1) as grader:
+        report = sample_solutions(problems(3), Marked(), Sampling(), tmp_path / "out.jsonl", grader, n=2)
+    assert (report.right, report.answered.without, report.answered.texts) == (0, 6, 6)
+    assert "warning: 100% of the solutions count as wrong" in str(report)
+    with GraderPool(workers=1, extraction=Extraction(answer_pattern="A: (.*)")) as grader:
+        with pytest.raises(InputError, match=r"answer_pattern: store has none, asked for A: \(\.\*\)"):
+            sample_solutions(problems(3), Marked(), Sampling(), tmp_path / "out.jsonl", grader, n=2)
+        report = sample_solutions(problems(3), Marked(), Sampling(), tmp_path / "other.jsonl", grader, n=2)
+    assert "0 of 6 solutions (0.0%) state no final answer" in str(report)
+    assert {row.outcome == (row.answer == "7") for row in read_rows(tmp_path / "other.jsonl")} == {True}
