@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments[0]
     debug = "--debug" in arguments
     try:
-        return _run(command, arguments[1:])
+        return run(command, arguments[1:])
     except (InputError, MissingExtraError, OSError) as error:
         if debug:
             raise
@@ -60,7 +60,8 @@ def one_line(error: BaseException) -> str:
     return printable(" ".join(str(error).split()))
 
 
-def _run(command: str, arguments: list[str]) -> int:
+def run(command: str, arguments: Sequence[str]) -> int:
+    """Run one of `COMMANDS` with its arguments; returns the exit code. Raises what the command raises."""
     from erprm.cli import config
 
     module = importlib.import_module(f"erprm.cli.{command}")

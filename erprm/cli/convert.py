@@ -26,11 +26,13 @@ from erprm.files.writing import locked
 from erprm.formats import FORMATS, Options, Reader, read, write
 from erprm.rows import StepRow
 
-__doc__ = f"{__doc__}\n" + "\n".join(f"  {name:17} {item.about}" for name, item in FORMATS.items())
+for _item in FORMATS.values():
+    __doc__ += f"\n  {_item.name:17} {_item.about}" + (f"\n{'':20}" if _item.options else "") + " ".join(
+        f"--{name.replace('_', '-')}" for name in _item.options)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """Options of `erprm convert`."""
 
     input: str = option(help="what to read: .jsonl, .json or .parquet, a folder of them, datasets:NAME")
@@ -38,27 +40,13 @@ class Config:
     from_: str = option(help="format of the input", choices=tuple(FORMATS))
     to: str = option(help="format of the output", choices=tuple(FORMATS))
     strict: bool = option(False, help="stop at the first record that cannot be used")
-    tag: str = option("ки", help="step tag in the text of math-shepherd, er-prm and openrlhf")
-    input_field: str = option("input", help="openrlhf: name of the text field")
-    value_field: str = option("value", help="openrlhf: name of the label field")
-    neutral: str | None = option(None, help="prm800k: the label of a rating of 0", choices=("good", "bad", "none"))
-    trials: int | None = option(None, help="math-aps: completions behind each value, to turn values into counts")
-    splitter: str = option("blank-line", help="candidates: what separates steps", choices=("newline", "blank-line"))
-    number_steps: bool = option(False, help="write 'Step k:' before steps that have none")
-    threshold: float | None = option(None, help="labels above it are written as + where a format holds signs only")
-    target: str = option("soft", help="labels from counts", choices=("soft", "hard", "er"))
-    eta: float = option(2.0, help="inverse temperature of --target er")
 
 
 def run(config: Config) -> int | None:
     """Convert the file; print what was dropped and where the result is."""
-    options = Options(tag=config.tag, input_field=config.input_field, value_field=config.value_field,
-                      neutral=config.neutral, trials=config.trials, splitter=config.splitter,
-                      number_steps=config.number_steps, threshold=config.threshold, target=config.target,
-                      eta=config.eta)
-    reader = read(config.input, config.from_, strict=config.strict, options=options)
+    reader = read(config.input, config.from_, strict=config.strict, options=config)
     with locked(config.out), progress("converting", total=count_records(config.input), unit="records") as bar:
-        written = write(config.out, config.to, _rows(reader, bar), strict=config.strict, options=options)
+        written = write(config.out, config.to, _rows(reader, bar), strict=config.strict, options=config)
     print(f"read {reader.report}", file=sys.stderr)
     print(f"wrote {written}", file=sys.stderr)
     print(config.out)

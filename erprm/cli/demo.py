@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erprm.cli.config import option
-from erprm.demo.pipeline import Demo, DemoSettings
+from erprm.demo import recipe
+from erprm.demo.settings import DemoSettings
 
 _DEFAULTS = DemoSettings()
 FULL_ETAS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0)
@@ -66,7 +67,7 @@ def run(config: Config) -> None:
         for folder, each in runs.items():
             print(_plan(folder, each))
         return
-    reports = [Demo(folder, each).run() for folder, each in runs.items()]
+    reports = [recipe.run(folder, each) for folder, each in runs.items()]
     if len(runs) > 1:
         from erprm.demo.summary import write_summary
 

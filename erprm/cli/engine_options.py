@@ -17,7 +17,8 @@ class EngineConfig:
     """Which policy, how it is asked, and how it samples."""
 
     policy: str = option(help="the policy: a folder or a hub name")
-    engine: str = option("transformers", help="who writes text", choices=ENGINES)
+    engine: str = option("transformers", choices=ENGINES, help="who writes text: " + "; ".join(
+        f"{name}: {kind.help}" for name, kind in ENGINES.items()))
     engine_options: tuple[str, ...] = option((), help="more options of the engine as name=value, for instance "
                                                       "batch_rows=512 or tensor_parallel_size=4")
     device: str | None = option(None, help="cpu, cuda, cuda:1 (transformers engine; default: cuda where there is one)")

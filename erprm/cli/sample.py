@@ -2,10 +2,9 @@
 
     erprm sample --problems gsm8k:train.jsonl --policy models/policy --n 16 --out solutions.parquet
 
-Problem sources: a .jsonl or .parquet file with "id", "question", "answer"; gsm8k:FILE; math:FILE;
-reasoning-gym:TASK?option=value; datasets:NAME?split=train. The result has one row per solution: prompt, steps, outcome
-(1 right, 0 wrong), answer, gold, and finished (false: cut off at --max-tokens). The raw texts are kept beside it, in
-OUT.store; after an interruption the same command goes on from there, and a higher --n adds to it.
+The result has one row per solution: prompt, steps, outcome (1 right, 0 wrong), answer, gold, and finished (false: cut
+off at --max-tokens). The raw texts are kept beside it, in OUT.store; after an interruption the same command goes on
+from there, and a higher --n adds to it. --problems is a .jsonl or .parquet file with "id", "question", "answer", or
 """
 
 from __future__ import annotations
@@ -17,7 +16,9 @@ from erprm.cli.config import option
 from erprm.cli.engine_options import EngineConfig, duration, engine_of, sampling_of, template_of
 from erprm.cli.grading_options import GradingConfig, pool_of
 from erprm.errors import InputError
-from erprm.problems import load_problems
+from erprm.problems import SOURCES, load_problems
+
+__doc__ += "".join(f"\n  {source.example:33} {source.help}" for source in SOURCES.values())
 
 
 @dataclass(frozen=True)

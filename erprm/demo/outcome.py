@@ -1,60 +1,61 @@
-"""The demo's last stage: from scored pools to results.json and the report."""
+"""What the demo makes of its scored solutions: each model's aggregation, results.json and the report.
+
+The files of a run, by the names that `scored` gives, hold the rows of a stage with one model's step scores.
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from erprm.evaluation.curves import Curves, Pool, accuracy_curves, compare
+from erprm.demo.settings import DemoSettings, Target
+from erprm.evaluation.curves import accuracy_curves, compare
+from erprm.evaluation.pools import Groups, group_by_problem, pool_of
 from erprm.evaluation.report import ExampleSolution, ScoredStep, write_report
-from erprm.rows import StepRow
-from erprm.selection.aggregate import aggregate_all
+from erprm.files.writing import written_beside
+from erprm.rows import StepRow, read_rows, row_scores
 from erprm.selection.best_of_n import best_of_n_curve
-from erprm.statistics.bootstrap import Comparison, bootstrap_interval, paired_test
-from erprm.statistics.calibration import Calibration, calibrate
-from erprm.values import Array, row_targets
+from erprm.statistics.bootstrap import bootstrap_interval, paired_test
+from erprm.statistics.calibration import calibrate
+from erprm.values import Array
 
-AGGREGATIONS = ("min", "last", "product", "mean", "soft_min")
+TRIED = ("min", "last", "product", "mean", "soft_min")  # aggregations
 NS = (1, 2, 4, 8, 16, 32, 64)
-StepScores = Sequence[Array]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One kind of training target: its selector's name and how the counts become values.
-
-    All models train on the same rows, contrasts among them. These are chosen by outcome, which biases no label but
-    those that an outcome model gives to steps before the last. Labelling only the last step of a contrast instead was
-    tried: an unbiased but far weaker outcome model, 12 % where this one reaches 43 % at best of 64.
-    """
-
-    name: str
-    kind: str
-    eta: float = 0.0
-
-    def values(self, row: StepRow) -> Array:
-        """[L] float64: the targets of a labelled row."""
-        return row_targets(row, self.kind, self.eta)
+def scored(folder: Path, name: str, target: str) -> Path:
+    """Where the rows called `name` lie with the step scores of a target's model."""
+    return folder / f"{name}-{target}.parquet"
 
 
-def targets_of(etas: Sequence[float]) -> list[Target]:
-    """The outcome model, soft and hard labels, and entropy-regularised ones for each eta."""
-    return [Target("orm", "outcome"), Target("soft", "soft"), Target("hard", "hard"),
-            *(Target(f"er_eta_{eta:g}", "er", eta) for eta in etas)]
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """A file that people read, there whole or not at all."""
+    with written_beside(path) as beside:
+        beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def best_aggregation(rows: Sequence[StepRow], scores: StepScores) -> str:
-    """The aggregation of step scores that serves best-of-N best on this pool, over its largest three sizes of N."""
-    size, correct = _correct(rows)
-    ns = [n for n in NS if n <= size][-3:]
-    return max(AGGREGATIONS, key=lambda how: float(best_of_n_curve(
-        aggregate_all(scores, how).reshape(-1, size), correct, ns).mean()))
+def choose_aggregations(folder: Path, targets: Sequence[Target]) -> None:
+    """aggregation.json: by target, how its model's step scores become one number."""
+    write_json(folder / "aggregation.json", best_aggregations(_groups(folder, "validation", targets)))
+
+
+def aggregations(folder: Path) -> dict[str, str]:
+    """The choice."""
+    chosen: dict[str, str] = json.loads((folder / "aggregation.json").read_text(encoding="utf-8"))
+    return chosen
+
+
+def best_aggregations(groups: Groups) -> dict[str, str]:
+    """By scorer the aggregation that serves best-of-N best on these pools, over their largest three sizes of N."""
+    pools = {name: pool_of(groups, name) for name in TRIED}
+    ns = _sizes(groups)[-3:]
+    return {scorer: max(pools, key=lambda name: float(best_of_n_curve(
+        pools[name].scores[scorer], pools[name].correct, ns).mean())) for scorer in groups.scores}
 
 
 def some_of_each(rows: Sequence[StepRow], count: int, seed: int) -> list[StepRow]:
@@ -69,83 +70,82 @@ def some_of_each(rows: Sequence[StepRow], count: int, seed: int) -> list[StepRow
     return list(chosen.values())
 
 
-def _correct(rows: Sequence[StepRow]) -> tuple[int, Array]:
-    """(N, outcomes [P, N]); the candidates of a problem stand together, equally many each."""
-    size = sum(row.problem_id == rows[0].problem_id for row in rows)
-    return size, np.array([row.outcome for row in rows], np.float64).reshape(-1, size)
-
-
-def pool_curves(rows: Sequence[StepRow], scores: Mapping[str, StepScores], how: Mapping[str, str], weigh_by: str,
-                seed: int) -> Curves:
-    """Best-of-N curves of every scorer on one pool, with each scorer's own aggregation."""
-    size, correct = _correct(rows)
-    answers = [[row.answer for row in rows[begin:begin + size]] for begin in range(0, len(rows), size)]
-    reduced = {name: aggregate_all(values, how[name]).reshape(-1, size) for name, values in scores.items()}
-    return accuracy_curves(Pool(answers, correct, reduced), [n for n in NS if n <= size], weigh_by=weigh_by, seed=seed)
-
-
-def comparisons(curves: Curves, targets: Sequence[Target], main: str) -> list[Comparison]:
-    """The main target against pass@1, the votes and every other target, at the largest N."""
+def write_outcome(folder: Path, settings: DemoSettings, seconds: Mapping[str, float]) -> Path:
+    """results.json, the figures and the report; returns the report's path."""
+    targets, chosen, main = settings.targets, aggregations(folder), settings.main
+    groups = _groups(folder, "pool", targets)
+    curves = accuracy_curves(pool_of(groups, chosen), _sizes(groups), weigh_by=main, seed=settings.seed)
     rivals = ["pass@1", "majority", "weighted_majority", *(target.name for target in targets if target.name != main)]
-    return compare(curves, [(main, rival) for rival in rivals], curves.ns[-1])
+    truth = {target.name: list(read_rows(scored(folder, "truth", target.name))) for target in targets}
+    alone = pass_at_1(itertools.chain.from_iterable(groups.rows))
+    results = {
+        "seed": settings.seed, "task": settings.task, "problems": settings.heldout_problems,
+        "policy": {"parameters": _parameters(folder / "models" / "policy"), "pass@1": float(alone.mean())},
+        "labels": _label_counts(read_rows(folder / "labels" / "rows.parquet")),
+        "aggregation": chosen,
+        "best_of_n": curves.table(),
+        "raft": _raft(alone, pass_at_1(read_rows(folder / "pool-raft.parquet")), settings.seed),
+        "seconds": seconds,
+    }
+    write_json(folder / "results.json", results)
+    return write_report(
+        results, folder, paired=compare(curves, [(main, rival) for rival in rivals], curves.ns[-1]),
+        examples=_examples(truth[main], next(target for target in targets if target.name == main)),
+        calibration=[calibrate(np.concatenate([row_scores(row) for row in truth[target.name]]),
+                               np.concatenate([target.values(row) for row in truth[target.name]]), name=target.name)
+                     for target in targets])
 
 
-def calibrations(truth: Sequence[StepRow], scores: Mapping[str, StepScores], targets: Sequence[Target],
-                 ) -> list[Calibration]:
-    """Each model's step scores against its own kind of value, from the Monte-Carlo counts of held-out steps."""
-    return [calibrate(np.concatenate(list(scores[target.name])),
-                      np.concatenate([target.values(row) for row in truth]), name=target.name) for target in targets]
-
-
-def examples(truth: Sequence[StepRow], scores: StepScores, target: Target, problems: Mapping[str, Any],
-             ) -> list[ExampleSolution]:
-    """Three held-out solutions: the best-scored right one, and the wrong ones whose value falls latest and earliest."""
-    right = [index for index, row in enumerate(truth) if row.outcome]
-    wrong = [index for index, row in enumerate(truth) if not row.outcome]
-    drops = {index: int(np.argmax(np.diff(np.concatenate([[1.0], target.values(truth[index])])) < -0.05))
-             for index in wrong}
-    wrong.sort(key=lambda index: (drops[index], float(target.values(truth[index])[0])))
-    chosen = [(index, "the best-scored right solution") for index in sorted(right, key=lambda i: -scores[i].min())[:1]]
-    chosen += [(index, note) for index, note in zip(
-        wrong[-1:] + wrong[:1], ("wrong: on the way until late", "wrong: lost early"), strict=False)]
-    return [_example(truth[index], scores[index], target, problems[truth[index].problem_id], note)
-            for index, note in chosen]
-
-
-def _example(row: StepRow, scores: Array, target: Target, problem: Any, note: str) -> ExampleSolution:
-    assert row.successes is not None
-    assert row.trials is not None
-    steps = tuple(ScoredStep(text, float(score), float(value), k, n) for text, score, value, k, n in zip(
-        row.steps, scores, target.values(row), row.successes, row.trials, strict=True))
-    return ExampleSolution(question=row.prompt, steps=steps, correct=bool(row.outcome), answer=row.answer or "",
-                           gold=problem.answer, note=note, score_name=f"score ({target.name})",
-                           value_name="Monte-Carlo value")
-
-
-def pass_at_1(rows: Sequence[StepRow]) -> Array:
+def pass_at_1(rows: Iterable[StepRow]) -> Array:
     """[P]: by problem, in the problems' order, the share of right samples."""
-    groups: dict[str, list[float]] = {}
+    outcomes: dict[str, list[float]] = {}
     for row in rows:
-        groups.setdefault(row.problem_id, []).append(float(row.outcome or 0))
-    return np.array([np.mean(values) for values in groups.values()])
+        outcomes.setdefault(row.problem_id, []).append(float(row.outcome or 0))
+    return np.array([np.mean(values) for values in outcomes.values()])
 
 
-def raft_result(before: Sequence[StepRow], after: Sequence[StepRow], seed: int) -> dict[str, Any]:
+def _groups(folder: Path, name: str, targets: Sequence[Target]) -> Groups:
+    return group_by_problem({target.name: read_rows(scored(folder, name, target.name)) for target in targets})
+
+
+def _sizes(groups: Groups) -> list[int]:
+    return [n for n in NS if n <= len(groups.rows[0])]
+
+
+def _examples(rows: Sequence[StepRow], target: Target) -> list[ExampleSolution]:
+    """Three held-out solutions: the best-scored right one, and the wrong ones whose value falls latest and earliest."""
+    right = sorted((row for row in rows if row.outcome), key=lambda row: -min(row_scores(row)))
+    values = {id(row): target.values(row) for row in rows}
+    wrong = sorted((row for row in rows if not row.outcome), key=lambda row: (
+        int(np.argmax(np.diff(np.concatenate([[1.0], values[id(row)]])) < -0.05)), float(values[id(row)][0])))
+    chosen = [(row, "the best-scored right solution") for row in right[:1]]
+    chosen += zip(wrong[-1:] + wrong[:1], ("wrong: on the way until late", "wrong: lost early"), strict=False)
+    return [ExampleSolution(
+        question=row.prompt, correct=bool(row.outcome), answer=row.answer or "", gold=row.gold or "", note=note,
+        steps=tuple(map(ScoredStep, row.steps, row_scores(row), values[id(row)].tolist(), row.successes or (),
+                        row.trials or ())),
+        score_name=f"score ({target.name})", value_name="Monte-Carlo value") for row, note in chosen]
+
+
+def _raft(before: Array, after: Array, seed: int) -> dict[str, Any]:
     """Held-out pass@1 before and after, the interval of the latter, and the paired difference."""
-    first, second = pass_at_1(before), pass_at_1(after)
-    low, high = bootstrap_interval(second, seed=seed)
-    gain = paired_test(second, first, seed=seed)
-    return {"before": float(first.mean()), "after": float(second.mean()), "low": float(low), "high": float(high),
+    low, high = bootstrap_interval(after, seed=seed)
+    gain = paired_test(after, before, seed=seed)
+    return {"before": float(before.mean()), "after": float(after.mean()), "low": float(low), "high": float(high),
             "gain": {"difference": gain.difference, "low": gain.low, "high": gain.high, "p": gain.p}}
 
 
-def write_results(folder: Path, results: Mapping[str, Any], *, shown: Sequence[ExampleSolution],
-                  calibration: Sequence[Calibration], paired: Sequence[Comparison]) -> Path:
-    """results.json and the report, in `folder`; returns the report's path."""
-    path = folder / "results.json"
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    beside.replace(path)
-    return write_report(results, folder, examples=shown, calibration=calibration, paired=paired)
+def _parameters(model: Path) -> int:
+    from safetensors import safe_open
+
+    with safe_open(model / "model.safetensors", "np") as weights:
+        return sum(int(np.prod(weights.get_slice(key).get_shape())) for key in weights.keys())  # noqa: SIM118
 
 
+def _label_counts(rows: Iterable[StepRow]) -> dict[str, int]:
+    steps, trials = 0, {}
+    for row in rows:
+        steps += len(row.steps)
+        trials |= {(row.problem_id, row.steps[:length]): (row.trials or ())[length - 1]
+                   for length in range(1, len(row.steps) + (not row.finished))}
+    return {"prefixes": steps, "completions": sum(trials.values()), "distinct_prefixes": len(trials)}

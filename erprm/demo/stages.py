@@ -1,20 +1,21 @@
 """Stages of a run that can be interrupted: each is done once, timed, and skipped when the run is started again.
 
     stages = Stages(Path("runs/demo"), {"seed": 0, "task": "countdown"})
-    stages.run("problems", lambda: write_problems(...))
+    stages.run("problems", [lambda: write_problems(...)])
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from erprm.errors import InputError
+from erprm.files.writing import written_beside
 
 
 class Stages:
@@ -39,16 +40,16 @@ class Stages:
                                      f"{value!r}; give another --out, or remove the folder")
             self.seconds = known["seconds"]
 
-    def run(self, name: str, work: Callable[[], object]) -> None:
-        """Do `work` unless the stage is finished; it must leave its result in files and bear being begun again."""
+    def run(self, name: str, parts: Iterable[Callable[[], object]]) -> None:
+        """Do the parts in turn unless the stage is finished; each leaves its result in files and may be begun again."""
         if name in self.seconds:
             self._console.print(f"[dim]{name}: done before, in {self.seconds[name]:.0f} s[/dim]")
             return
         self._console.print(f"[bold]{name}[/bold]")
         start = time.monotonic()
-        work()
+        for part in parts:
+            part()
         self.seconds[name] = round(time.monotonic() - start, 1)
-        beside = self._path.with_suffix(".tmp")
-        beside.write_text(json.dumps({"settings": self._settings, "seconds": self.seconds}, indent=2) + "\n",
-                          encoding="utf-8")
-        beside.replace(self._path)
+        with written_beside(self._path) as beside:
+            beside.write_text(json.dumps({"settings": self._settings, "seconds": self.seconds}, indent=2) + "\n",
+                              encoding="utf-8")

@@ -2,7 +2,7 @@
 
     files = {"er_eta_2": list(read_rows("scored-er.parquet")), "soft": list(read_rows("scored-soft.parquet"))}
     groups = group_by_problem(files)
-    pool = pool_of(groups, how="min")
+    pool = pool_of(groups, "min")
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 from erprm.errors import InputError
 from erprm.evaluation.curves import Pool
 from erprm.rows import StepRow, row_scores
-from erprm.selection import aggregate, majority_choice
+from erprm.selection import majority_choice
+from erprm.selection.aggregate import aggregate_all
 from erprm.values import Array
 
 
@@ -72,21 +73,26 @@ def step_scores(row: StepRow, where: str) -> Array:
         raise InputError(f"{where}: {error}") from error
 
 
-def pool_of(groups: Groups, how: str = "min") -> Pool:
-    """Answers, outcomes and one aggregated score per candidate."""
+def pool_of(groups: Groups, aggregation: str | Mapping[str, str] = "min") -> Pool:
+    """Answers, outcomes and one aggregated score per candidate.
+
+    Args:
+        aggregation: of step scores; one for all scorers, or by scorer.
+    """
+    chosen = dict.fromkeys(groups.scores, aggregation) if isinstance(aggregation, str) else aggregation
     correct = np.array([[row.outcome for row in rows] for rows in groups.rows], np.float64)
-    reduced = {name: np.array([[float(aggregate(steps, how)) for steps in candidates] for candidates in scores])
+    reduced = {name: np.array([aggregate_all(candidates, chosen[name]) for candidates in scores])
                for name, scores in groups.scores.items()}
     return Pool([[row.answer for row in rows] for rows in groups.rows], correct, reduced)
 
 
-def search_and_learn_rows(groups: Groups, name: str, how: str, ns: Sequence[int]) -> Iterator[StepRow]:
+def search_and_learn_rows(groups: Groups, name: str, aggregation: str, ns: Sequence[int]) -> Iterator[StepRow]:
     """The rows with the fields of search-and-learn's files: step scores and `pred_{naive,weighted,maj}@n`.
 
     There `naive` is best-of-n and predictions are taken from the first n candidates, written as \\boxed{answer}.
     """
     for rows, steps in zip(groups.rows, groups.scores[name], strict=True):
-        scores = np.array([float(aggregate(part, how)) for part in steps])
+        scores = aggregate_all(steps, aggregation)
         answers = [row.answer for row in rows]
         shared: dict[str, Any] = {"pred": _boxed(answers[int(scores.argmax())])}
         for n in ns:

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from erprm.formats.base import Format, Options, RecordError, Report, label, objects, text, with_extra
+from erprm.formats import fields
+from erprm.formats.base import Format, Options, RecordError, Report
 from erprm.formats.candidates import joined, steps_of
 from erprm.rows import StepRow
 
 
 def _decode_best_of_n(record: Mapping[str, Any], options: Options, report: Report) -> Iterator[StepRow]:
-    prompt, answers = text(record, "prompt"), objects(record, "answers")
+    prompt, answers = fields.text(record, "prompt"), fields.objects(record, "answers")
     name = "label" if "label" in record else "labels"
-    outcomes = objects(record, name)
+    outcomes = fields.objects(record, name)
     if len(outcomes) != len(answers):
         raise RecordError(f"{name}: expected one per answer", f"{len(outcomes)} for {len(answers)} answers")
     for answer, outcome in zip(answers, outcomes, strict=True):
         try:
             steps = steps_of(answer, "answers", options, report)
-            row = StepRow(prompt=prompt, steps=steps, outcome=label(outcome, name))
+            row = StepRow(prompt=prompt, steps=steps, outcome=fields.label(outcome, name))
         except RecordError as error:
             report.drop(error.reason, str(error))
             continue
-        yield with_extra(row, record, ("prompt", "answers", name))
+        yield fields.with_extra(row, record, ("prompt", "answers", name))
 
 
 def _encode_best_of_n(rows: Sequence[StepRow], options: Options) -> Mapping[str, Any]:
@@ -35,5 +36,5 @@ def _encode_best_of_n(rows: Sequence[StepRow], options: Options) -> Mapping[str,
 
 FORMATS = (
     Format("rlhflow-bon", "prompt, answers, label: candidates with outcomes", _decode_best_of_n, _encode_best_of_n,
-           grouped=True),
+           options=("tag", "splitter"), grouped=True),
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from erprm.formats.base import Options, RecordError, Report, unix_lines
+from erprm.formats import fields
+from erprm.formats.base import Options, RecordError, Report
 from erprm.formats.tagged import split_tagged
 from erprm.rows import StepRow
 from erprm.steps import join_steps, split_steps
@@ -13,7 +14,7 @@ from erprm.steps import join_steps, split_steps
 def steps_of(answer: Any, name: str, options: Options, report: Report) -> tuple[str, ...]:
     if not isinstance(answer, str) or not answer.strip():
         raise RecordError(f"{name}: expected texts", repr(answer)[:40])
-    answer = unix_lines(answer, name, report)
+    answer = fields.unix_lines(answer, name, report)
     if options.tag in answer:
         return tuple(chunk.strip() for chunk in split_tagged(answer, options.tag)[0])
     return tuple(split_steps(answer, options.splitter))

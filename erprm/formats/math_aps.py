@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from erprm.formats.base import Format, Options, RecordError, Report, label, lines, objects, row_labels, text, with_extra
+from erprm.formats import fields
+from erprm.formats.base import Format, Options, RecordError, Report
 from erprm.rows import StepRow
 
 _GAP = "\n\n"
@@ -24,16 +25,16 @@ def _row(record: Mapping[str, Any], path: Sequence[tuple[str, float]], root: flo
             raise RecordError(f"mc_value: expected multiples of 1/{options.trials}", str(values)[:60])
     answer = record.get("final_answer")
     row = StepRow(
-        prompt=text(record, "question"), steps=tuple(step for step, _ in path),
+        prompt=fields.text(record, "question"), steps=tuple(step for step, _ in path),
         labels=tuple(values) if counts is None else None, successes=counts,
         trials=None if counts is None or options.trials is None else (options.trials,) * len(path), finished=False,
         gold=None if answer is None else str(answer),
         extra={} if root is None else {"root_value": root})
-    return with_extra(row, record, _USED)
+    return fields.with_extra(row, record, _USED)
 
 
 def _value(node: Mapping[str, Any]) -> float:
-    value = label(node.get("mc_value"), "mc_value")
+    value = fields.label(node.get("mc_value"), "mc_value")
     if value is None:
         raise RecordError("mc_value: expected a number in [0, 1]", "none")
     return value
@@ -55,7 +56,7 @@ def _paths(node: Any, path: tuple[tuple[str, float], ...]) -> Iterator[tuple[tup
     for child in children:
         if not isinstance(child, Mapping):
             raise RecordError("children: expected objects", type(child).__name__)
-        longer = (*path, (text(child, "text"), _value(child)))
+        longer = (*path, (fields.text(child, "text"), _value(child)))
         if child.get("children") == []:
             yield longer
         else:
@@ -63,12 +64,12 @@ def _paths(node: Any, path: tuple[tuple[str, float], ...]) -> Iterator[tuple[tup
 
 
 def _decode_flat(record: Mapping[str, Any], options: Options, report: Report) -> Iterator[StepRow]:
-    question = lines(record, "question", report)
+    question = fields.lines(record, "question", report)
     values: dict[str, float] = {}
-    for node in objects(record, "reasoning_steps"):
+    for node in fields.objects(record, "reasoning_steps"):
         if not isinstance(node, Mapping):
             raise RecordError("reasoning_steps: expected objects", type(node).__name__)
-        prefix = lines(node, "solution_prefix", report)
+        prefix = fields.lines(node, "solution_prefix", report)
         if not prefix.startswith(question):
             raise RecordError("solution_prefix: expected the question at its start", repr(prefix[:40]))
         prefix = prefix.rstrip()
@@ -107,7 +108,7 @@ def _head(row: StepRow) -> dict[str, Any]:
 def _values(row: StepRow, options: Options) -> list[float]:
     if row.successes is not None and row.trials is not None and all(row.trials):
         return [k / n for k, n in zip(row.successes, row.trials, strict=True)]
-    found = row_labels(row, options)
+    found = fields.row_labels(row, options)
     if None in found:
         raise RecordError("labels: expected one for every step", f"none for step {found.index(None) + 1}")
     return [value for value in found if value is not None]
@@ -143,7 +144,7 @@ def _encode_tree(rows: Sequence[StepRow], options: Options) -> Mapping[str, Any]
 
 FORMATS = (
     Format("math-aps", "question, reasoning_steps of solution_prefix and mc_value", _decode, _encode_flat,
-           grouped=True),
+           options=("trials",), grouped=True),
     Format("math-aps-tree", "question, reasoning_steps as a tree of text, mc_value, children", _decode, _encode_tree,
-           grouped=True),
+           options=("trials",), grouped=True),
 )

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from erprm.formats.base import Format, Options, RecordError, Report, full_labels, hard, lines, with_extra
+from erprm.formats import fields
+from erprm.formats.base import Format, Options, RecordError, Report
 from erprm.formats.tagged import join_tagged, split_problem, split_tagged
 from erprm.rows import StepRow
 
 
 def _decode_shepherd(record: Mapping[str, Any], options: Options, report: Report) -> Iterator[StepRow]:
-    tagged, signed = lines(record, "input", report), lines(record, "label", report)
+    tagged, signed = fields.lines(record, "input", report), fields.lines(record, "label", report)
     chunks, closed = split_tagged(tagged, options.tag)
     if not closed:
         raise RecordError("input: expected a tag after every step", f"none after {chunks[-1][-40:]!r}")
@@ -20,7 +21,7 @@ def _decode_shepherd(record: Mapping[str, Any], options: Options, report: Report
     steps = (first, *(chunk.strip() for chunk in chunks[1:]))
     signs = _signs(signed, chunks, options.tag)
     row = StepRow(prompt=problem, steps=steps, labels=tuple(signs))
-    yield with_extra(row, record, ("input", "label"))
+    yield fields.with_extra(row, record, ("input", "label"))
 
 
 def _signs(signed: str, chunks: Sequence[str], tag: str) -> list[float]:
@@ -43,7 +44,7 @@ def _signs(signed: str, chunks: Sequence[str], tag: str) -> list[float]:
 
 def _encode_shepherd(rows: Sequence[StepRow], options: Options) -> Mapping[str, Any]:
     row = rows[0]
-    signs = [hard(value, options) for value in full_labels(row, options)]
+    signs = [fields.hard(value, options) for value in fields.full_labels(row, options)]
     tagged = join_tagged(row, options, number=True)
     chunks, _ = split_tagged(tagged, options.tag)
     signed = "\n".join(f"{chunk} {'+' if sign else '-'}" for chunk, sign in zip(chunks, signs, strict=True))
@@ -52,5 +53,5 @@ def _encode_shepherd(rows: Sequence[StepRow], options: Options) -> Mapping[str, 
 
 FORMATS = (
     Format("math-shepherd", "input, label, task: one text with a tag after every step, a second with signs",
-           _decode_shepherd, _encode_shepherd),
+           _decode_shepherd, _encode_shepherd, options=("tag", "task", "threshold")),
 )

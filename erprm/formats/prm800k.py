@@ -6,18 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from erprm.errors import InputError
-from erprm.formats.base import (
-    Format,
-    Options,
-    RecordError,
-    Report,
-    extras,
-    hard,
-    objects,
-    row_labels,
-    text,
-    with_extra,
-)
+from erprm.formats import fields
+from erprm.formats.base import Format, Options, RecordError, Report
 from erprm.rows import StepRow
 
 _RATINGS: dict[Any, float | None] = {1: 1.0, -1: 0.0, None: None}
@@ -33,7 +23,7 @@ def _check_prm800k(options: Options) -> None:
 def _decode_prm800k(record: Mapping[str, Any], options: Options, report: Report) -> Iterator[StepRow]:
     """The chosen path, then one row for each alternative: the path up to it and the alternative as the last step."""
     question = record.get("question")
-    problem = text(question, "problem") if isinstance(question, Mapping) else text(record, "question")
+    problem = fields.text(question, "problem") if isinstance(question, Mapping) else fields.text(record, "question")
     gold = question.get("ground_truth_answer") if isinstance(question, Mapping) else None
     body = record.get("label")
     if not isinstance(body, Mapping):
@@ -41,7 +31,7 @@ def _decode_prm800k(record: Mapping[str, Any], options: Options, report: Report)
     path: list[str] = []
     marks: list[float | None] = []
     branches: list[tuple[int, str, float | None]] = []
-    for number, step in enumerate(objects(body, "steps"), start=1):
+    for number, step in enumerate(fields.objects(body, "steps"), start=1):
         chosen = _prm800k_step(step, number, options)
         branches += [(len(path), words, mark) for words, mark in chosen[1:]]
         if chosen[0] is None:
@@ -51,8 +41,8 @@ def _decode_prm800k(record: Mapping[str, Any], options: Options, report: Report)
     finished = body.get("finish_reason") == "solution"
     gold = str(gold) if gold is not None else None
     if path:
-        yield with_extra(StepRow(prompt=problem, steps=tuple(path), labels=tuple(marks), finished=finished, gold=gold),
-                         record, ("question", "label"))
+        row = StepRow(prompt=problem, steps=tuple(path), labels=tuple(marks), finished=finished, gold=gold)
+        yield fields.with_extra(row, record, ("question", "label"))
     for length, words, mark in branches:
         yield StepRow(prompt=problem, steps=(*path[:length], words), labels=(*marks[:length], mark), finished=False,
                       gold=gold)
@@ -71,7 +61,7 @@ def _prm800k_step(step: Any, number: int, options: Options) -> list[Any]:
     for completion in completions or []:
         if not isinstance(completion, Mapping):
             raise RecordError("label.steps.completions: expected objects", type(completion).__name__)
-        rated.append((text(completion, "text"), _prm800k_rating(completion.get("rating"), options)))
+        rated.append((fields.text(completion, "text"), _prm800k_rating(completion.get("rating"), options)))
     human = step.get("human_completion")
     words = human.get("text") if isinstance(human, Mapping) else human
     if words is not None and not isinstance(words, str):
@@ -98,16 +88,17 @@ def _prm800k_rating(rating: Any, options: Options) -> float | None:
 
 def _encode_prm800k(rows: Sequence[StepRow], options: Options) -> Mapping[str, Any]:
     row = rows[0]
-    ratings = [None if value is None else 1 if hard(value, options) else -1 for value in row_labels(row, options)]
+    ratings = [None if value is None else 1 if fields.hard(value, options) else -1
+               for value in fields.row_labels(row, options)]
     steps = [{"completions": [{"text": step, "rating": rating}], "human_completion": None, "chosen_completion": 0}
              for step, rating in zip(row.steps, ratings, strict=True)]
     question = {"problem": row.prompt, **({"ground_truth_answer": row.gold} if row.gold is not None else {})}
     return {"question": question, "label": {"steps": steps, "finish_reason": "solution" if row.finished else None},
-            **extras(row, ("labeler", "timestamp", "generation", "is_quality_control_question",
+            **fields.extras(row, ("labeler", "timestamp", "generation", "is_quality_control_question",
                            "is_initial_screening_question"))}
 
 
 FORMATS = (
     Format("prm800k", "question, label.steps[].completions[] with ratings -1, 0, 1", _decode_prm800k, _encode_prm800k,
-           check=_check_prm800k),
+           options=("neutral", "threshold"), check=_check_prm800k),
 )

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from erprm.formats.base import Format, Options, RecordError, Report, objects, text, with_extra
+from erprm.formats import fields
+from erprm.formats.base import Format, Options, RecordError, Report
 from erprm.formats.candidates import joined, steps_of
 from erprm.rows import StepRow
 
 
 def _decode_search(record: Mapping[str, Any], options: Options, report: Report) -> Iterator[StepRow]:
     """The choices that were made by the scores stay in `extra`: they are predictions, not labels."""
-    problem, completions = text(record, "problem"), objects(record, "completions")
+    problem, completions = fields.text(record, "problem"), fields.objects(record, "completions")
     scores, tokens = (record.get(name) for name in ("scores", "completion_tokens"))
     for name, values in (("scores", scores), ("completion_tokens", tokens)):
         if isinstance(values, (list, tuple)) and len(values) != len(completions):
@@ -34,7 +35,7 @@ def _decode_search(record: Mapping[str, Any], options: Options, report: Report) 
             extra["completion_tokens"] = tokens[index]
         row = StepRow(prompt=problem, steps=steps, gold=None if gold is None else str(gold), scores=of_steps,
                       extra=extra)
-        yield with_extra(row, rest, ())
+        yield fields.with_extra(row, rest, ())
 
 
 def _step_scores(scores: Any, steps: Sequence[str]) -> tuple[float, ...] | None:
@@ -62,5 +63,5 @@ def _encode_search(rows: Sequence[StepRow], options: Options) -> Mapping[str, An
 
 FORMATS = (
     Format("search-and-learn", "problem, completions, scores, pred: candidates with step scores", _decode_search,
-           _encode_search, grouped=True),
+           _encode_search, options=("tag", "splitter"), grouped=True),
 )

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,8 @@ def load_problems(source: str, limit: int | None = None) -> list[Problem]:
     name, _, query = source.partition("?")
     options = parse_query(query, source)
     kind, colon, rest = name.partition(":")
-    if colon and kind == "reasoning-gym":
-        return generate(rest, options, limit)
-    if colon and kind == "gsm8k":
-        problems = _gsm8k(rest, options)
-    elif colon and kind == "math":
-        columns = _columns({"question": "problem", "solution": "solution", "id": "unique_id", **options}, source)
-        problems = _from_records(read_records(rest), rest, columns, keep=("subject", "level"))
-    elif colon and kind == "datasets":
-        problems = _datasets(rest, options, source)
+    if colon and kind in SOURCES:
+        problems: Iterable[Problem] = SOURCES[kind].read(rest, options, limit)
     elif options and set(options) != {_RUNS_CODE}:
         problems = _from_records(read_records(name), name, _columns(options, source))
     else:
@@ -139,7 +133,7 @@ def _own(path: str, runs_code: bool = False) -> Iterator[Problem]:
         yield _problem({"id": f"{Path(path).stem}-{number}", **values}, where)
 
 
-def _gsm8k(path: str, options: Mapping[str, str]) -> Iterator[Problem]:
+def _gsm8k(path: str, options: Mapping[str, str], limit: int | None) -> Iterator[Problem]:
     """GSM8K: the answer follows "####"; the calculator's notes (<<48/2=24>>) are left out unless `annotations=keep`."""
     if set(options) - {"annotations"} or options.get("annotations", "keep") not in ("keep", "strip"):
         raise InputError(f"gsm8k:{path}: expected the option annotations=keep or annotations=strip, found {options}")
@@ -156,11 +150,43 @@ def _gsm8k(path: str, options: Mapping[str, str]) -> Iterator[Problem]:
                         "solution": solution}, where)
 
 
-def _datasets(name: str, options: Mapping[str, str], source: str) -> Iterator[Problem]:
+def _math(path: str, options: Mapping[str, str], limit: int | None) -> Iterator[Problem]:
+    columns = _columns({"question": "problem", "solution": "solution", "id": "unique_id", **options}, f"math:{path}")
+    return _from_records(read_records(path), path, columns, keep=("subject", "level"))
+
+
+def _datasets(name: str, options: Mapping[str, str], limit: int | None) -> Iterator[Problem]:
     """A table that the `datasets` package loads: a hub name, or a folder that `save_to_disk` wrote."""
     columns = dict(options)
     split, subset = columns.pop("split", "test"), columns.pop("name", None)
-    yield from _from_records(enumerate(load_dataset(name, subset, split), start=1), name, _columns(columns, source))
+    records = load_dataset(name, subset, split)
+    yield from _from_records(enumerate(records, start=1), name, _columns(columns, f"datasets:{name}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A public kind of problem set, named before the colon.
+
+    Attributes:
+        example: how it is asked for, as help shows it.
+        help: one line.
+        read: (what follows the colon, the options behind "?", the most that are wanted) -> problems.
+        needs: the extra without which it cannot be read.
+    """
+
+    example: str
+    help: str
+    read: Callable[[str, Mapping[str, str], int | None], Iterable[Problem]]
+    needs: str | None = None
+
+
+SOURCES: dict[str, Source] = {
+    "gsm8k": Source("gsm8k:FILE", "question, and an answer that ends with '#### N'", _gsm8k),
+    "math": Source("math:FILE", "problem, solution and answer, as MATH has them", _math),
+    "reasoning-gym": Source("reasoning-gym:TASK?option=value", "puzzles by its generators, judged by its verifiers",
+                            generate, needs="reasoning-gym"),
+    "datasets": Source("datasets:NAME?split=train", "a table of the datasets package, columns by name", _datasets),
+}
 
 
 def _checked(problems: list[Problem], source: str) -> list[Problem]:

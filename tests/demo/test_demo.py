@@ -5,15 +5,15 @@ import json
 import random
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from erprm.cli import main
-from erprm.demo.outcome import best_aggregation, targets_of
-from erprm.demo.pipeline import Demo, DemoSettings
+from erprm.demo import outcome, recipe
+from erprm.demo.settings import DemoSettings
 from erprm.demo.stages import Stages
 from erprm.demo.summary import write_summary
 from erprm.errors import InputError
+from erprm.evaluation.pools import group_by_problem
 from erprm.grading import GraderPool
 from erprm.problems.tasks import TASKS
 from erprm.rollouts.contrast import contrast_rows
@@ -31,17 +31,17 @@ SMALL = DemoSettings(
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was interrupted in its fifth stage and started again."""
     folder = tmp_path_factory.mktemp("demo")
-    first = Demo(folder, SMALL)
 
-    def interrupted() -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    first.choose_aggregation = interrupted  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
-        first.run()
-    assert "labels" in first.stages.seconds
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outcome, "choose_aggregations", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            recipe.run(folder, SMALL)
+    assert "labels" in json.loads((folder / "stages.json").read_text())["seconds"]
     labelled = (folder / "labels" / "rows.parquet").stat().st_mtime_ns
-    assert Demo(folder, SMALL).run() == folder / "report.html"
+    assert recipe.run(folder, SMALL) == folder / "report.html"
     assert (folder / "labels" / "rows.parquet").stat().st_mtime_ns == labelled, "finished stages are not done again"
     return folder
 
@@ -67,7 +67,7 @@ def test_results_have_what_readers_rely_on(run: Path) -> None:
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_results(run: Path, tmp_path: Path) -> None:
-    Demo(tmp_path, SMALL).run()
+    recipe.run(tmp_path, SMALL)
     first, second = (json.loads((folder / "results.json").read_text()) for folder in (run, tmp_path))
     assert {**first, "seconds": 0} == {**second, "seconds": 0}
 
@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_results(run: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_other_settings_are_refused_in_the_same_folder(run: Path) -> None:
     with pytest.raises(InputError, match=r"holds a run with seed = 0, asked for 1"):
-        Demo(run, dataclasses.replace(SMALL, seed=1))
+        recipe.run(run, dataclasses.replace(SMALL, seed=1))
 
 
 @pytest.mark.slow
@@ -129,12 +129,14 @@ def test_contrasts_pair_right_and_wrong_completions(run: Path) -> None:
 
 
 def test_the_aggregation_is_the_one_that_serves_best_of_n() -> None:
-    rows = [StepRow("q", ("a", "b"), outcome=float(right), problem_id="p") for right in (1, 0)]
-    assert best_aggregation(rows, [np.array([0.1, 0.9]), np.array([0.9, 0.2])]) == "last"
+    rows = [StepRow("q", ("a", "b"), outcome=float(right), problem_id="p", scores=scores)
+            for right, scores in ((1, (0.1, 0.9)), (0, (0.9, 0.2)))]
+    assert outcome.best_aggregations(group_by_problem({"orm": rows})) == {"orm": "last"}
 
 
 def test_targets_are_named_by_their_eta() -> None:
-    assert [target.name for target in targets_of((0.1, 10.0))] == ["orm", "soft", "hard", "er_eta_0.1", "er_eta_10"]
+    assert [target.name for target in DemoSettings(etas=(0.1, 10.0)).targets] == [
+        "orm", "soft", "hard", "er_eta_0.1", "er_eta_10"]
 
 
 def test_a_stage_that_fails_is_begun_again(tmp_path: Path) -> None:
@@ -145,8 +147,8 @@ def test_a_stage_that_fails_is_begun_again(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        Stages(tmp_path, {}).run("labels", failing)
+        Stages(tmp_path, {}).run("labels", [failing])
     again = Stages(tmp_path, {})
-    again.run("labels", lambda: done.append("done"))
-    Stages(tmp_path, {}).run("labels", lambda: done.append("twice"))
+    again.run("labels", [lambda: done.append("done")])
+    Stages(tmp_path, {}).run("labels", [lambda: done.append("twice")])
     assert done == ["tried", "done"]

@@ -1,0 +1,137 @@
+"""The demo as a recipe: problems, policy, solutions, labels, five PRMs, best-of-N, RAFT, report; and the loop over it.
+
+    report = run(Path("runs/demo"), DemoSettings(seed=0))
+
+Each part of a stage is a command of `erprm` with its options, which is printed as one would type it and run as if one
+had, or a short function for what no command does: making problems and an untrained policy, choosing, drawing. All files
+lie in the run's folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from erprm import cli
+from erprm.demo import outcome
+from erprm.demo.policy import demonstrations, write_untrained
+from erprm.demo.settings import DemoSettings
+from erprm.demo.stages import Stages
+from erprm.files.progress import progress
+from erprm.problems import check_disjoint, read_problems, write_problems
+from erprm.problems.tasks import Task, task
+from erprm.rows import StepRow, read_rows, write_rows
+from erprm.steps import StepTags
+
+Stage = tuple[str, list[Callable[[], object]]]
+
+
+def run(folder: Path, settings: DemoSettings) -> Path:
+    """All stages that are still to be done; returns the path of the report."""
+    stages = Stages(folder, dataclasses.asdict(settings) | {"etas": list(settings.etas)})
+    for name, parts in recipe(folder, settings):
+        stages.run(name, parts)
+    return outcome.write_outcome(folder, settings, stages.seconds)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of `erprm` with its arguments."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+    def __call__(self) -> None:
+        """Say what is run, and run it."""
+        print(f"$ erprm {self.name} {shlex.join(self.arguments)}", file=sys.stderr)
+        cli.run(self.name, self.arguments)
+
+
+def command(name: str, **options: Any) -> Command:
+    """`erprm sft --max-steps 30` of command("sft", max_steps=30)."""
+    return Command(name, tuple(text for option, value in options.items()
+                               for text in (f"--{option.replace('_', '-')}", str(value))))
+
+
+def recipe(folder: Path, settings: DemoSettings) -> Iterator[Stage]:
+    """The stages with their parts. What a later stage is told depends on files of earlier ones: one at a time."""
+    chosen, models, targets, seed = task(settings.task), folder / "models", settings.targets, settings.seed
+    asked = {"policy": models / "policy", "max_tokens": chosen.max_tokens}
+
+    def problems(split: str) -> Path:
+        return folder / "problems" / f"{split}.jsonl"
+
+    def sampled(split: str, n: int, name: str, seed: int, policy: str = "policy") -> list[Callable[[], object]]:
+        out = folder / f"{name}.parquet"
+        return [command("sample", **asked | {"problems": problems(split), "policy": models / policy, "n": n,
+                                             "seed": seed, "out": out}), partial(_untag, [out], out)]
+
+    def scored(rows: Path, name: str) -> list[Callable[[], object]]:
+        return [command("score", model=models / f"prm-{target.name}", rows=rows,
+                        out=outcome.scored(folder, name, target.name)) for target in targets]
+
+    def labelled(split: str, solutions: str, n: int, out: str, **more: Any) -> Command:
+        return command("label", **asked, problems=problems(split), solutions=folder / f"{solutions}.parquet", n=n,
+                       seed=seed, splitter="newline", out=folder / out, **more)
+
+    yield "problems", [partial(_make_problems, chosen, problems, settings)]
+    shown, rows = folder / "demonstrations.jsonl", folder / "training.parquet"
+    yield "policy", [
+        partial(write_untrained, models / "untrained", chosen, seed, settings.hidden, settings.layers),
+        lambda: write_rows(shown, demonstrations(chosen, read_problems(problems("teach")), settings.demonstrations,
+                                                 settings.wandering, seed)),
+        command("sft", model=models / "untrained", data=shown, out=models / "policy", max_steps=settings.sft_steps,
+                learning_rate=3e-3, seed=seed)]
+    yield "solutions", sampled("label", settings.solutions, "solutions", seed)
+    yield "labels", [
+        labelled("label", "solutions", settings.completions, "labels", contrast=settings.contrast),
+        partial(_untag, [folder / "labels" / "rows.parquet", folder / "labels" / "contrast.parquet"], rows)]
+    yield "reward models", [command(
+        "train", model=models / "policy", data=rows, out=models / f"prm-{target.name}", target=target.kind,
+        eta=target.eta, max_steps=settings.prm_steps, batch_size=settings.prm_batch, weight_decay=0.01, warmup=30,
+        learning_rate=settings.prm_learning_rate, seed=seed) for target in targets]
+    yield "validation", [
+        *sampled("validation", settings.validation_pool, "validation", seed + 4),
+        *scored(folder / "validation.parquet", "validation"), partial(outcome.choose_aggregations, folder, targets)]
+    yield "held-out pool", sampled("heldout", settings.pool, "pool", seed + 1)
+    yield "scores", scored(folder / "pool.parquet", "pool")
+    yield "truth", [
+        lambda: write_rows(folder / "truth.parquet", outcome.some_of_each(
+            list(read_rows(folder / "pool.parquet")), settings.truth_problems, seed)),
+        labelled("heldout", "truth", settings.truth_completions, "truth"),
+        *scored(folder / "truth" / "rows.parquet", "truth")]
+    yield "raft", [
+        *sampled("label", settings.raft_samples, "raft-solutions", seed + 2),
+        command("raft", policy=models / "policy", prm=models / f"prm-{settings.main}", seed=seed,
+                solutions=folder / "raft-solutions.parquet", out=models / "policy-raft", warmup_steps=10,
+                aggregate=outcome.aggregations(folder)[settings.main], max_steps=settings.raft_steps,
+                learning_rate=5e-4),
+        *sampled("heldout", settings.raft_samples, "pool-raft", seed + 3, "policy-raft")]
+
+
+def _make_problems(chosen: Task, path: Callable[[str], Path], settings: DemoSettings) -> None:
+    """Four disjoint sets from reasoning-gym's generator."""
+    sizes = {"heldout": settings.heldout_problems, "validation": settings.validation_problems,
+             "label": settings.label_problems, "teach": settings.teach_problems}
+    with progress("problems", sum(sizes.values()), "problems") as bar:
+        splits = chosen.splits(sizes, settings.seed, bar.advance)
+    check_disjoint(splits)
+    for name, problems in splits.items():
+        write_problems(path(name), problems)
+
+
+def _untag(sources: list[Path], out: Path) -> None:
+    """The rows of all `sources` without the step tag, which this policy may write: it knows the tag as a token."""
+    tag = StepTags().tag
+
+    def untagged(row: StepRow) -> StepRow:
+        return dataclasses.replace(row, steps=tuple(step.replace(tag, "?") for step in row.steps))
+
+    write_rows(out, [untagged(row) for row in itertools.chain.from_iterable(map(read_rows, sources))])
