@@ -15,6 +15,7 @@ COMMANDS = {
     "sft": "teach a policy step-by-step solutions",
     "sample": "sample solutions to problems from a policy",
     "label": "sample completions from every prefix and count the right ones",
+    "grade": "grade solutions that you already have",
     "judge": "say which step of each solution is the first wrong one",
     "filter": "keep rows on which Monte Carlo and a judge agree",
     "train": "train a process reward model",

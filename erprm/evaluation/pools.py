@@ -47,7 +47,8 @@ def group_by_problem(files: Mapping[str, Iterable[StepRow]], size: int | None = 
     places: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         if row.outcome is None:
-            raise InputError(f"{first}: row {index + 1}: expected a graded solution with an outcome, found none")
+            raise InputError(f"{first}: row {index + 1}: expected a graded solution with an outcome, found none; "
+                             "erprm grade --rows ... --problems ... fills it in")
         places.setdefault(row.problem_key, []).append(index)
     if not places:
         raise InputError(f"{first}: expected at least one solution, found none")

@@ -61,6 +61,18 @@ class Extraction:
             return self._match
         return last_number if self.answer == LAST_NUMBER else grader.answer
 
+    def is_complete(self, kind: str, text: str) -> bool:
+        r"""Whether the answer in a text that was cut off would stay the same if the text went on.
+
+        "#### 12" may have been about to become "#### 120"; "\boxed{12}" and "#### 12" with a line break after it may
+        not. A user's own function sees whole texts, and a text that was cut off is not one.
+        """
+        if grader_of(kind).runs_code:
+            return False
+        reader = self.reader(kind)
+        answer = reader(text)
+        return answer is not None and all(reader(text + more) == answer for more in ("0", "x"))
+
     def settings(self) -> Mapping[str, str]:
         """What a store must remember; nothing for the usual way, as stores of earlier versions have it."""
         if self.answer_pattern is not None:

@@ -16,8 +16,6 @@ import numpy as np
 from erprm.engines.base import Completion, Engine, Sampling
 from erprm.grading import GraderPool
 from erprm.grading.answered import Answered
-from erprm.grading.extraction import Extraction
-from erprm.grading.graders import grader_of
 from erprm.rollouts.plan import Batch, Plan, expand
 from erprm.rollouts.store import Record, RolloutStore
 
@@ -87,8 +85,8 @@ class Completer:
         for place, drawn in enumerate(samples):
             for number, sample in enumerate(drawn, start=int(batch.firsts[place])):
                 verdict, problem, prefix = next(verdicts), batch.problems[place], batch.requests[place].prefix
-                said = sample.finish_reason != "length" or answer_was_complete(
-                    problem.grader, prefix + sample.text, self._grader.extraction)
+                said = sample.finish_reason != "length" or self._grader.extraction.is_complete(
+                    problem.grader, prefix + sample.text)
                 answer = verdict.answer if said else None
                 self.answered.add(prefix + sample.text, answer, cut=sample.finish_reason == "length")
                 records.append(Record(
@@ -101,16 +99,3 @@ class Completer:
         self._plan.record(nodes, numbers, np.array([record.right for record in records], bool), cut,
                           np.array([record.tokens for record in records], np.int64),
                           [record.text for record in records])
-
-
-def answer_was_complete(grader: str, text: str, extraction: Extraction) -> bool:
-    """Whether the answer in a text that was cut off would stay the same if the text went on.
-
-    "#### 12" may have been about to become "#### 120"; "\\boxed{12}" and "#### 12" with a line break after it may not.
-    A user's own function sees whole texts, and a text that was cut off is not one.
-    """
-    if grader_of(grader).runs_code:
-        return False
-    answer_of = extraction.reader(grader)
-    answer = answer_of(text)
-    return answer is not None and all(answer_of(text + more) == answer for more in ("0", "x"))
