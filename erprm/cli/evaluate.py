@@ -3,12 +3,16 @@
     erprm evaluate --scored er_eta_2=scored-er.parquet soft=scored-soft.parquet --out runs/evaluation
     erprm evaluate --processbench gsm8k.jsonl --prm runs/prm --out runs/evaluation
     erprm evaluate --prmbench prmbench.jsonl --prm runs/prm --threshold 0.5 --out runs/evaluation
+    erprm evaluate --processbench gsm8k.jsonl --scores published.jsonl --out runs/evaluation
 
 --scored takes pools of graded solutions as `erprm score` writes them, one file per reward model, all of the same
 solutions, N to a problem. Accuracy against N is exact over all N-subsets of a pool; majority and weighted majority,
 pass@N as the ceiling, 95 % intervals over problems and paired tests between the models stand beside it. A curve that
 falls with N shows a reward model that is being over-optimised. Where the rows carry counts (k of n completions),
 calibration is added.
+
+The benchmarks are judged by a model or by a file of its scores, one JSON line {"id": ..., "scores": [...]} per
+solution. Without --threshold a development split of the problems chooses it, and the number is that of the others.
 
 Written: evaluation.json with every number, report.html, best_of_n.png, calibration.png.
 """
@@ -26,14 +30,13 @@ import numpy as np
 
 from erprm.cli.config import option
 from erprm.errors import InputError
+from erprm.prm.scoring.engines import TOO_LONG
 from erprm.rows import StepRow, read_rows
 from erprm.selection.aggregate import AGGREGATIONS
-from erprm.values import Array
 
 if TYPE_CHECKING:
     from erprm.evaluation.bellman import BellmanResidual
     from erprm.evaluation.pools import Groups
-    from erprm.prm.scoring.scorer import PRMScorer
 
 T = TypeVar("T")
 
@@ -53,14 +56,18 @@ class Config:
     scores_are: tuple[str, ...] = option(("value",), help="what scores estimate, for the Bellman residual: value "
                                                           "(V_eta) or mean (the success rate), and NAME=... for models "
                                                           "that differ")
-    processbench: str | None = option(None, help="ProcessBench file; needs --prm")
-    prmbench: str | None = option(None, help="PRMBench file; needs --prm")
+    processbench: str | None = option(None, help="ProcessBench file; needs --prm or --scores")
+    prmbench: str | None = option(None, help="PRMBench file; needs --prm or --scores")
     prm: str | None = option(None, help="process reward model that scores the benchmark files")
-    threshold: float | None = option(None, help="scores below it mean a wrong step; by default 0.5, and ProcessBench "
-                                                "is given at its own best threshold as well")
+    scores: str | None = option(None, help="step scores of the one benchmark file instead of --prm: a JSON line per "
+                                           "solution, with id and scores")
+    threshold: float | None = option(None, help="scores below it mean a wrong step; by default 0.5, beside what the "
+                                                "development split chooses")
+    development: float = option(0.2, help="share of a benchmark's problems that choose the threshold for the others; "
+                                          "0: none", least=0, below=1)
     too_long: str = option("error", help="a benchmark row that is longer than the model reads: an error, cut (steps "
                                          "behind the cut count as judged right) or skipped; both are counted",
-                           choices=("error", "cut", "skip"))
+                           choices=(*TOO_LONG, "skip"))
     export: str | None = option(None, help="also write the pool in search-and-learn's format to this .jsonl file")
     seed: int = option(0, help="of vote subsets and bootstrap")
 
@@ -71,15 +78,19 @@ def run(config: Config) -> int | None:
 
     if not (config.scored or config.processbench or config.prmbench):
         raise InputError("evaluate: give --scored, --processbench or --prmbench")
-    if (config.processbench or config.prmbench) and not config.prm:
-        raise InputError("evaluate: --processbench and --prmbench need --prm, the model that scores them")
+    benchmarks = [path for path in (config.processbench, config.prmbench) if path]
+    if benchmarks and bool(config.prm) == bool(config.scores):
+        raise InputError("evaluate: --processbench and --prmbench need --prm, the model that scores them, or --scores, "
+                         f"a file; found {'both' if config.prm else 'neither'}")
+    if config.scores and len(benchmarks) != 1:
+        raise InputError(f"evaluate: --scores holds the scores of one benchmark file, found {len(benchmarks)}")
     if config.export and not config.scored:
         raise InputError("evaluate: --export needs --scored")
     out = Path(config.out)
     results: dict[str, Any] = {}
     if config.scored:
         results |= _pools(config, out)
-    if config.processbench or config.prmbench:
+    if benchmarks:
         results |= _benchmarks(config)
     with written_beside(out / "evaluation.json") as beside:
         beside.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -204,55 +215,52 @@ def _export(config: Config, groups: Any, ns: Sequence[int]) -> None:
 
 
 def _benchmarks(config: Config) -> dict[str, Any]:
-    from erprm.evaluation.prmbench import evaluate_prmbench
-    from erprm.evaluation.processbench import best_threshold, evaluate_processbench
+    from erprm.evaluation import benchmarks
+    from erprm.evaluation.score_files import read_scores
     from erprm.formats import read
     from erprm.prm.scoring.scorer import PRMScorer
 
-    threshold = 0.5 if config.threshold is None else config.threshold
-    scorer = PRMScorer(str(config.prm), too_long="cut" if config.too_long == "cut" else "error")
+    scorer = PRMScorer(config.prm, too_long="cut" if config.too_long == "cut" else "error") if config.prm else None
     results: dict[str, Any] = {}
-    if config.processbench:
-        reader = read(config.processbench, "processbench")
-        rows, scores = _benchmark_scores(scorer, list(reader), config)
-        found = evaluate_processbench(rows, scores, threshold, config.seed)
-        results["processbench"] = asdict(found)
-        print(f"ProcessBench ({reader.report})\n  at threshold {found.threshold:g}: F1 {100 * found.f1:.1f} "
-              f"[{100 * found.low:.1f}, {100 * found.high:.1f}], first errors found {100 * found.wrong_accuracy:.1f}, "
-              f"right ones passed {100 * found.right_accuracy:.1f}")
-        if config.threshold is None:
-            tuned = evaluate_processbench(rows, scores, best_threshold(rows, scores), config.seed)
-            results["processbench_at_its_own_best_threshold"] = asdict(tuned)
-            print(f"  at its own best threshold {tuned.threshold:g}, an upper bound: F1 {100 * tuned.f1:.1f}")
-    if config.prmbench:
-        reader = read(config.prmbench, "prmbench")
-        classes = evaluate_prmbench(*_benchmark_scores(scorer, list(reader), config), threshold)
-        results["prmbench"] = {name: asdict(part) | {"score": part.score} for name, part in classes.items()}
-        print(f"PRMBench ({reader.report})")
-        for name, part in classes.items():
-            print(f"  {name:28} score {100 * part.score:5.1f}  {part.solutions:,} solutions")
+    for name, title, path, judge, show in (
+            ("processbench", "ProcessBench", config.processbench, benchmarks.processbench, _print_processbench),
+            ("prmbench", "PRMBench", config.prmbench, benchmarks.prmbench, _print_prmbench)):
+        if path:
+            reader = read(path, name)
+            rows = list(reader)
+            rows, scores = (rows, read_scores(str(config.scores), rows, path)) if scorer is None else \
+                benchmarks.model_scores(scorer, rows, config.too_long)
+            results[name] = judge(rows, scores, config.threshold, config.development, config.seed)
+            print(f"{title} ({reader.report})")
+            show(results[name])
+            if config.threshold is None and config.development and results[name]["development"] is None:
+                print("  too few solutions for a development split with right and wrong ones on both sides")
     return results
 
 
-def _benchmark_scores(scorer: PRMScorer, rows: list[StepRow], config: Config) -> tuple[list[StepRow], list[Array]]:
-    """Rows and their step scores [L]; what is too long is treated as chosen and counted in print."""
-    if config.too_long == "error" or scorer.max_length is None or not rows:
-        return rows, [np.asarray(scores, np.float64) for scores in scorer.score(rows)]
-    encoded = scorer.checkpoint.convention.encode([(row.prompt, row.steps) for row in rows])
-    longer = sum(len(row.ids) > scorer.max_length for row in encoded)
-    if longer:
-        print(f"{longer:,} of {len(rows):,} rows are longer than {scorer.max_length:,} tokens and were "
-              + ("left out" if config.too_long == "skip" else "cut; steps behind the cut count as judged right"))
-    if config.too_long == "skip":
-        kept = [row for row, tokens in zip(rows, encoded, strict=True) if len(tokens.ids) <= scorer.max_length]
-        return kept, [np.asarray(scores, np.float64) for scores in scorer.score(kept)]
-    begun = [row for row, tokens in zip(rows, encoded, strict=True) if tokens.tag_positions[0] < scorer.max_length]
-    found = {id(row): scores for row, scores in zip(begun, scorer.score(begun), strict=True)}
-    padded = [np.full(len(row.steps), np.inf) for row in rows]
-    for row, scores in zip(rows, padded, strict=True):
-        known = found.get(id(row), ())
-        scores[: len(known)] = known
-    return rows, padded
+def _print_processbench(found: dict[str, Any]) -> None:
+    def line(words: str, part: dict[str, Any]) -> None:
+        print(f"  {words}: F1 {100 * part['f1']:.1f} [{100 * part['low']:.1f}, {100 * part['high']:.1f}], first errors "
+              f"found {100 * part['wrong_accuracy']:.1f}, right ones passed {100 * part['right_accuracy']:.1f}")
+
+    line(f"at threshold {found['fixed']['threshold']:g}", found["fixed"])
+    if split := found.get("development"):
+        line(f"at {split['threshold']:g}, chosen on {split['chosen_on']:,} solutions, the other "
+             f"{split['solutions']:,}", split)
+    if best := found.get("own_best"):
+        line(f"at its own best threshold {best['threshold']:g}, an upper bound", best)
+
+
+def _print_prmbench(found: dict[str, Any]) -> None:
+    split = found.get("development")
+    if split:
+        print(f"  scores at a fixed threshold, and at {split['threshold']:g}, chosen on {split['chosen_on']:,} "
+              f"solutions, of the other {split['solutions']:,}")
+    for name, part in found["fixed"].items():
+        other = split["classes"].get(name) if split else None
+        print(f"  {name:28} {100 * part['score']:5.1f}"
+              + (f" {100 * other['score']:5.1f}" if other else "     –" if split else "")
+              + f"  {part['solutions']:,} solutions")
 
 
 def _print_table(table: dict[str, Any]) -> None:

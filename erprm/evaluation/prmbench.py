@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from erprm.errors import InputError
+from erprm.evaluation.thresholds import THRESHOLDS, highest
 from erprm.rows import StepRow
 
 
@@ -60,6 +61,11 @@ def evaluate_prmbench(rows: Sequence[StepRow], scores: Sequence[npt.NDArray[np.f
         judged.append(np.asarray(given) > threshold)
     groups = dict(sorted(groups.items())) | {"overall": list(range(len(rows)))}
     return {name: _judge([right[i] for i in members], [judged[i] for i in members]) for name, members in groups.items()}
+
+
+def best_prmbench_threshold(rows: Sequence[StepRow], scores: Sequence[npt.NDArray[np.floating]]) -> float:
+    """The threshold among `THRESHOLDS` with the highest overall score, the middle one of equals."""
+    return highest(THRESHOLDS, lambda threshold: evaluate_prmbench(rows, scores, threshold)["overall"].score)
 
 
 def _judge(right: Sequence[npt.NDArray[np.bool_]], judged: Sequence[npt.NDArray[np.bool_]]) -> PRMBenchResult:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from erprm.errors import InputError
+from erprm.evaluation.thresholds import THRESHOLDS, highest
 from erprm.rows import StepRow
 from erprm.statistics.bootstrap import RESAMPLES
 
@@ -72,17 +73,15 @@ def evaluate_processbench(rows: Sequence[StepRow], scores: StepScores, threshold
                               int((~wrong).sum()))
 
 
-def best_threshold(rows: Sequence[StepRow], scores: StepScores, grid: int = 99) -> float:
-    """The threshold among (1..grid) / (grid + 1) with the highest F1, the lowest one on ties."""
-    truth = np.array([first_wrong(row) for row in rows])
-    wrong = truth >= 0
-    best, found = -1.0, 0.5
-    for threshold in np.arange(1, grid + 1) / (grid + 1):
-        _, hit = _hits(rows, scores, float(threshold))
-        f1 = float(_harmonic(np.array(hit[wrong].mean()), np.array(hit[~wrong].mean())))
-        if f1 > best:
-            best, found = f1, float(threshold)
-    return found
+def best_threshold(rows: Sequence[StepRow], scores: StepScores) -> float:
+    """The threshold among `THRESHOLDS` with the highest F1, the middle one of equals."""
+    wrong = np.array([first_wrong(row) for row in rows]) >= 0
+
+    def f1(threshold: float) -> float:
+        _, hit = _hits(rows, scores, threshold)
+        return float(_harmonic(np.array(hit[wrong].mean()), np.array(hit[~wrong].mean())))
+
+    return highest(THRESHOLDS, f1)
 
 
 def _hits(rows: Sequence[StepRow], scores: StepScores, threshold: float,

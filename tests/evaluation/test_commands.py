@@ -77,11 +77,12 @@ def test_evaluate_scores_the_benchmarks_with_a_model(tmp_path: Path, prm_dir: Pa
     assert main(["evaluate", "--processbench", str(tmp_path / "process.jsonl"),
                  "--prmbench", str(tmp_path / "prm.jsonl"), "--prm", str(prm_dir), "--out", str(tmp_path / "out")]) == 0
     results = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert results["processbench"]["wrong"] == 3
-    best = results["processbench_at_its_own_best_threshold"]
-    assert best["f1"] >= results["processbench"]["f1"]
-    assert results["prmbench"]["overall"]["solutions"] == 4
-    assert "ProcessBench (6 records" in capsys.readouterr().out
+    assert results["processbench"]["fixed"]["wrong"] == 3
+    assert results["processbench"]["own_best"]["f1"] >= results["processbench"]["fixed"]["f1"]
+    assert results["prmbench"]["fixed"]["overall"]["solutions"] == 4
+    printed = capsys.readouterr().out
+    assert "ProcessBench (6 records" in printed
+    assert printed.count("too few solutions for a development split") == 2, "all of them pose one problem"
 
 
 @pytest.mark.parametrize(("too_long", "counted"), [("cut", 4), ("skip", 3)])
@@ -98,7 +99,7 @@ def test_benchmark_rows_that_the_model_cannot_read_whole(tmp_path: Path, prm_dir
     assert "expected at most" in capsys.readouterr().err
     assert main([*command, "--too-long", too_long]) == 0
     assert "1 of 4 rows are longer" in capsys.readouterr().out
-    overall = json.loads((tmp_path / "out" / "evaluation.json").read_text())["prmbench"]["overall"]
+    overall = json.loads((tmp_path / "out" / "evaluation.json").read_text())["prmbench"]["fixed"]["overall"]
     assert overall["solutions"] == counted
     assert overall["steps"] == 7 + 3 * (too_long == "cut")  # the empty step keeps its place and its mark
 
@@ -135,7 +136,9 @@ def test_guide_writes_graded_scored_solutions(tmp_path: Path, model_dir: Path, p
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["evaluate"], "give --scored"),
-    (["evaluate", "--processbench", "x.jsonl"], "need --prm"),
+    (["evaluate", "--processbench", "x.jsonl"], "need --prm, the model that scores them, or --scores"),
+    (["evaluate", "--prmbench", "x.jsonl", "--prm", "p", "--scores", "s.jsonl"], "found both"),
+    (["evaluate", "--prmbench", "x.jsonl", "--processbench", "y.jsonl", "--scores", "s.jsonl"], "one benchmark file"),
     (["evaluate", "--scored", "nothing.jsonl"], "no such file"),
     (["evaluate", "--scored", "POOL", "--eta", "1", "nobody=2"], "eta: expected one of pool before '='"),
     (["evaluate", "--scored", "POOL", "--eta", "warm"], "eta: expected a number, found 'warm'"),
