@@ -14,7 +14,6 @@ Both carry erprm.json and the tokenizer, and are read back by the stock class be
 from __future__ import annotations
 
 import copy
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForTokenClassification, PreTrainedConfig
 
 from erprm.errors import InputError
+from erprm.files.writing import written_folder
 from erprm.prm.checkpoints.forms import Checkpoint, find_folder, label_bias, label_rows
 from erprm.prm.checkpoints.known import FORMS
 from erprm.prm.checkpoints.weights import BIAS, ROWS, WeightFiles
@@ -86,20 +86,13 @@ def export(path: str | Path, out: str | Path, to: str, rows: Sequence[Texts] = P
     if source.tokens is None:
         raise InputError(f"{path}: expected a checkpoint trained with erprm, found the form {source.form}")
     before = scorer.score(rows)
-    beside = out.with_name(out.name + ".tmp")
-    if beside.exists():
-        shutil.rmtree(beside)
-    try:
+    with written_folder(out, last=FILE_NAME) as beside:
         _write(source, source.tokens, beside, to)
         after = stock_scores(beside, to, source, rows)
         difference = max(float(np.abs(a - b).max()) for a, b in zip(before, after, strict=True))
         if not difference <= TOLERANCE:
             raise InputError(f"{out}: not written: scores differ by {difference:.2e} after export, expected at most "
                              f"{TOLERANCE:.0e}")
-        beside.replace(out)
-    finally:
-        if beside.exists():
-            shutil.rmtree(beside)
     return ExportReport(out, to, len(rows), sum(map(len, before)), difference)
 
 
@@ -134,7 +127,7 @@ def _write(source: Checkpoint, tokens: StepTokens, folder: Path, to: str) -> Non
     else:
         state |= _class_rows(source, weights, tokens)
         config, spec = _class_config(config, BIAS in state), replace(
-            spec, loss="pair" if spec.loss == "vocab" else spec.loss)
+            spec, loss="pair" if spec.objective.vocabulary else spec.loss)
     auto = AutoModelForCausalLM if to == "causal-lm" else AutoModelForTokenClassification
     with torch.device("meta"):
         shell = auto.from_config(config, dtype=state["model.embed_tokens.weight"].dtype)

@@ -93,7 +93,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         super().__init__(config)
         self.model = base
         self.logit_scale = 1.0
-        if spec.loss == "vocab":
+        if spec.objective.vocabulary:
             if head.bias is not None:
                 raise InputError("loss: vocab has no place for the model's lm_head.bias; expected pair, head or "
                                  "beta_binomial")
@@ -152,7 +152,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
             known = PRMSpec.load(source)
         else:
             return cls.from_base(source, tokenizer, spec, seed=seed, **options)
-        if (known.loss == "vocab") != (spec.loss == "vocab"):
+        if known.objective.vocabulary != spec.objective.vocabulary:
             raise InputError(f"loss: expected {known.loss!r}, as the model was trained, found {spec.loss!r}")
         tokens = StepTokens.from_tokenizer(tokenizer, spec.tags.filled(known.tags))
         prm = source if isinstance(source, PRM) else cls.load(source, tokenizer, **options)
@@ -168,7 +168,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
             if index >= output.weight.shape[0]:
                 raise InputError(f"{name}: its id {index} lies outside the model's vocabulary of "
                                  f"{output.weight.shape[0]}; resize the model's embeddings, or choose another token")
-        if spec.loss == "vocab":
+        if spec.objective.vocabulary:
             return cls(causal.config, causal.model, output, spec, tokens)
         config = copy.deepcopy(causal.config)
         weight, bias = _initial_rows(output, tokens, spec, seed, logit_rule(config).scale)
@@ -177,7 +177,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
     @classmethod
     def from_stock(cls, stock: PreTrainedModel, spec: PRMSpec, tokens: StepTokens | None = None) -> PRM:
         """A PRM over a stock `...ForTokenClassification` (two labels) or, for the "vocab" loss, `...ForCausalLM`."""
-        if spec.loss == "vocab":
+        if spec.objective.vocabulary:
             return cls(stock.config, stock.model, stock.lm_head, spec, tokens)
         score = stock.score
         if score.weight.shape[0] != 2:
@@ -198,13 +198,13 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         spec = PRMSpec.load(folder)
         tokens = StepTokens.from_tokenizer(tokenizer, spec.tags) if tokenizer else None
         config = check_folder(folder)
-        if spec.loss != "vocab":
+        if not spec.objective.vocabulary:
             weight, bias = two_rows(WeightFiles(folder), config.get_text_config().hidden_size)
             if not has_class(config):
                 base = AutoModel.from_pretrained(str(folder), **options)
                 head = StepHead(weight.to(base.dtype), None if bias is None else bias.to(base.dtype))
                 return cls(_classification_config(config, bias is not None), base, head, spec, tokens)
-        auto = AutoModelForCausalLM if spec.loss == "vocab" else AutoModelForTokenClassification
+        auto = AutoModelForCausalLM if spec.objective.vocabulary else AutoModelForTokenClassification
         return cls.from_stock(auto.from_pretrained(str(folder), **options), spec, tokens)
 
     # ---- use ----
@@ -246,8 +246,8 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         return StepOutput(loss=loss, scores=scores)
 
     def _head(self, hidden: Tensor, positions: Tensor, targets: StepTargets | None) -> tuple[Tensor | None, Tensor]:
-        if self.spec.loss != "vocab":
-            concentration = self.spec.concentration if self.spec.loss == "beta_binomial" else None
+        if not self.spec.objective.vocabulary:
+            concentration = self.spec.concentration if self.spec.objective.counts else None
             return cast(tuple[Tensor | None, Tensor], self.score(hidden, positions, targets, concentration))
         if self.tokens is None:
             raise InputError("tokenizer: the vocab loss needs the label ids; load the model with its tokenizer")
@@ -274,7 +274,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         """
         if not is_main_process:
             return
-        causal = self.spec.loss == "vocab" or not has_class(self.config)
+        causal = self.spec.objective.vocabulary or not has_class(self.config)
         auto = AutoModelForCausalLM if causal else AutoModelForTokenClassification
         with torch.device("meta"), _unsharded():
             shell = auto.from_config(self.config, dtype=self.dtype)
@@ -344,7 +344,7 @@ def _initial_rows(output: nn.Linear, tokens: StepTokens, spec: PRMSpec, seed: in
                   ) -> tuple[Tensor, Tensor | None]:
     """Weight [2, D] and bias of a new head, minus first; scaled as the model scales its logits."""
     weight = output.weight.data
-    if spec.loss == "head":
+    if spec.objective.fresh:
         generator = torch.Generator().manual_seed(seed)
         fresh = torch.randn(2, weight.shape[1], generator=generator) * weight.shape[1] ** -0.5
         return fresh.to(weight), torch.zeros(2).to(weight)

@@ -12,10 +12,35 @@ from pathlib import Path
 from typing import Any
 
 from erprm.errors import InputError
+from erprm.files.writing import written_beside
 from erprm.steps import AUTO_TAGS, StepTags
 
-LOSSES = ("pair", "vocab", "head", "beta_binomial")
 FILE_NAME = "erprm.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A training loss; its function is in `erprm.prm.losses`.
+
+    Attributes:
+        help: one line.
+        vocabulary: it reads the whole output head, which is kept; else the head is two rows of its own.
+        fresh: these rows begin at random, with a bias; else as the label tokens' rows.
+        counts: it is of (k, n) instead of a target.
+    """
+
+    help: str
+    vocabulary: bool = False
+    fresh: bool = False
+    counts: bool = False
+
+
+LOSSES: dict[str, Loss] = {
+    "pair": Loss('softmax over " +" and " -", with whose rows the head begins'),
+    "vocab": Loss("softmax over the whole vocabulary, whose head is kept", vocabulary=True),
+    "head": Loss("as pair, but the rows begin at random and have a bias", fresh=True),
+    "beta_binomial": Loss("likelihood of the counts; the score is the mean", counts=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +48,7 @@ class PRMSpec:
     """How a PRM reads its input and what it was trained for.
 
     Attributes:
-        loss: "pair" (softmax over " +" and " -", head initialised from their rows), "head" (the same with a fresh head
-            and a bias), "beta_binomial" (likelihood of the counts; the score is the mean), "vocab" (softmax over the
-            whole vocabulary; the language-model head is kept).
+        loss: one of `LOSSES`.
         tags: the texts around steps; never "auto" on disk.
         targets: what the model was trained towards (kind, eta, estimator); informative.
         concentration: s of Beta(mu s, (1 - mu) s) for "beta_binomial".
@@ -42,12 +65,16 @@ class PRMSpec:
         if not self.concentration > 0:
             raise InputError(f"concentration: expected a positive number, found {self.concentration}")
 
+    @property
+    def objective(self) -> Loss:
+        """What the loss is like."""
+        return LOSSES[self.loss]
+
     def save(self, folder: str | Path) -> None:
-        """Write `erprm.json` into `folder`, beside it first and then renamed."""
-        path = Path(folder) / FILE_NAME
-        beside = path.with_name(path.name + ".tmp")
-        beside.write_text(json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        beside.replace(path)
+        """Write `erprm.json` into `folder`, whole or not at all."""
+        with written_beside(Path(folder) / FILE_NAME) as beside:
+            beside.write_text(json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=2) + "\n",
+                              encoding="utf-8")
 
     @classmethod
     def load(cls, folder: str | Path) -> PRMSpec:

@@ -40,7 +40,7 @@ def check_folder(folder: str | Path) -> PreTrainedConfig:
     config = read_config(folder, settings)
     weights = WeightFiles(folder)
     weights.check()
-    if (folder / FILE_NAME).is_file() and PRMSpec.load(folder).loss != "vocab":
+    if (folder / FILE_NAME).is_file() and not PRMSpec.load(folder).objective.vocabulary:
         two_rows(weights, config.get_text_config().hidden_size)
     base = _shell(folder, config)
     described, found = sum(weight.numel() for weight in base.parameters()), weights.elements()

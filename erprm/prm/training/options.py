@@ -57,7 +57,8 @@ class TargetOptions:
 class PRMOptions(RowOptions, TargetOptions):
     """All of them."""
 
-    loss: str = option("pair", help="training loss", choices=LOSSES)
+    loss: str = option("pair", choices=LOSSES, help="training loss: " + "; ".join(
+        f"{name}: {loss.help}" for name, loss in LOSSES.items()))
     concentration: float = option(8.0, help="of the beta_binomial loss, in completions", above=0)
     too_long: str = option("cut", help="a longer row is cut behind a step, or dropped", choices=TOO_LONG)
     strict: bool = option(False, help="a row that would be dropped is an error")

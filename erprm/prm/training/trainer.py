@@ -31,7 +31,7 @@ from erprm.errors import InputError, import_extra
 from erprm.prm.attention import spans
 from erprm.prm.model import PRM
 from erprm.prm.spec import FILE_NAME as SPEC_NAME
-from erprm.prm.spec import PRMSpec
+from erprm.prm.spec import LOSSES, PRMSpec
 from erprm.prm.training.batches import Collator
 from erprm.prm.training.config import PRMConfig
 from erprm.prm.training.dataset import EncodedDataset
@@ -125,7 +125,7 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
             layout = "binned"
         # FlexAttention skips what the mask hides, so one long row costs nothing; a dense mask grows with its square.
         return Collator(dataset, self.target, layout=layout, pad_id=self._pad_id, capacity=sys.maxsize if on_gpu else 0,
-                        counts=self.args.loss == "beta_binomial")
+                        counts=LOSSES[self.args.loss].counts)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of the training rows; reports what was read first."""
@@ -211,7 +211,7 @@ def _with_adapters(prm: PRM, peft_config: Any) -> Any:
     """A PEFT model whose step head is trained whole."""
     peft = import_extra("peft", "peft")
     saved = list(peft_config.modules_to_save or [])
-    if prm.spec.loss != "vocab" and "score" not in saved:
+    if not prm.spec.objective.vocabulary and "score" not in saved:
         saved.append("score")
     return peft.get_peft_model(prm, dataclasses.replace(peft_config, task_type=None, modules_to_save=saved or None))
 
