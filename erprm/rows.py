@@ -99,6 +99,11 @@ class StepRow:
         """Equal for rows of one problem: its id, or the prompt where rows have none."""
         return self.problem_id or self.prompt
 
+    @property
+    def has_completions(self) -> bool:
+        """Whether it was labelled from completions: it has counts or rewards."""
+        return self.trials is not None or self.rewards is not None
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON or Parquet; fields that are None or empty are left out."""
         record: dict[str, Any] = {}

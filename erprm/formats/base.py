@@ -9,6 +9,7 @@ from typing import Any
 from erprm.errors import InputError
 from erprm.options import check, option
 from erprm.rows import StepRow
+from erprm.values import KINDS
 
 EXAMPLES = 5  # messages that a report keeps
 
@@ -74,8 +75,9 @@ class Options:
     task: str = option("GSM8K", help="the `task` of rows that have none")
     threshold: float | None = option(None, help="labels above it are written as + where a format holds signs only; "
                                                 "without it labels other than 0 and 1 are refused")
-    target: str = option("soft", help="labels from counts, on writing", choices=("soft", "hard", "er"))
-    eta: float = option(2.0, help="inverse temperature of the er target")
+    target: str = option("soft", help="labels from counts or rewards, on writing",
+                         choices=[name for name, kind in KINDS.items() if kind.needs != "labels"])
+    eta: float = option(2.0, help="inverse temperature of the er and td targets")
 
     def __post_init__(self) -> None:
         check(self)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from erprm.errors import InputError
 from erprm.formats.base import Options, RecordError, Report
 from erprm.rows import StepRow
 from erprm.values import row_targets
@@ -77,9 +78,13 @@ def row_labels(row: StepRow, options: Options) -> list[float | None]:
     """The labels of a row: its own, or targets from its counts."""
     if row.labels is not None:
         return list(row.labels)
-    if row.successes is None or row.trials is None:
+    if not row.has_completions:
         raise RecordError("labels: expected labels or counts", "neither")
-    return [None if math.isnan(value) else float(value) for value in row_targets(row, options.target, options.eta)]
+    try:
+        values = row_targets(row, options.target, options.eta)
+    except InputError as error:
+        raise RecordError(str(error)) from error
+    return [None if math.isnan(value) else float(value) for value in values]
 
 
 def full_labels(row: StepRow, options: Options) -> list[float]:

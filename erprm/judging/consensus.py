@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from erprm.errors import InputError
 from erprm.judging.judges import Judge, NoVerdictError
 from erprm.rows import StepRow
-from erprm.values import ErrorPrior, first_error
+from erprm.values import ErrorPrior, Steps, counts_of, first_error
 
 
 @dataclass
@@ -78,7 +78,8 @@ def monte_carlo(row: StepRow, confidence: float | None = None, prior: ErrorPrior
         raise NoVerdictError("no counts")
     right = None if row.outcome is None or not row.finished else row.outcome >= 0.5
     if confidence is not None:
-        posterior = first_error(row.successes, row.trials, right, prior)
+        k, n, _, _ = counts_of(Steps.of_rows([row]))
+        posterior = first_error(k, n, right, prior)
         likeliest = int(posterior.argmax())
         if posterior[likeliest] < confidence:
             raise NoVerdictError("Monte Carlo is not sure enough")

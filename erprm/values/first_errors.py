@@ -13,15 +13,15 @@ entropy is expected to fall most per token.
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from erprm.errors import InputError
-from erprm.values.counts import check_counts
+from erprm.values.counts import Ints, check_counts, distinct
 from erprm.values.soft import Array
 
 _LEAST, _MOST = 1e-3, 1e4  # of a Beta parameter that is fitted
@@ -67,15 +67,41 @@ def first_error(successes: npt.ArrayLike, trials: npt.ArrayLike, right: bool | N
     Raises:
         InputError: for counts out of order or no step.
     """
-    prior = prior or ErrorPrior()
     k, n = _counts(successes, trials)
-    logs = _log_likelihoods(k, n, prior) + _log_prior(len(k), prior)
-    if right is not None:
-        a, b = prior.dead
-        logs[:-1] += math.log((a if right else b) / (a + b))
-        logs[-1] += 0.0 if right else -math.inf
-    weights = np.exp(logs - logs.max())
-    return np.asarray(weights / weights.sum())
+    outcome = np.array([math.nan if right is None else float(right)])
+    return np.asarray(_posterior(k[None], n[None], outcome, prior or ErrorPrior())[0])
+
+
+def first_errors(successes: npt.ArrayLike, trials: npt.ArrayLike, offsets: npt.ArrayLike, right: npt.ArrayLike,
+                 prior: ErrorPrior | None = None) -> Iterator[tuple[Ints, Array]]:
+    """`first_error` of S solutions, those of one length together.
+
+    Args:
+        successes, trials: integers [M], the steps of the solutions one behind the other.
+        offsets: where each begins, [S + 1].
+        right: outcomes [S], 0 or 1; NaN where one is not known.
+
+    Yields:
+        (which solutions [G], all of one length L; their posteriors [G, L + 1]).
+    """
+    k, n = check_counts(successes, trials, least=0)
+    bounds, outcomes = np.asarray(offsets, np.int64), np.asarray(right, np.float64)
+    lengths = np.diff(bounds)
+    for length in np.unique(lengths).tolist():
+        which = np.flatnonzero(lengths == length)
+        places = bounds[which][:, None] + np.arange(length)
+        yield which, _posterior(k[places], n[places], outcomes[which], prior or ErrorPrior())
+
+
+def _posterior(k: Array, n: Array, right: Array, prior: ErrorPrior) -> Array:
+    """[G, L + 1] of G solutions of L steps; right [G] is 0, 1 or NaN."""
+    logs = _log_likelihoods(k, n, prior) + _log_prior(k.shape[1], prior)
+    a, b = prior.dead
+    logs[right == 1.0, :-1] += math.log(a / (a + b))
+    logs[right == 0.0, :-1] += math.log(b / (a + b))
+    logs[right == 0.0, -1] = -math.inf
+    weights = np.exp(logs - logs.max(1, keepdims=True))
+    return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
 def next_sample(posterior: npt.ArrayLike, successes: npt.ArrayLike, trials: npt.ArrayLike, prior: ErrorPrior,
@@ -127,13 +153,11 @@ def fit_error_prior(successes: npt.ArrayLike, trials: npt.ArrayLike, offsets: np
     for _ in range(rounds):
         alive = np.zeros(len(k))  # probability that the prefix is alive
         errors, steps = 0.0, 0.0
-        for number, (begin, end) in enumerate(itertools.pairwise(bounds)):
-            outcome = None if math.isnan(outcomes[number]) else bool(outcomes[number])
-            p = first_error(k[begin:end], n[begin:end], outcome, prior)
-            after = 1.0 - np.cumsum(p[:-1])
-            alive[begin:end] = after
-            errors += float(p[:-1].sum())
-            steps += 1.0 + float(after[:-1].sum())  # steps at which a first error could have happened
+        for which, p in first_errors(k, n, bounds, outcomes, prior):
+            after = 1.0 - np.cumsum(p[:, :-1], axis=1)
+            alive[bounds[which][:, None] + np.arange(after.shape[1])] = after
+            errors += float(p[:, :-1].sum())
+            steps += len(which) + float(after[:, :-1].sum())  # steps at which a first error could have happened
         hazard = min(max(errors / steps, 1e-3), 1.0 - 1e-3)
         prior = ErrorPrior(_fitted(k, n, alive, prior.alive), _fitted(k, n, 1.0 - alive, prior.dead), hazard)
     return prior
@@ -153,10 +177,11 @@ def _log_prior(length: int, prior: ErrorPrior) -> Array:
 
 
 def _log_likelihoods(k: Array, n: Array, prior: ErrorPrior) -> Array:
-    """Of all counts given each first error, [L + 1]."""
+    """Of all counts [G, L] given each first error, [G, L + 1]."""
     alive, dead = (_beta_binomial(k, n, *pair) for pair in (prior.alive, prior.dead))
-    before = np.concatenate([[0.0], np.cumsum(alive)])
-    behind = np.concatenate([np.cumsum(dead[::-1])[::-1], [0.0]])
+    none = np.zeros((len(k), 1))
+    before = np.concatenate([none, np.cumsum(alive, axis=1)], axis=1)
+    behind = np.concatenate([np.cumsum(dead[:, ::-1], axis=1)[:, ::-1], none], axis=1)
     return np.asarray(before + behind)
 
 
@@ -179,8 +204,9 @@ def _fitted(k: Array, n: Array, weight: Array, start: tuple[float, float]) -> tu
     counted = (n > 0) & (weight > 1e-6)
     if not counted.any():
         return start
-    k, n, weight = (np.append(values[counted], extra) for values, extra in
-                    ((k, start[0] / (start[0] + start[1])), (n, 1.0), (weight, 1.0)))
+    pairs, inverse = distinct(k[counted], n[counted])
+    k = np.append(pairs[0], start[0] / (start[0] + start[1]))
+    n, weight = np.append(pairs[1], 1.0), np.append(np.bincount(inverse, weight[counted]), 1.0)
 
     def loss(logs: Array) -> float:
         return float(-np.sum(weight * _beta_binomial(k, n, *np.exp(logs))) / weight.sum())

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from erprm.errors import InputError
 from erprm.rows import StepRow
-from erprm.values import ESTIMATORS, JEFFREYS, KINDS, Array, RatePrior, Steps, row_targets, step_targets
+from erprm.values import ESTIMATORS, JEFFREYS, KINDS, Array, ErrorPrior, RatePrior, Steps, row_targets, step_targets
+from erprm.values.first_errors import fit_error_prior
+from erprm.values.kinds import counts_of
+from erprm.values.rewards import check_estimator
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +22,23 @@ class TargetSpec:
     """Which target a step gets (see `erprm.values.row_targets`).
 
     Attributes:
-        kind: "er", "soft", "hard", "outcome" or "labels".
-        eta, estimator: of "er".
+        kind: one of `erprm.values.KINDS`.
+        eta, estimator: of "er" and "td".
         threshold: of "hard".
-        prior: of the estimators "beta" and "empirical-bayes"; None: it is fitted to the data (`fitted`).
+        prior: of the estimators "beta" and "empirical-bayes", and of "first-error"; None: it is fitted to the data
+            (`fitted`).
+        epsilon: of "progress".
+        horizon, weight: of "td".
     """
 
     kind: str = "er"
     eta: float = 2.0
     estimator: str = "plug-in"
     threshold: float = 0.0
-    prior: tuple[float, float] | RatePrior | None = None
+    prior: tuple[float, float] | RatePrior | ErrorPrior | None = None
+    epsilon: float = 0.5
+    horizon: int = 1
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -39,15 +49,20 @@ class TargetSpec:
     @property
     def wants_prior(self) -> bool:
         """Whether targets need a prior that is not there yet."""
-        return self.prior is None and self.kind == "er" and ESTIMATORS[self.estimator].fit is not None
+        estimates = "estimator" in KINDS[self.kind].reads and ESTIMATORS[self.estimator].fit is not None
+        return self.prior is None and (estimates or self.kind == "first-error")
 
     def fitted(self, steps: Steps) -> TargetSpec:
         """This, with a prior fitted to the counts of unfinished steps if it wants one."""
-        fit = ESTIMATORS[self.estimator].fit
-        if not self.wants_prior or fit is None:
+        if not self.wants_prior:
             return self
         known = steps.estimated
-        if not known.any():
+        if self.kind == "first-error":
+            return replace(self, prior=fit_error_prior(*counts_of(steps)) if known.any() else ErrorPrior())
+        if steps.graded.any():
+            check_estimator(self.estimator)
+        fit = ESTIMATORS[self.estimator].fit
+        if fit is None or not known.any():
             return replace(self, estimator="plug-in")  # every target is an outcome, there is nothing to estimate
         return replace(self, prior=fit(steps.successes[known], steps.trials[known], steps.depths[known]))
 
@@ -58,10 +73,12 @@ class TargetSpec:
     def of_steps(self, steps: Steps) -> Array:
         """The target of every step, float64 [M]; NaN where it has none. A prior that is wanted is fitted to these."""
         spec = self.fitted(steps)
-        return step_targets(steps, spec.kind, spec.eta, spec.estimator, threshold=spec.threshold,
-                            prior=JEFFREYS if spec.prior is None else spec.prior)
+        return step_targets(steps, spec.kind, spec.eta, spec.estimator, **spec._rest())
 
     def of_row(self, row: StepRow) -> Array:
         """`row_targets` of this kind. Raises InputError when the row lacks what the kind needs."""
-        return row_targets(row, self.kind, self.eta, self.estimator, threshold=self.threshold,
-                           prior=JEFFREYS if self.prior is None else self.prior)
+        return row_targets(row, self.kind, self.eta, self.estimator, **self._rest())
+
+    def _rest(self) -> dict[str, Any]:
+        return {"threshold": self.threshold, "prior": JEFFREYS if self.prior is None else self.prior,
+                "epsilon": self.epsilon, "horizon": self.horizon, "weight": self.weight}

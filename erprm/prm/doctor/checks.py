@@ -183,9 +183,9 @@ class _Rows:
 
 
 def has_counts(rows: str | Path) -> bool:
-    """Whether the first row of the file has counts."""
+    """Whether the first row of the file has counts or rewards."""
     first = next(_until_error(read_rows(rows)), None)
-    return isinstance(first, StepRow) and first.trials is not None
+    return isinstance(first, StepRow) and first.has_completions
 
 
 def problem_digest(row: StepRow) -> bytes:

@@ -16,6 +16,7 @@ from erprm.errors import InputError
 from erprm.options import check_value
 from erprm.prm.spec import PRMSpec
 from erprm.prm.training.options import PRMOptions
+from erprm.values import KINDS
 from erprm.values.spec import TargetSpec
 
 
@@ -55,10 +56,7 @@ class PRMConfig(PRMOptions, TrainingArguments):  # type: ignore[misc]
     def model_spec(self, target: TargetSpec) -> PRMSpec:
         """What the checkpoint says of itself."""
         about: dict[str, object] = {"kind": target.kind}
-        if target.kind == "er":
-            about |= {"eta": target.eta, "estimator": target.estimator}
-        elif target.kind == "hard":
-            about |= {"threshold": target.threshold}
+        about |= {name: getattr(target, name) for name in KINDS[target.kind].reads}
         return PRMSpec(self.loss, self.tags(), about, self.concentration)
 
 

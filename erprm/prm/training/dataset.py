@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from erprm.errors import InputError
 from erprm.values import Steps
 from erprm.values.spec import TargetSpec
 
@@ -73,7 +74,14 @@ class EncodedDataset:
         return spec.of_steps(self.steps)
 
     def counts(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """(k, n) of every step, [M] int32 each; the end of a finished solution without counts has (outcome, 1)."""
+        """(k, n) of every step, [M] int32 each; the end of a finished solution without counts has (outcome, 1).
+
+        Raises:
+            InputError: for graded rewards, of which there are no counts.
+        """
+        if self.steps.graded.any() or (self.outcomes[self.closed] % 1.0).any():
+            raise InputError("data: expected counts of right completions, found graded rewards; the beta_binomial loss "
+                             "needs completions that are right or wrong")
         k, n = self.successes.copy(), self.trials.copy()
         last = self.steps.last
         bare = n[last] == 0

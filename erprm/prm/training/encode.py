@@ -112,8 +112,8 @@ def _missing(row: StepRow, target: TargetSpec) -> str | None:
     if target.kind == "outcome":
         return None if row.outcome is not None else "without an outcome"
     closed = row.finished and row.outcome is not None
-    known = row.trials is not None or row.rewards is not None
-    return None if known and (closed or any(row.trials or ()) or any(row.rewards or ())) else "without counts"
+    known = closed or any(row.trials or ()) or any(row.rewards or ())
+    return None if row.has_completions and known else "without counts"
 
 
 class _Builder:

@@ -17,6 +17,7 @@ from erprm.errors import InputError
 from erprm.prm.training.batches import Collator
 from erprm.prm.training.dataset import EncodedDataset
 from erprm.statistics.agreement import pool_accuracy, step_metrics
+from erprm.values import step_targets
 from erprm.values.spec import TargetSpec
 
 
@@ -101,6 +102,8 @@ class StepEvaluation(Trainer):  # type: ignore[misc]
             raise InputError("eval_dataset: expected steps with a target, found none")
         counted = dataset.trials > 0
         chances = np.where(counted, dataset.successes / np.maximum(dataset.trials, 1), targets)
+        graded = dataset.steps.graded
+        chances[graded] = step_targets(dataset.steps, "soft")[graded]
         return {"loss": loss / int(known.sum()), **step_metrics(scores[known], targets[known], chances[known]),
                 **pool_accuracy(scores, dataset.step_offsets, dataset.outcomes, dataset.problems)}
 

@@ -43,14 +43,19 @@ class TargetOptions:
 
     target: str = option(AUTO, help="target of a step; auto is er for rows with counts, else labels",
                          choices=(AUTO, *KINDS))
-    eta: float = option(2.0, help="inverse temperature of the er target; any finite number")
-    estimator: str = option("plug-in", help="estimator of the er target", choices=ESTIMATORS)
-    threshold: float = option(0.0, help="the hard target is 1 where k/n is above")
+    eta: float = option(2.0, help="inverse temperature of the er and td targets; any finite number")
+    estimator: str = option("plug-in", help="estimator of the er and td targets", choices=ESTIMATORS)
+    threshold: float = option(0.0, help="the hard target is 1 where k/n, or the best reward, is above")
+    epsilon: float = option(0.5, help="the progress target is 1 where a step keeps this share of the success rate "
+                                      "before it", above=0)
+    horizon: int = option(1, help="steps that the td target looks ahead", least=0)
+    td_weight: float = option(1.0, help="weight of the later value in the td target", least=0, most=1)
 
     def target_spec(self, has_counts: bool) -> TargetSpec:
         """The targets, with "auto" resolved."""
         kind = ("er" if has_counts else "labels") if self.target == AUTO else self.target
-        return TargetSpec(kind, self.eta, self.estimator, self.threshold)
+        return TargetSpec(kind, self.eta, self.estimator, self.threshold, epsilon=self.epsilon, horizon=self.horizon,
+                          weight=self.td_weight)
 
 
 @dataclass

@@ -74,7 +74,7 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
                 raise InputError("processing_class: expected the model's tokenizer, found none")
             processing_class = load_tokenizer(model)
         first, train_dataset = _first(train_dataset)
-        self.target = args.target_spec(has_counts=first is None or first.trials is not None)
+        self.target = args.target_spec(has_counts=first is None or first.has_completions)
         spec = args.model_spec(self.target)
         self._tokenizer = processing_class
         prm = PRM.for_training(model, processing_class, spec, seed=args.seed, **(model_options or {}))
