@@ -21,7 +21,7 @@ from erprm.grading.expressions import Expression, read_expression
 from erprm.grading.normalise import notation, squeezed
 from erprm.grading.units import Unit, read_unit
 
-LONGEST, _DEEPEST = 10_000, 12
+LONGEST, _DEEPEST, _LONGEST_IN_BASE = 10_000, 12, 300
 
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("***", "***"), ("**", "**"), ("*", "*"),
              ("__", "__"), ("`", "`"), ('"', '"'), ("“", "”"), ("``", "''"), ("'", "'"))
@@ -321,7 +321,7 @@ def _ratio(text: str) -> Form | None:
 
 
 def _in_base(text: str) -> Form | None:
-    match = _BASE.fullmatch(text)
+    match = _BASE.fullmatch(text) if len(text) <= _LONGEST_IN_BASE else None
     if not match:
         return None
     named = match["base"] or {"b": "2", "o": "8", "x": "16"}[match["prefix"]]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import pickle
 import secrets
@@ -21,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from erprm.errors import InputError
-from erprm.grading.verifiers import Task
+from erprm.grading.verifiers import Reading, Task
 from erprm.grading.worker import FORGED, WITH_NETWORK
 
 START_SECONDS = 300.0  # for imports, on a machine that is busy with a model
@@ -30,11 +31,12 @@ LARGEST_LIST = 128  # tasks a list: their replies fit into a pipe
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A verdict, and why an answer is wrong besides not being equal ("", "timeout", "crash", "said more than asked",
-    "error: ...")."""
+    """A verdict, why an answer is wrong besides not being equal ("", "timeout", "crash", "said more than asked",
+    "error: ..."), and what a text that was only read states."""
 
     right: bool
     reason: str = ""
+    answer: str | None = None
 
 
 Take = Callable[[int, Outcome], None]
@@ -62,7 +64,7 @@ class Workers:
         self._owner = os.getpid()
         self._finalizer = weakref.finalize(self, _end, self._idle)
 
-    def run(self, tasks: Sequence[Task], take: Take) -> None:
+    def run(self, tasks: Sequence[Task | Reading], take: Take) -> None:
         """Call `take(index, outcome)` for every task, as they come.
 
         Interrupted, it takes what the workers have said so far. Raises InputError for a grader that does not exist.
@@ -102,7 +104,7 @@ class Workers:
         """End the idle workers."""
         _end(self._idle)
 
-    def _send(self, worker: _Worker, indices: list[int], tasks: Sequence[Task]) -> None:
+    def _send(self, worker: _Worker, indices: list[int], tasks: Sequence[Task | Reading]) -> None:
         worker.tasks, worker.done, worker.ready = indices, 0, False
         worker.nonce = secrets.token_hex(16).encode()
         worker.deadline = time.monotonic() + START_SECONDS
@@ -158,7 +160,8 @@ def _take_verdicts(worker: _Worker, take: Take) -> None:
                 _say_once()
         else:
             reason = message if message == FORGED else f"error: {message}"
-            take(worker.tasks[worker.done], Outcome(word == "1", reason if word == "error" else ""))
+            take(worker.tasks[worker.done], Outcome(word == "1", reason if word == "error" else "",
+                                                    json.loads(message) if word == "answer" else None))
         worker.done, worker.buffer = worker.done + (word != "ready"), rest
 
 

@@ -4,9 +4,10 @@
         right = pool.grade_many([(completion.text, problem), ...])   # list of bool, in order
         print(pool.report)                                            # 5,000 answers, 412 distinct, 2 timed out
 
-Answers are extracted and compared in this process where that is certain (`graders.decide`); what is left goes to the
-workers in lists, at most `timeout` seconds an answer. An answer that takes longer is wrong, and counted as such in the
-report; its worker is killed and replaced. No signals are used, so any thread may grade.
+Short answers are read and compared in this process where that is certain; long texts, long answers and what is left go
+to the workers in lists, at most `timeout` seconds each. What takes longer is wrong, and counted as such in the report;
+its worker is killed and replaced. No signals are used, so any thread may grade, and none waits for another one's
+answers but where both need a worker.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from erprm.errors import InputError
 from erprm.grading.dispatch import Outcome, Workers
+from erprm.grading.extract import after_thinking
 from erprm.grading.extraction import Extraction
 from erprm.grading.graders import grader_of, reference_for
-from erprm.grading.verifiers import Task
+from erprm.grading.verifiers import ANSWER_ERRORS, Reading, Task
 from erprm.problems import Problem
+
+SHORT_TEXT, SHORT_ANSWER = 20_000, 500  # characters that are read, and compared, in this process: milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,8 @@ class GraderPool:
         self.report = GradingReport()
         self._workers = Workers(workers or len(os.sched_getaffinity(0)), timeout)
         self._cache: dict[Hashable, Outcome] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the cache and the report, held for moments
+        self._at_workers = threading.Lock()
 
     def grade_many(self, completions: Sequence[tuple[str, Problem]]) -> list[bool]:
         """Whether each (text, problem) is right, in order. See `verdicts`."""
@@ -92,56 +97,81 @@ class GraderPool:
             InputError: for a grader that does not exist.
             MissingExtraError: where a grader's package is not installed.
         """
-        with self._lock:
-            return self._verdicts(completions)
-
-    def _verdicts(self, completions: Iterable[tuple[str, Problem]]) -> list[Verdict]:
-        answers: list[str | None] = []
-        keys: list[Hashable] = []
-        extracted: dict[tuple[str, str], str | None] = {}
-        problem_keys: dict[int, tuple[Problem, Hashable]] = {}  # the problem is kept, so that its id() stays its own
+        asked = [(text, problem) for text, problem in completions]
+        references = {number: _Reference.of(problem)
+                      for number, problem in {id(problem): problem for _, problem in asked}.items()}
+        answers = self._answers(dict.fromkeys((problem.grader, text) for text, problem in asked))
+        stated = [answers[problem.grader, text] for text, problem in asked]
+        keys: list[Hashable] = [(outcome.answer, references[id(problem)].key)
+                                for outcome, (_, problem) in zip(stated, asked, strict=True)]
         unknown: dict[Hashable, Task] = {}
-        for text, problem in completions:
-            if id(problem) not in problem_keys:
-                problem_keys[id(problem)] = (problem, _problem_key(problem))
-            source = (problem.grader, text)
-            if source not in extracted:
-                extracted[source] = self.extraction.reader(problem.grader)(text)
-            answer = extracted[source]
-            key: Hashable = (answer, problem_keys[id(problem)][1])
-            answers.append(answer)
-            keys.append(key)
-            if key in self._cache or key in unknown:
+        for key, outcome, (_, problem) in zip(keys, stated, asked, strict=True):
+            if key in self._cache or key in unknown or outcome.reason:
                 continue
-            self.report.distinct += 1
-            outcome = _decide_here(answer, problem)
-            if outcome is not None:
-                self._cache[key] = outcome
+            decided = _decide_here(outcome.answer, references[id(problem)])
+            if decided is None:
+                assert outcome.answer is not None
+                reference = references[id(problem)].for_worker
+                unknown[key] = Task(problem.grader, outcome.answer, reference, self.threshold)
             else:
-                assert answer is not None
-                unknown[key] = Task(problem.grader, answer, _for_worker(problem), self.threshold)
+                self._keep(key, decided)
         self._ask_workers(unknown)
-        verdicts = [Verdict(self._cache[key].right, answer, self._cache[key].reason)
-                    for key, answer in zip(keys, answers, strict=True)]
-        self.report.answers += len(verdicts)
-        for verdict in verdicts:
-            if verdict.reason:
-                reason = verdict.reason.partition(":")[0]
-                self.report.reasons[reason] = self.report.reasons.get(reason, 0) + 1
+        verdicts = [Verdict(False, None, outcome.reason) if outcome.reason else
+                    Verdict(self._cache[key].right, outcome.answer, self._cache[key].reason)
+                    for key, outcome in zip(keys, stated, strict=True)]
+        with self._lock:
+            self.report.answers += len(verdicts)
+            for verdict in verdicts:
+                if verdict.reason:
+                    reason = verdict.reason.partition(":")[0]
+                    self.report.reasons[reason] = self.report.reasons.get(reason, 0) + 1
         return verdicts
 
-    def _ask_workers(self, unknown: dict[Hashable, Task]) -> None:
-        order = list(unknown)
+    def _answers(self, texts: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Outcome]:
+        """What each (grader, text) states, or why that could not be read."""
+        answers: dict[tuple[str, str], Outcome] = {}
+        long: list[Reading] = []
 
-        def take(index: int, outcome: Outcome) -> None:  # kept at once: what was graded survives an interruption
-            self.report.calls += order[index] not in self._cache
-            self._cache[order[index]] = outcome
+        def take(index: int, outcome: Outcome) -> None:
+            answers[long[index].kind, long[index].text] = outcome
 
-        self._workers.run(list(unknown.values()), take)
+        for kind, text in texts:
+            outcome = self._read_here(kind, text)
+            if outcome is None:
+                long.append(Reading(kind, text, self.extraction))
+            else:
+                answers[kind, text] = outcome
+        if long:
+            with self._at_workers:  # not kept: long texts hardly repeat
+                self._workers.run(long, take)
+        return answers
+
+    def _read_here(self, kind: str, text: str) -> Outcome | None:
+        """What the text states; None where that is for a worker to find."""
+        if len(text) > SHORT_TEXT and not grader_of(kind).runs_code and len(after_thinking(text)) > SHORT_TEXT:
+            return None
+        try:
+            return Outcome(False, answer=self.extraction.reader(kind)(text))
+        except ANSWER_ERRORS:
+            return None  # a worker says and counts it
+
+    def _keep(self, key: Hashable, outcome: Outcome, calls: int = 0) -> None:
+        with self._lock:
+            if key not in self._cache:
+                self._cache[key] = outcome
+                self.report.distinct += 1
+                self.report.calls += calls
+
+    def _ask_workers(self, unknown: Mapping[Hashable, Task]) -> None:
+        if unknown:
+            with self._at_workers:
+                left = [key for key in unknown if key not in self._cache]  # another thread may have asked meanwhile
+                self._workers.run([unknown[key] for key in left],
+                                  lambda index, outcome: self._keep(left[index], outcome, 1))  # kept at once
 
     def close(self) -> None:
         """End the workers. The pool may be used again; it starts new ones."""
-        with self._lock:
+        with self._at_workers:
             self._workers.close()
 
     def __enter__(self) -> GraderPool:
@@ -152,26 +182,38 @@ class GraderPool:
         self.close()
 
 
-def _problem_key(problem: Problem) -> Hashable:
-    """What a verdict depends on besides the answer."""
-    if grader_of(problem.grader).own_reference:
-        return problem.grader, reference_for(problem.grader, problem.answer)
-    return (problem.grader, problem.answer, problem.question, problem.id,
-            json.dumps(dict(problem.metadata), sort_keys=True, default=repr))
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """What an answer is compared with.
+
+    Attributes:
+        problem: kept, so that its id() stays its own.
+        key: what a verdict depends on besides the answer.
+        for_worker: the problem with its reference answer alone, where the grader is ours.
+    """
+
+    problem: Problem
+    key: Hashable
+    for_worker: Problem
+
+    @classmethod
+    def of(cls, problem: Problem) -> _Reference:
+        if grader_of(problem.grader).own_reference:
+            reference = reference_for(problem.grader, problem.answer)
+            return cls(problem, (problem.grader, reference), Problem(problem.id, "", reference))
+        return cls(problem, (problem.grader, problem.answer, problem.question, problem.id,
+                             json.dumps(dict(problem.metadata), sort_keys=True, default=repr)), problem)
 
 
-def _decide_here(answer: str | None, problem: Problem) -> Outcome | None:
+def _decide_here(answer: str | None, reference: _Reference) -> Outcome | None:
+    """The verdict; None where that is for a worker to find."""
     if answer is None:
         return Outcome(False, "no answer")
-    compare = grader_of(problem.grader).compare
-    if compare is None:
+    compare = grader_of(reference.problem.grader).compare
+    if compare is None or len(answer) > SHORT_ANSWER or len(reference.for_worker.answer) > SHORT_ANSWER:
         return None
-    right = compare(answer, reference_for(problem.grader, problem.answer))
+    try:
+        right = compare(answer, reference.for_worker.answer)
+    except ANSWER_ERRORS:
+        return None
     return None if right is None else Outcome(right)
-
-
-def _for_worker(problem: Problem) -> Problem:
-    """The problem with its reference answer alone, where the grader is ours."""
-    if not grader_of(problem.grader).own_reference:
-        return problem
-    return Problem(problem.id, "", reference_for(problem.grader, problem.answer))

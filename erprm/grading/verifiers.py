@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import tokenize
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from erprm.errors import InputError, import_extra
 from erprm.grading.alphabets import ANSWERS, FIELDS
 from erprm.grading.comparing import ROUNDED, equal
 from erprm.grading.expressions import read_expression
+from erprm.grading.extraction import Extraction
 from erprm.grading.graders import grader_of
 from erprm.problems import Problem
 
@@ -31,7 +33,20 @@ class Task:
     threshold: float
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A long text, in which `kind` has its answer looked for."""
+
+    kind: str
+    text: str
+    extraction: Extraction
+
+
 Verifier = Callable[[Task], bool]
+# What a grader may raise on a strange answer: a verdict. Anything else ends the process, which the pool reports.
+ANSWER_ERRORS = (ArithmeticError, AssertionError, AttributeError, BufferError, LookupError, MemoryError, NameError,
+                 OSError, RuntimeError, SyntaxError, TypeError, ValueError, ImportError, StopIteration,
+                 tokenize.TokenError)
 
 
 def load(kind: str) -> Verifier:
@@ -41,13 +56,15 @@ def load(kind: str) -> Verifier:
         InputError: for an unknown task, module or function.
         MissingExtraError: where reasoning-gym is not installed.
     """
-    grader_of(kind)
+    compare = grader_of(kind).compare
     family, _, rest = kind.partition(":")
     if family == "math":
         import math_verify  # noqa: F401 - imported here, so that its seconds do not count against the first answer
 
         logging.getLogger("math_verify").setLevel(logging.CRITICAL)
         return _math
+    if compare is not None:
+        return lambda task: bool(compare(task.answer, task.problem.answer))
     if family == "reasoning-gym":
         return _reasoning_gym(rest)
     return _python(rest)
@@ -67,6 +84,8 @@ def _by_algebra(answer: str, gold: str) -> bool:
     numbers = [values[0] for values in (left, right) if values and isinstance(values[0], sympy.Expr)]
     if len(numbers) == 2 and not numbers[0].free_symbols | numbers[1].free_symbols:
         a, b = (sympy.N(number, 40) for number in numbers)
+        if not (a.is_finite and b.is_finite):
+            return bool(a == b)
         decimals = [value for value in map(read_expression, (answer, gold)) if value.digits]
         if len(decimals) == 1 and decimals[0].digits >= ROUNDED:
             return bool(abs(a - b) * 2 <= sympy.Integer(10) ** -decimals[0].places)

@@ -1,10 +1,11 @@
 """The process that grades: started by the pool as its own program, told what to do through a pipe.
 
-It reads pickled (nonce, list of `Task`) from standard input and answers each list on a pipe of its own with lines of
-ASCII, each begun by the list's nonce: `ready` once the graders are imported, then `1`, `0` or `error MESSAGE` per
-task in order; `refused MESSAGE` instead of `ready` for a grader that does not exist. A process of its own, not a
-fork, because forking a program with threads (torch, vLLM, Ray) is unsafe; the pool kills it when an answer takes too
-long.
+It reads pickled (nonce, list of `Task` or `Reading`) from standard input and answers each list on a pipe of its own
+with lines of ASCII, each begun by the list's nonce: `ready` once the graders are imported, then `1`, `0`, `answer JSON`
+or `error MESSAGE` for each in order; `refused MESSAGE` instead of `ready` for a grader that does not exist.
+
+It is a process of its own, not a fork, because forking a program with threads (torch, vLLM, Ray) is unsafe; the pool
+kills it when an answer takes too long.
 
 Verifiers that are others' code judge each answer one process further down, in a child of its own, which has no way to
 the pipe, no network, and little memory and few files to spend. It says one line to this process; of one that says
@@ -16,24 +17,21 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import pickle
 import queue
 import resource
 import signal
 import threading
-import tokenize
 
 from erprm.errors import InputError, MissingExtraError
-from erprm.grading.verifiers import Task, Verifier, load
+from erprm.grading.graders import grader_of
+from erprm.grading.verifiers import ANSWER_ERRORS, Reading, Task, Verifier, load
 
 MEMORY_LIMIT = 4 * 2**30  # bytes of data: "9**9**9**9" is an answer that models give
 FILE_LIMIT = 2**24  # bytes of a file that a child writes
 LONGEST_LINE = 300  # bytes of what a child says about one answer
-# What a grader may raise on a strange answer: a verdict. Anything else ends the process, which the pool reports.
-ANSWER_ERRORS = (ArithmeticError, AssertionError, AttributeError, BufferError, LookupError, MemoryError, NameError,
-                 OSError, RuntimeError, SyntaxError, TypeError, ValueError, ImportError, StopIteration,
-                 tokenize.TokenError)
 FORGED = "said more than asked"
 WITH_NETWORK = "with network"
 _NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000  # of unshare(2)
@@ -48,21 +46,31 @@ def main(out: int) -> None:
     os.set_inheritable(out, False)
     _LIBC.prctl(_DUMPABLE, 0, 0, 0, 0)  # its descriptors and memory are closed to its children
     isolated = _without_network()
-    lists: queue.SimpleQueue[tuple[bytes, list[Task]]] = queue.SimpleQueue()
+    lists: queue.SimpleQueue[tuple[bytes, list[Task | Reading]]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(lists,), daemon=True).start()
     graders: dict[str, Verifier] = {}
     while True:
         nonce, tasks = lists.get()
         try:
-            for kind in {task.kind for task in tasks} - set(graders):
+            for kind in {task.kind for task in tasks if isinstance(task, Task)} - set(graders):
                 graders[kind] = load(kind)
         except (InputError, MissingExtraError) as error:
             _say(out, nonce, f"refused {error}")
             continue
         _say(out, nonce, "ready" if isolated else f"ready {WITH_NETWORK}")
         for task in tasks:
-            trusted = task.kind.partition(":")[0] == "math"
-            _say(out, nonce, (_verdict if trusted else _in_child)(graders[task.kind], task))
+            if isinstance(task, Reading):
+                _say(out, nonce, _answer(task))
+            else:
+                trusted = grader_of(task.kind).compare is not None
+                _say(out, nonce, (_verdict if trusted else _in_child)(graders[task.kind], task))
+
+
+def _answer(task: Reading) -> str:
+    try:
+        return "answer " + json.dumps(task.extraction.reader(task.kind)(task.text))
+    except ANSWER_ERRORS as error:
+        return f"error {type(error).__name__}: {error}"[:200]
 
 
 def _verdict(grader: Verifier, task: Task) -> str:
@@ -130,7 +138,7 @@ def _without_network() -> bool:
     return any(_LIBC.unshare(flags) == 0 for flags in (_NEW_NETWORK, _NEW_USER | _NEW_NETWORK))
 
 
-def _read(lists: queue.SimpleQueue[tuple[bytes, list[Task]]]) -> None:
+def _read(lists: queue.SimpleQueue[tuple[bytes, list[Task | Reading]]]) -> None:
     """Take in lists as they come. The end of input means that the parent is gone, and then so is this process, even
     while it grades."""
     with os.fdopen(os.dup(0), "rb") as stream:
@@ -142,4 +150,6 @@ def _read(lists: queue.SimpleQueue[tuple[bytes, list[Task]]]) -> None:
 
 
 def _say(out: int, nonce: bytes, line: str) -> None:
-    os.write(out, nonce + b" " + line.replace("\n", " ").encode("ascii", "replace") + b"\n")
+    data = nonce + b" " + line.replace("\n", " ").encode("ascii", "replace") + b"\n"
+    while data:
+        data = data[os.write(out, data):]

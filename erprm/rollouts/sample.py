@@ -41,6 +41,7 @@ class SampleReport:
         answered: how many state a final answer.
         splitter: by which they were cut, and, where the texts chose it, how many asked for it.
         restored: found in the store; completions, tokens: sampled now.
+        grading: the grader's own report: how many answers, and how many of them could not be judged, and why.
     """
 
     rows: str
@@ -57,6 +58,7 @@ class SampleReport:
     quarantined: tuple[str, ...]
     seconds: float
     engine_seconds: float
+    grading: str
 
     def __str__(self) -> str:
         lines = [
@@ -65,6 +67,7 @@ class SampleReport:
             f"{self.completions:,} sampled now ({self.tokens:,} tokens, {self.seconds:,.1f} s of which "
             f"{self.engine_seconds:,.1f} s in the engine), {self.restored:,} found from earlier runs",
             str(self.answered),
+            f"grading: {self.grading}",
         ]
         if self.quarantined:
             lines.append(f"damaged, moved to quarantine and sampled again: {', '.join(self.quarantined)}")
@@ -117,7 +120,7 @@ def sample_solutions(problems: Sequence[Problem], engine: Engine, sampling: Samp
             splitter=chosen + (f", which {votes.get(chosen, 0):,} of {len(rows):,} solutions ask for" if votes else ""),
             restored=restored, completions=completer.completions, tokens=completer.tokens,
             quarantined=tuple(store.quarantined), seconds=time.perf_counter() - started,
-            engine_seconds=completer.engine_seconds)
+            engine_seconds=completer.engine_seconds, grading=str(grader.report))
 
 
 @dataclass(frozen=True, slots=True)
