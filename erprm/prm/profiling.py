@@ -99,8 +99,8 @@ def training(trainer: PRMTrainer, steps: int, folder: Path) -> str:
 
 def scoring(scorer: PRMScorer, rows: Sequence[tuple[str, list[str]]], runs: int, folder: Path) -> str:
     """The table of scoring the rows `runs` times, after two to warm up."""
-    device: torch.device = scorer._forward.device  # type: ignore[union-attr]
-    base: nn.Module = scorer._forward.base  # type: ignore[union-attr]
+    device: torch.device = scorer.forward.device  # type: ignore[union-attr]
+    base: nn.Module = scorer.forward.base  # type: ignore[union-attr]
 
     def run() -> None:
         with phase("score"):

@@ -99,7 +99,7 @@ def test_half_precision_stays_close(prm: Path) -> None:
 
 def test_no_vocabulary_matrix_is_ever_multiplied(prm: Path) -> None:
     scorer = PRMScorer(prm, device="cpu")
-    shapes = {tuple(weight.shape) for name, weight in scorer._forward.base.named_parameters() if "embed" not in name}
+    shapes = {tuple(weight.shape) for name, weight in scorer.forward.base.named_parameters() if "embed" not in name}
     assert not any(scorer.checkpoint.config.vocab_size in shape for shape in shapes)
 
 
@@ -145,7 +145,7 @@ def test_a_score_that_is_nan_is_an_error_naming_the_row(prm: Path) -> None:
     scorer = PRMScorer(prm, device="cpu")
     rows = [("1?", ["1"]), ("1?", ["2", "~"])]
     odd = scorer.checkpoint.tokenizer("~").input_ids[0]
-    scorer._forward.base.get_input_embeddings().weight[odd] = float("nan")
+    scorer.forward.base.get_input_embeddings().weight[odd] = float("nan")
     with pytest.raises(InputError, match=r"row 2: step \d: .* found nan"):
         scorer.score(rows)
 

@@ -27,6 +27,8 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from erprm.prm.attention.pool import KeyValuePool
+
 Ints = npt.NDArray[np.int64]
 PATHS = "erprm_paths"
 
@@ -61,15 +63,18 @@ class PathGroup:
 class PathTensors:
     """Groups on the device: (queries [R S], keys [R T], mask [R, 1, S, T]) each, and where each query's output stands.
 
-    `at_tags` is the same for the last block, whose queries are the tags alone.
+    `at_tags` is the same for the last block, whose queries are the tags alone. With a `pool` the keys are numbered
+    through its kept tokens first.
     """
 
     groups: list[tuple[Tensor, Tensor, Tensor]]
     places: Tensor
     at_tags: PathTensors | None = None
+    pool: KeyValuePool | None = None
 
     @classmethod
-    def of(cls, groups: Sequence[PathGroup], device: torch.device, dtype: torch.dtype) -> PathTensors:
+    def of(cls, groups: Sequence[PathGroup], device: torch.device, dtype: torch.dtype,
+           pool: KeyValuePool | None = None) -> PathTensors:
         """Move the indices over and make the masks; each query must be in exactly one group."""
         flat = np.concatenate([group.queries.ravel() for group in groups])
         places = np.empty(int(flat.max()) + 1, np.int64)
@@ -86,7 +91,7 @@ class PathTensors:
             tensors.append((torch.from_numpy(group.queries.clip(0).ravel()).to(device, non_blocking=True),
                             torch.from_numpy(keys.ravel()).to(device, non_blocking=True),
                             mask.masked_fill_(hidden, -torch.inf)))
-        return cls(tensors, torch.from_numpy(places).to(device, non_blocking=True))
+        return cls(tensors, torch.from_numpy(places).to(device, non_blocking=True), pool=pool)
 
 
 def paths_forward(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *,
@@ -95,7 +100,8 @@ def paths_forward(module: Any, query: Tensor, key: Tensor, value: Tensor, attent
     """Attention along paths in the form that transformers calls; without `paths` it is transformers' own.
 
     Args:
-        query: [1, H, M, d], M queries as the groups number them; key, value: [1, H_kv, N, d].
+        query: [1, H, M, d], M queries as the groups number them; key, value: [1, H_kv, N, d], the tokens of this
+            forward.
 
     Returns:
         [1, M, H, d] and None.
@@ -107,6 +113,8 @@ def paths_forward(module: Any, query: Tensor, key: Tensor, value: Tensor, attent
     _, heads, _, size = query.shape
     shared = key.shape[1]
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
+    if paths.pool is not None:
+        k, v = paths.pool.extend(module.layer_idx, k, v)
     parts = []
     for queries, keys, mask in paths.groups:
         rows, _, width, length = mask.shape

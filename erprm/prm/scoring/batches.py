@@ -25,7 +25,7 @@ from erprm.prm.rows.tokens import EncodedRow
 from erprm.prm.scoring.cost import Cost
 
 Ints = npt.NDArray[np.int64]
-_KEYS = 4  # gathered keys of one attention call, at most so many times the tokens of a batch
+KEYS = 4  # gathered keys of one attention call, at most so many times the tokens of a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def plan_batches(rows: Sequence[EncodedRow], cost: Cost, *, batch_tokens: int, s
     order = np.array(sorted(range(len(rows)), key=keys.__getitem__), np.int64)
     lengths = np.array([len(row.ids) for row in rows], np.int64)[order]
     common = np.array([0] * bool(len(order))
-                      + [_common_length(rows[a].ids, rows[b].ids) for a, b in itertools.pairwise(order)], np.int64)
+                      + [common_length(rows[a].ids, rows[b].ids) for a, b in itertools.pairwise(order)], np.int64)
     candidates = []
     if share is not True:
         candidates.append(_buckets(rows, order, lengths, common, batch_tokens, cost, pad_id))
@@ -142,7 +142,8 @@ def _paths(rows: Sequence[EncodedRow], order: Ints, lengths: Ints, common: Ints,
         sizes = np.cumsum(np.concatenate([lengths[start: start + 1], (lengths - common)[start + 1:][:batch_tokens]]))
         end = start + max(1, int(np.searchsorted(sizes, batch_tokens, side="right")))
         shared = np.concatenate([[0], common[start + 1: end]])
-        groups, pairs, gathered = _groups(lengths[start:end] - shared, lengths[start:end], cost, _KEYS * batch_tokens)
+        groups, pairs, gathered = attention_groups(lengths[start:end] - shared, lengths[start:end], cost,
+                                                   KEYS * batch_tokens)
         batches.append(_Batch(order[start:end], shared, groups))
         tokens += int(sizes[end - start - 1])
         flops += int(sizes[end - start - 1]) * cost.token + pairs * cost.pair + gathered * cost.key \
@@ -151,7 +152,7 @@ def _paths(rows: Sequence[EncodedRow], order: Ints, lengths: Ints, common: Ints,
     return Plan(True, tokens, int(lengths.sum()), flops, rows, batches, cost, pad_id)
 
 
-def _groups(own: Ints, lengths: Ints, cost: Cost, most_keys: int) -> tuple[list[Ints], int, int]:
+def attention_groups(own: Ints, lengths: Ints, cost: Cost, most_keys: int) -> tuple[list[Ints], int, int]:
     """Rows (by place) that share an attention call: similar ones, until padding costs more than another call.
 
     Returns:
@@ -203,7 +204,7 @@ def _along_paths(rows: Sequence[EncodedRow], batch: _Batch, firsts: Ints, cost: 
     lengths = np.array([len(path) for path in paths], np.int64)
     tag_groups = [PathGroup.of([asked[one] for one in members], [paths[one] for one in members],
                                [seen[one] for one in members])
-                  for members in _groups(counts, lengths, cost, _KEYS * size)[0]]
+                  for members in attention_groups(counts, lengths, cost, KEYS * size)[0]]
     ids = np.concatenate([row.ids[shared:] for row, shared in zip(chosen, batch.common, strict=True)])
     positions = np.concatenate([np.arange(shared, len(row.ids)) for row, shared in
                                 zip(chosen, batch.common, strict=True)])
@@ -229,7 +230,7 @@ def _steps(batch: _Batch, firsts: Ints) -> Ints:
     return np.concatenate([np.arange(firsts[number], firsts[number + 1]) for number in batch.rows])
 
 
-def _common_length(a: Ints, b: Ints) -> int:
+def common_length(a: Ints, b: Ints) -> int:
     """How many leading tokens two rows share."""
     length = min(len(a), len(b))
     different = a[:length] != b[:length]

@@ -117,11 +117,11 @@ class PRMScorer:
         self.max_length = max_length or limit
         self.too_long = too_long
         self.report = ScoreReport()
-        self._forward: Forward | VLLMForward = (
+        self.forward: Forward | VLLMForward = (
             Forward(self.checkpoint, load_base(self.checkpoint, dtype), device, batch_tokens, share)
             if engine == "transformers" else VLLMForward(self.checkpoint, {"dtype": dtype, **(vllm_options or {})}))
-        if isinstance(self._forward, VLLMForward):
-            self.max_length = min(self.max_length or self._forward.longest, self._forward.longest)
+        if isinstance(self.forward, VLLMForward):
+            self.max_length = min(self.max_length or self.forward.longest, self.forward.longest)
 
     def score(self, rows: Iterable[Row], advance: Callable[[int], object] | None = None, first: int = 0,
               ) -> list[Scores]:
@@ -151,16 +151,16 @@ class PRMScorer:
 
     def close(self) -> None:
         """Give the model's memory back, where an engine holds it outside of this object."""
-        if isinstance(self._forward, VLLMForward):
-            self._forward.close()
+        if isinstance(self.forward, VLLMForward):
+            self.forward.close()
 
     def _score_window(self, rows: list[Row], first: int, advance: Callable[[int], object] | None) -> list[Scores]:
-        encoded = self._encode(rows, first)
+        encoded = self.encode(rows, first)
         counts = [len(row.tag_positions) for row in encoded]
         offsets = np.concatenate([[0], np.cumsum(counts)])
-        flat, computed = self._forward(encoded, advance)
+        flat, computed = self.forward(encoded, advance)
         for number in np.unique(np.searchsorted(offsets, np.flatnonzero(~np.isfinite(flat)), side="right") - 1):
-            alone, _ = self._forward([encoded[number]], None)  # rows computed together spoil each other: which was it
+            alone, _ = self.forward([encoded[number]], None)  # rows computed together spoil each other: which was it
             bad = np.flatnonzero(~np.isfinite(alone))
             if len(bad):
                 raise InputError(f"{_name(rows[number], first + int(number))}: step {bad[0] + 1}: expected a score in "
@@ -169,7 +169,8 @@ class PRMScorer:
         self.report += ScoreReport(len(rows), len(flat), sum(len(row.ids) for row in encoded), computed)
         return [flat[begin:end] for begin, end in pairwise(offsets)]
 
-    def _encode(self, rows: list[Row], first: int) -> list[EncodedRow]:
+    def encode(self, rows: list[Row], first: int = 0) -> list[EncodedRow]:
+        """Token ids of rows, cut where that was asked for. Raises InputError as `score`, naming the row."""
         texts = [(row.prompt, row.steps) if isinstance(row, StepRow) else row for row in rows]
         convention = self.checkpoint.convention
         for number, (_, steps) in enumerate(texts):
@@ -242,10 +243,21 @@ class Forward:
         """Scores at the batch's tags, [U] float32 on the device."""
         ids, positions, tags = (torch.from_numpy(array).to(self.device, non_blocking=True)
                                 for array in (batch.ids, batch.positions, batch.tags))
+        if batch.groups is None or batch.tag_groups is None:
+            return self.scores(ids, positions, tags)
+        return self.scores(ids, positions, tags, PathTensors.of(batch.groups, self.device, self.base.dtype),
+                           PathTensors.of(batch.tag_groups, self.device, self.base.dtype))
+
+    def scores(self, ids: Tensor, positions: Tensor, tags: Tensor, paths: PathTensors | None = None,
+               tag_paths: PathTensors | None = None) -> Tensor:
+        """Scores [U] float32 at `tags` [U], flat positions in [B T], of ids [B, T] at `positions` [B, T].
+
+        Args:
+            paths, tag_paths: attention of the tokens, and of the tags alone; None for plain causal rows.
+        """
         extra: dict[str, Any] = {"tag_positions": tags} if self.at_tags else {}
-        if batch.groups is not None and batch.tag_groups is not None:
-            extra["paths"] = replace(PathTensors.of(batch.groups, self.device, self.base.dtype),
-                                     at_tags=PathTensors.of(batch.tag_groups, self.device, self.base.dtype))
+        if paths is not None:
+            extra["paths"] = replace(paths, at_tags=tag_paths)
         hidden = self.base(input_ids=ids, position_ids=positions, attention_mask=None, use_cache=False,
                            **extra).last_hidden_state.flatten(0, 1)
         scores: Tensor = self.head(hidden if self.at_tags else hidden.index_select(0, tags))
