@@ -15,7 +15,7 @@ LAYERS = [
     {"rollouts"},
     {"formats"},
     {"selection", "prm", "judging"},
-    {"policy", "evaluation"},
+    {"policy", "evaluation", "serving"},
     {"demo", "cli", "__main__"},  # the demo runs commands, one command runs the demo
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

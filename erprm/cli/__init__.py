@@ -24,6 +24,7 @@ COMMANDS = {
     "raft": "fine-tune the policy on its best-scored solutions",
     "guide": "decode under the process reward model: beam, DVTS, guided, particles",
     "convert": "read one public format, write another",
+    "serve": "step scores and rewards over HTTP, with a page to look at",
     "export": "write a trained model in the forms that others load",
     "audit": "list answers on which two graders disagree",
     "doctor": "check tokens, tags and rows before training",

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from erprm.cli.config import option
-from erprm.prm.checkpoints.known import FORMS, help_text
+from erprm.cli.scorer_options import ScorerConfig, scorer_of
 from erprm.prm.scoring.engines import ENGINES, RAY_OPTIONS, TOO_LONG
 
 if TYPE_CHECKING:
@@ -33,38 +33,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ScorerConfig):
     """Options of `erprm score`."""
 
-    model: str = option(help="the process reward model: a folder, or a name on the hub")
     rows: str = option(help="solutions in steps: .jsonl or .parquet")
     out: str = option(help="where to write the scored rows: .jsonl or .parquet")
-    engine: str = option("transformers", choices=ENGINES, help="what runs the model: " + "; ".join(
-        f"{name}: {engine.help}" for name, engine in ENGINES.items()))
-    engine_options: tuple[str, ...] = option((), help="options of vLLM and Ray as name=value, for instance "
-                                                      "max_model_len=4096 tensor_parallel_size=4, or actors=8")
-    form: str = option("auto", choices=("auto", *FORMS),
-                       help="the checkpoint's form; auto tells it from its files. " + help_text())
-    device: str | None = option(None, help="cpu, cuda, cuda:1 (transformers engine; default: cuda where there is one)")
-    dtype: str = option("auto", help="of the weights in memory; auto: as on disk",
-                        choices=("auto", "float32", "bfloat16", "float16"))
-    batch_tokens: int | None = option(None, help="most tokens of one forward (transformers engine; default: what "
-                                                 "suits the device)")
-    max_length: int | None = option(None, help="most tokens of a row; by default the model's own limit")
     too_long: str = option("error", help="what becomes of a longer row", choices=TOO_LONG)
-    share: bool | None = option(None, help="compute shared prefixes once (transformers engine; default: where that is "
-                                           "cheaper)")
-    separator: str = option("\n", help="what the trl form has between steps")
     part_rows: int = option(16384, help="rows scored, and committed to disk, at a time")
 
 
 def run(config: Config) -> int:
     """Score, say how much, say where."""
-    from erprm.cli.engine_options import parse_options
     from erprm.errors import InputError
     from erprm.files.records import check_source
     from erprm.prm.scoring.files import score_file
-    from erprm.prm.scoring.load import load_scorer
 
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1:
@@ -74,10 +56,7 @@ def run(config: Config) -> int:
     if config.part_rows < 1:
         raise InputError(f"part_rows: expected a positive number, found {config.part_rows}")
     check_source(config.rows)  # a missing file is said before a model is loaded
-    options = parse_options(config.engine_options)
-    scorer = load_scorer(config.engine, config.model, engine_options=options, form=config.form, device=config.device,
-                         dtype=config.dtype, batch_tokens=config.batch_tokens, max_length=config.max_length,
-                         too_long=config.too_long, share=config.share, separator=config.separator)
+    scorer = scorer_of(config, too_long=config.too_long)
     try:
         score_file(scorer, config.rows, config.out, identity=_identity(config, scorer), part_rows=config.part_rows)
     finally:

@@ -15,6 +15,7 @@ _COLOURS = {"orm": "#d9730d", "soft": "#1b9e77", "hard": "#c2549d", "majority": 
             "weighted_majority": "#6f7f95", "pass@n": "#9a8f7c"}
 _ER_COLOURS = ("#2f7fd1", "#7a5fd0", "#2796ad", "#4c5fb8", "#9a6ad1", "#3f8fa8", "#5a78c8")
 _OTHER_COLOURS = ("#2f7fd1", "#d9730d", "#1b9e77", "#c2549d", "#7a5fd0", "#a8891a", "#2796ad")
+SCORE_STOPS = ((213, 82, 28), (222, 178, 64), (22, 150, 105))  # of a score of 0, 0.5 and 1, as RGB
 _DASHES = {"majority": (2.5, 2.0), "weighted_majority": (4.5, 2.0), "pass@n": (1.0, 2.0)}
 
 
@@ -47,11 +48,11 @@ def dashes(selector: str) -> tuple[float, float] | None:
 
 def score_colour(score: float) -> tuple[int, int, int]:
     """From vermilion (0) over sand (0.5) to green (1), as RGB."""
-    stops = ((213, 82, 28), (222, 178, 64), (22, 150, 105))
     position = min(max(score, 0.0), 1.0) * 2
     first = min(int(position), 1)
     share = position - first
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(stops[first], stops[first + 1], strict=True))
+    red, green, blue = (round(low + (high - low) * share)
+                        for low, high in zip(SCORE_STOPS[first], SCORE_STOPS[first + 1], strict=True))
     return red, green, blue
 
 

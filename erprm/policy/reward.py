@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from erprm.errors import InputError
 from erprm.policy.crediting import RewardOptions, penalties, step_rewards
@@ -138,33 +139,15 @@ class PRMReward:
         asked = [index for index, part in enumerate(steps) if part]
         found = score_each(self._score, [(questions[index].strip(), steps[index]) for index in asked])
         scores = dict(zip(asked, found, strict=True))
-        rewards = [self._process(steps[index], scores.get(index)) for index in range(len(texts))]
         self._count(texts, scores)
-        process = _standardised(rewards, questions) if self.options.normalise else rewards
-        weight = self.options.outcome_weight
-        outcomes = np.zeros(len(texts))
+        outcomes = None
         if self._outcome is not None:
             outcomes = np.asarray(self._outcome(prompts=prompts, completions=completions, **columns), np.float64)
             if outcomes.shape != (len(texts),) or not np.isfinite(outcomes).all():
                 raise InputError(f"outcome: expected one finite reward for each of {len(texts)} completions, found "
                                  f"{outcomes.tolist()!r:.80}")
-            if self.options.normalise:
-                outcomes = np.concatenate(_standardised([outcomes[i: i + 1] for i in range(len(texts))], questions))
-        result = []
-        for index, text in enumerate(texts):
-            paid = (1.0 - weight) * process[index]
-            paid[-1] += weight * outcomes[index]
-            if steps[index]:
-                paid = paid - penalties(steps[index], self.options)
-            known = scores.get(index)
-            result.append(Rewarded(step_ends(text, steps[index]),
-                                   None if known is None or isinstance(known, InputError) else np.asarray(known), paid))
-        return result
-
-    def _process(self, steps: Sequence[str], scores: Any) -> Array:
-        if scores is None or isinstance(scores, InputError):
-            return np.zeros(max(len(steps), 1))
-        return step_rewards(scores, self.options)
+        return pay(questions, texts, steps, [scores.get(index) for index in range(len(texts))], outcomes,
+                   self.options)
 
     def _count(self, texts: Sequence[str], scores: Mapping[int, Any]) -> None:
         refused = [error for error in scores.values() if isinstance(error, InputError)]
@@ -172,6 +155,35 @@ class PRMReward:
             self.report, scored=self.report.scored + len(scores) - len(refused),
             empty=self.report.empty + len(texts) - len(scores), refused=self.report.refused + len(refused),
             reason=self.report.reason or (str(refused[0]) if refused else ""))
+
+
+def pay(questions: Sequence[str], texts: Sequence[str], steps: Sequence[Sequence[str]],
+        scores: Sequence[npt.NDArray[np.floating] | InputError | None], outcomes: Array | None,
+        options: RewardOptions) -> list[Rewarded]:
+    """What each of B completions is paid, once its steps are scored.
+
+    Args:
+        questions: [B], equal for the completions of one group.
+        texts: [B] completions.
+        steps: [B] lists of their steps; none for an empty completion.
+        scores: [B], the step scores [L] of each; an error or None for a completion that has none, which is worth 0.
+        outcomes: [B] graded outcomes; None where there are none.
+        options: the mode, the weight of the outcome, penalties.
+    """
+    known = [None if item is None or isinstance(item, InputError) else np.asarray(item, np.float64) for item in scores]
+    process = [np.zeros(max(len(part), 1)) if item is None else step_rewards(item, options)
+               for part, item in zip(steps, known, strict=True)]
+    graded = [np.zeros(1)] * len(texts) if outcomes is None else list(outcomes.reshape(-1, 1))
+    if options.normalise:
+        process, graded = _standardised(process, questions), _standardised(graded, questions)
+    result = []
+    for index, text in enumerate(texts):
+        paid = (1.0 - options.outcome_weight) * process[index]
+        paid[-1] += options.outcome_weight * float(graded[index][0])
+        if steps[index]:
+            paid = paid - penalties(steps[index], options)
+        result.append(Rewarded(step_ends(text, steps[index]), known[index], paid))
+    return result
 
 
 def _standardised(rewards: Sequence[Array], groups: Sequence[str]) -> list[Array]:

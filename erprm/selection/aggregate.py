@@ -23,18 +23,23 @@ SOFT_MIN_ETA = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """A way to reduce the step scores [..., L] of a solution to one number [...]; `eta` is soft_min's sharpness."""
+    """A way to reduce the step scores [..., L] of a solution to one number [...]; `eta` is soft_min's sharpness.
+
+    `decides` finds the step, from 0, on which the number depends most, or that holds it down.
+    """
 
     about: str
     reduce: Callable[[Array, float], npt.ArrayLike]
+    decides: Callable[[Array], np.intp] = np.argmin
 
 
 AGGREGATIONS = {
     "min": Aggregation("the weakest step", lambda scores, eta: scores.min(axis=-1)),
-    "last": Aggregation("the last step", lambda scores, eta: scores[..., -1]),
+    "last": Aggregation("the last step", lambda scores, eta: scores[..., -1],
+                        lambda scores: np.intp(len(scores) - 1)),
     "product": Aggregation("all steps as if independent", lambda scores, eta: scores.prod(axis=-1)),
     "mean": Aggregation("the average step", lambda scores, eta: scores.mean(axis=-1)),
-    "max": Aggregation("the strongest step", lambda scores, eta: scores.max(axis=-1)),
+    "max": Aggregation("the strongest step", lambda scores, eta: scores.max(axis=-1), np.argmax),
     "soft_min": Aggregation("between mean and min", lambda scores, eta: soft_mean(scores, -eta)),
 }
 
@@ -61,6 +66,18 @@ def aggregate(step_scores: npt.ArrayLike, how: str = "min", eta: float = SOFT_MI
     if how not in AGGREGATIONS:
         raise InputError(f"how: expected one of {', '.join(AGGREGATIONS)}, found {how!r}")
     return np.asarray(AGGREGATIONS[how].reduce(scores, eta), np.float64)
+
+
+def deciding_step(step_scores: npt.ArrayLike, how: str = "min") -> int:
+    """The step, from 0, that decides the aggregated score; of several such the first.
+
+    The weakest step for every aggregation but "last" and "max".
+
+    Raises:
+        InputError: as `aggregate`.
+    """
+    aggregate(step_scores, how)
+    return int(AGGREGATIONS[how].decides(np.asarray(step_scores, np.float64)))
 
 
 def aggregate_all(solutions: Iterable[npt.ArrayLike], how: str = "min", eta: float = SOFT_MIN_ETA) -> Array:
