@@ -119,7 +119,8 @@ def _pools(config: Config, out: Path) -> dict[str, Any]:
     calibration = _calibration(groups)
     residuals = _residuals(config, groups)
     results: dict[str, Any] = {"problems": len(pool.correct), "aggregate": config.aggregate, "seed": config.seed,
-                               "policy": {"pass@1": float(pool.correct.mean())}, "best_of_n": curves.table(),
+                               "policy": {"pass@1": float(pool.correct.mean())}, "votes": pool.votes,
+                               "best_of_n": curves.table(),
                                "bellman": {name: part.to_dict() for name, part in residuals.items()}}
     report = write_report(results, out, calibration=calibration, paired=paired, title="Choosing by process rewards")
     _print_table(results["best_of_n"])

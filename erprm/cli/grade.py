@@ -25,6 +25,7 @@ from erprm.files.writing import locked
 from erprm.formats import FORMATS, Reader, read
 from erprm.grading import GraderPool
 from erprm.grading.answered import Answered
+from erprm.grading.graders import noted
 from erprm.problems import Problem, load_problems
 from erprm.rows import StepRow, write_rows
 from erprm.steps import join_steps
@@ -114,4 +115,6 @@ def _verdicts(owned: list[tuple[StepRow, Problem]], grader: GraderPool, counts: 
         counts.right += outcome == 1.0
         counts.changed += row.outcome not in (None, outcome)
         counts.answered.add(text, answer, cut=not row.finished)
-        yield replace(row, outcome=outcome, answer=answer, gold=problem.answer, problem_id=problem.id)
+        yield replace(row, outcome=outcome, answer=answer, gold=problem.answer, problem_id=problem.id,
+                      extra={**{name: value for name, value in row.extra.items() if name != "grader"},
+                             **noted(problem.grader)})

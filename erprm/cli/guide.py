@@ -28,6 +28,7 @@ from erprm.engines import Engine
 from erprm.errors import InputError
 from erprm.files.progress import progress
 from erprm.files.writing import locked, remove_folder
+from erprm.grading.graders import noted
 from erprm.problems import Problem, load_problems
 from erprm.rows import StepRow, write_rows
 from erprm.selection.aggregate import AGGREGATIONS
@@ -144,7 +145,8 @@ class Search:
         rows = list(_rows(problems, found))
         by_id = {problem.id: problem for problem in problems}
         verdicts = self.grader.verdicts((join_steps(row.steps, gaps=row.gaps), by_id[row.problem_id]) for row in rows)
-        return [replace(row, outcome=float(verdict.right), answer=verdict.answer)
+        return [replace(row, outcome=float(verdict.right), answer=verdict.answer,
+                        extra=noted(by_id[row.problem_id].grader))
                 for row, verdict in zip(rows, verdicts, strict=True)]
 
 

@@ -75,7 +75,8 @@ def write_outcome(folder: Path, settings: DemoSettings, seconds: Mapping[str, fl
     targets, chosen, main = settings.targets, aggregations(folder), settings.main
     groups = _groups(folder, "pool", targets)
     curves = accuracy_curves(pool_of(groups, chosen), _sizes(groups), weigh_by=main, seed=settings.seed)
-    rivals = ["pass@1", "majority", "weighted_majority", *(target.name for target in targets if target.name != main)]
+    votes = [name for name in ("majority", "weighted_majority") if name in curves.by_problem]
+    rivals = ["pass@1", *votes, *(target.name for target in targets if target.name != main)]
     truth = {target.name: list(read_rows(scored(folder, "truth", target.name))) for target in targets}
     alone = pass_at_1(itertools.chain.from_iterable(groups.rows))
     results = {

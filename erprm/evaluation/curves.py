@@ -30,7 +30,7 @@ class Pool:
     """N candidates for each of P problems.
 
     Attributes:
-        answers: [P][N], the extracted answers; None where there is none.
+        answers: [P][N], as they vote: equal for all spellings of one answer; None where there is none.
         correct: [P, N], 0 or 1.
         scores: by scorer, [P, N]: one number per candidate, higher is better.
     """

@@ -13,6 +13,7 @@ from erprm.evaluation.style import display_name, is_entropy_regularised, percent
 from erprm.statistics.bootstrap import Comparison, holm
 
 SIGNIFICANCE = 0.05
+NO_VOTES = "There is no majority vote to compare with: no candidate has an answer."
 
 
 def findings(results: Mapping[str, Any], paired: Sequence[Comparison] = ()) -> list[str]:
@@ -29,7 +30,7 @@ def findings(results: Mapping[str, Any], paired: Sequence[Comparison] = ()) -> l
     if names:
         sentences += _against_floor(table, names, floor)
         sentences += _between(table, names, paired)
-        sentences += _against_votes(table, names, paired)
+        sentences += _against_votes(table, names, paired, results)
         sentences += _falling(table, names)
     return sentences + _raft(results) + _caveats(results, paired)
 
@@ -100,9 +101,10 @@ def _between(table: BestOfN, names: Sequence[str], paired: Sequence[Comparison])
     return sentences
 
 
-def _against_votes(table: BestOfN, names: Sequence[str], paired: Sequence[Comparison]) -> list[str]:
+def _against_votes(table: BestOfN, names: Sequence[str], paired: Sequence[Comparison], results: Mapping[str, Any],
+                   ) -> list[str]:
     if "majority" not in table.lines:
-        return []
+        return [NO_VOTES] if results.get("votes") == 0 else []
     best = max(names, key=lambda name: _at_end(table, name)[0])
     accuracy, vote = _at_end(table, best)[0], _at_end(table, "majority")[0]
     tested = [(p, sure) for part, p, sure in stands_out(paired) if {part.first, part.second} == {best, "majority"}]

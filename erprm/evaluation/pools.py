@@ -15,6 +15,7 @@ import numpy as np
 
 from erprm.errors import InputError
 from erprm.evaluation.curves import Pool
+from erprm.grading.graders import ballot
 from erprm.rows import StepRow, row_scores
 from erprm.selection import majority_choice
 from erprm.selection.aggregate import aggregate_all
@@ -75,7 +76,7 @@ def step_scores(row: StepRow, where: str) -> Array:
 
 
 def pool_of(groups: Groups, aggregation: str | Mapping[str, str] = "min") -> Pool:
-    """Answers, outcomes and one aggregated score per candidate.
+    """Answers, each in one spelling, outcomes and one aggregated score per candidate.
 
     Args:
         aggregation: of step scores; one for all scorers, or by scorer.
@@ -84,22 +85,25 @@ def pool_of(groups: Groups, aggregation: str | Mapping[str, str] = "min") -> Poo
     correct = np.array([[row.outcome for row in rows] for rows in groups.rows], np.float64)
     reduced = {name: np.array([aggregate_all(candidates, chosen[name]) for candidates in scores])
                for name, scores in groups.scores.items()}
-    return Pool([[row.answer for row in rows] for rows in groups.rows], correct, reduced)
+    return Pool([[ballot(row) for row in rows] for rows in groups.rows], correct, reduced)
 
 
 def search_and_learn_rows(groups: Groups, name: str, aggregation: str, ns: Sequence[int]) -> Iterator[StepRow]:
     """The rows with the fields of search-and-learn's files: step scores and `pred_{naive,weighted,maj}@n`.
 
-    There `naive` is best-of-n and predictions are taken from the first n candidates, written as \\boxed{answer}.
+    There `naive` is best-of-n and predictions are taken from the first n candidates, written as \\boxed{answer},
+    of an answer in several spellings the first one.
     """
     for rows, steps in zip(groups.rows, groups.scores[name], strict=True):
         scores = aggregate_all(steps, aggregation)
-        answers = [row.answer for row in rows]
+        answers, ballots = [row.answer for row in rows], [ballot(row) for row in rows]
+        first = zip(reversed(ballots), reversed(answers), strict=True)
+        written: dict[Any, str | None] = dict(first)  # each answer in its first spelling
         shared: dict[str, Any] = {"pred": _boxed(answers[int(scores.argmax())])}
         for n in ns:
             shared[f"pred_naive@{n}"] = _boxed(answers[int(scores[:n].argmax())])
-            shared[f"pred_weighted@{n}"] = _boxed(majority_choice(answers[:n], scores[:n]))
-            shared[f"pred_maj@{n}"] = _boxed(majority_choice(answers[:n]))
+            shared[f"pred_weighted@{n}"] = _boxed(written.get(majority_choice(ballots[:n], scores[:n])))
+            shared[f"pred_maj@{n}"] = _boxed(written.get(majority_choice(ballots[:n])))
         for row, part in zip(rows, steps, strict=True):
             yield replace(row, scores=tuple(part.tolist()), extra=shared)
 

@@ -16,8 +16,9 @@ from fractions import Fraction
 
 from erprm.errors import InputError
 from erprm.grading.answers import Leaf, choice_letter, read
-from erprm.grading.comparing import equal, rounds_to
+from erprm.grading.comparing import equal, rounds_to, vote
 from erprm.grading.extract import after_thinking, extract_answer, last_line, marked_answer
+from erprm.rows import StepRow
 
 _ROUNDED = 4  # significant digits from which a decimal may stand for a fraction by `numeric`: 0.3333 for 1/3
 
@@ -33,6 +34,8 @@ class Grader:
             runs in a worker.
         needs: the names that follow after the family, as help shows them.
         runs_code: it imports what the problem file names.
+        vote: an answer as it counts in a majority vote: the same text for the spellings of one answer. As it is for
+            those of a task of its own, where expressions of equal value are different answers.
     """
 
     help: str
@@ -40,6 +43,7 @@ class Grader:
     compare: Callable[[str, str], bool | None] | None = None
     needs: tuple[str, ...] = ()
     runs_code: bool = False
+    vote: Callable[[str], str] = str
 
     @property
     def own_reference(self) -> bool:
@@ -96,13 +100,15 @@ def _choice_answer(text: str) -> str | None:
 
 
 GRADERS: dict[str, Grader] = {
-    "math": Grader("equal as mathematics, by exact comparison or else by algebra", extract_answer, equal),
+    "math": Grader("equal as mathematics, by exact comparison or else by algebra", extract_answer, equal,
+                   vote=vote),
     "numeric": Grader("the same number; units, currency and separators set aside; 50% is 50 and 0.5", extract_answer,
-                      numeric_equal),
+                      numeric_equal, vote=vote),
     "exact": Grader("the same text up to white space",
                     lambda text: (marked_answer(after_thinking(text)) or after_thinking(text)).strip() or None,
-                    exact_equal),
-    "choice": Grader("the same letter", _choice_answer, choice_equal),
+                    exact_equal, vote=lambda answer: " ".join(answer.split())),
+    "choice": Grader("the same letter", _choice_answer, choice_equal,
+                     vote=lambda answer: choice_letter(answer) or answer.strip()),
     "reasoning-gym": Grader("the task's own verifier scores it high enough",
                             lambda text: marked_answer(after_thinking(text)) or last_line(text), needs=("TASK",)),
     "python": Grader("your function (completion text, Problem) returns True or enough", lambda text: text,
@@ -122,6 +128,16 @@ def grader_of(kind: str) -> Grader:
     if grader is None or len(rest) != len(grader.needs) or not all(rest):
         raise InputError(f"grader: expected one of {grader_names()}, found {kind!r:.80}")
     return grader
+
+
+def noted(kind: str) -> dict[str, str]:
+    """What a row holds in `extra` so that its answer votes by its grader's rules; nothing for mathematics."""
+    return {} if grader_of(kind).vote is vote else {"grader": kind}
+
+
+def ballot(row: StepRow) -> str | None:
+    """What a solution votes for: one text for all spellings of its answer; None without an answer."""
+    return None if row.answer is None else grader_of(str(row.extra.get("grader", "math"))).vote(row.answer)
 
 
 def reference_for(kind: str, gold: str) -> str:

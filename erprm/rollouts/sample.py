@@ -21,6 +21,7 @@ from erprm.files.progress import progress
 from erprm.files.writing import locked
 from erprm.grading import GraderPool
 from erprm.grading.answered import Answered
+from erprm.grading.graders import noted
 from erprm.problems import Problem
 from erprm.rollouts.completing import Completer
 from erprm.rollouts.plan import Plan
@@ -150,5 +151,5 @@ def _rows(texts: _Texts, problems: Sequence[Problem], splitter: str, skip_thinki
         found[number][record["sample"]] = StepRow(
             prompt=problem.question, steps=tuple(steps), outcome=float(record["right"]), finished=finished,
             problem_id=problem.id, solution_id=f"{problem.id}/{record['sample']}", answer=record["answer"],
-            gold=problem.answer, gaps=gaps_to_keep(steps, finished))
+            gold=problem.answer, gaps=gaps_to_keep(steps, finished), extra=noted(problem.grader))
     return [row for rows in found for row in rows if row is not None]

@@ -30,7 +30,8 @@ def majority_curve(answers: Sequence[Sequence[Hashable]], correct: npt.ArrayLike
     """Expected accuracy of the most voted answer of n candidates, the mean over problems.
 
     Args:
-        answers: [P][N], normalised so that equal answers are equal objects; None where there is none.
+        answers: [P][N], normalised so that equal answers are equal objects (`erprm.grading.graders.ballot`); None where
+            there is none.
         correct: [P, N], in [0, 1]; an answer's correctness is the mean over the candidates that gave it.
         ns: subset sizes, 1 <= n <= N.
         weights: [P, N], non-negative; 1 each by default.

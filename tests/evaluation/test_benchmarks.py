@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from erprm.errors import InputError
-from erprm.evaluation.pools import group_by_problem, pool_of
+from erprm.evaluation.curves import accuracy_curves
+from erprm.evaluation.pools import group_by_problem, pool_of, search_and_learn_rows
 from erprm.evaluation.prmbench import evaluate_prmbench
 from erprm.evaluation.processbench import best_threshold, evaluate_processbench
+from erprm.grading.graders import ballot
 from erprm.rows import StepRow
 
 WRONG_AT_1 = StepRow("p", ("a", "b", "c"), labels=(1.0, 0.0, None))
@@ -59,6 +61,34 @@ def test_pool_puts_candidates_of_a_problem_together() -> None:
     pool = pool_of(group_by_problem({"m": rows}), "min")
     assert pool.correct.tolist() == [[1, 0], [0, 1]]
     assert pool.scores["m"].tolist() == [[0.2, 0.3], [0.5, 0.6]]
+
+
+def candidate(answer: str | None, outcome: float, grader: str = "") -> StepRow:
+    return StepRow("q", (str(answer),), outcome=outcome, answer=answer, scores=(0.5,), problem_id="x",
+                   extra={"grader": grader} if grader else {})
+
+
+def test_spellings_of_an_answer_are_one_vote() -> None:
+    """Three spellings of 1/2 outvote two of 3, which three answers would not; it is exported in the first one."""
+    rows = [candidate("3", 0.0), candidate("0.5", 1.0), candidate("3", 0.0), candidate(r"\frac12", 1.0),
+            candidate("1/2", 1.0)]
+    groups = group_by_problem({"m": rows})
+    pool = pool_of(groups)
+    assert accuracy_curves(pool, [5]).by_problem["majority"].tolist() == [[1.0]]
+    exported = next(search_and_learn_rows(groups, "m", "min", [4, 5])).extra
+    assert exported["pred_maj@5"] == exported["pred_weighted@5"] == r"\boxed{0.5}"
+    assert exported["pred_maj@4"] == r"\boxed{3}"
+
+
+def test_answers_of_a_task_of_its_own_vote_as_they_are() -> None:
+    """For countdown 5 + 9 and 2 * 7 are two answers, of which one may use the wrong numbers."""
+    rows = [candidate("5 + 9", 0.0, "reasoning-gym:countdown"), candidate("2 * 7", 1.0, "reasoning-gym:countdown"),
+            candidate("2 * 7", 1.0, "reasoning-gym:countdown")]
+    assert [ballot(row) for row in rows] == ["5 + 9", "2 * 7", "2 * 7"]
+    assert accuracy_curves(pool_of(group_by_problem({"m": rows})), [3]).by_problem["majority"].tolist() == [[1.0]]
+    assert [ballot(candidate(text, 1.0, "choice")) for text in ("(B) Paris", "b", "b)")] == ["B", "B", "B"]
+    assert [ballot(candidate(text, 1.0, "exact")) for text in ("a  b", "A b")] == ["a b", "A b"]
+    assert ballot(candidate(None, 0.0)) is None
 
 
 @pytest.mark.parametrize(("files", "words"), [

@@ -112,6 +112,7 @@ def test_solutions_without_answers_have_no_majority_curve_and_text_is_no_score(
     table = json.loads((tmp_path / "out" / "evaluation.json").read_text())["best_of_n"]
     assert set(table) == {"n", "bare", "pass@n"}
     assert "240 of 240 solutions have no answer and do not vote: no majority curve" in capsys.readouterr().out
+    assert "There is no majority vote to compare with" in (tmp_path / "out" / "report.html").read_text()
     record = json.loads((tmp_path / "bare.jsonl").read_text().splitlines()[0]) | {"scores": ["0.5", "high"]}
     (tmp_path / "text.jsonl").write_text(json.dumps(record) + "\n")
     assert main(["evaluate", "--scored", str(tmp_path / "text.jsonl"), "--out", str(tmp_path / "out")]) == 2
