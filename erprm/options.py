@@ -38,7 +38,7 @@ class _Metadata(dict[str, Any]):
 
 def option(default: Any = REQUIRED, *, help: str, choices: Iterable[str] | None = None, least: float | None = None,
            above: float | None = None, most: float | None = None, below: float | None = None,
-           aliases: tuple[str, ...] = (), positional: bool = False) -> Any:
+           aliases: tuple[str, ...] = (), positional: bool = False, bare: Any = None, breaks: bool = False) -> Any:
     """A dataclass field with its help text; without a default the option must be given.
 
     Args:
@@ -46,10 +46,13 @@ def option(default: Any = REQUIRED, *, help: str, choices: Iterable[str] | None 
         least, above, most, below: the range of a number. No option takes NaN or infinity.
         aliases: older names, which the command line and recipes still take.
         positional: the command line takes it as a word without a flag.
+        bare: the value that the flag without one stands for.
+        breaks: a text in which the two characters \\n are a line break, as a shell hands them over (\\\\n: these two
+            characters).
     """
     metadata = _Metadata({"help": help, "choices": tuple(choices) if choices is not None else None, "aliases": aliases,
                 "least": least, "above": above, "most": most, "below": below, "required": default is REQUIRED,
-                          "positional": positional})
+                          "positional": positional, "bare": bare, "breaks": breaks})
     # A required option still needs a default so that fields may come in any order; the reader checks that it was given.
     return dataclasses.field(default=None if default is REQUIRED else default, metadata=metadata, kw_only=True)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Collection, Sequence
@@ -55,7 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser, config: type) -> None:
         elif kind is bool:
             parser.add_argument(*flags, dest=item.name, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:  # values stay text here: `load` reads them as it reads a recipe's
-            parser.add_argument(*flags, dest=item.name, nargs="+" if many else None, default=None, help=text,
+            values: dict[str, Any] = {"nargs": "+"} if many else {}
+            if item.metadata.get("bare") is not None:
+                values = {"nargs": "?", "const": str(item.metadata["bare"])}
+            parser.add_argument(*flags, dest=item.name, default=None, help=text, **values,
                                 metavar="{" + ",".join(choices) + "}" if choices else kind.__name__.upper())
 
 
@@ -94,6 +98,8 @@ def load(config: type[T], command: str, given: argparse.Namespace, path: str | N
         if value is not None:
             values[name] = _coerce(value, hints[name], f"--{_shown(name)}", text=True)
     for name, item in fields.items():
+        if item.metadata.get("breaks") and values.get(name) is not None:
+            values[name] = _with_breaks(values[name])
         if item.metadata.get("required") and values.get(name) in (None, ""):
             raise InputError(f"--{_shown(name)} is required: {item.metadata['help']}")
         check_value(item, values.get(name))
@@ -124,6 +130,13 @@ def read_recipe(path: str, command: str, commands: Collection[str]) -> dict[str,
             raise InputError(f"{path}: no section {command!r}; it has {', '.join(loaded)}")
         return dict(loaded[command])
     return loaded
+
+
+def _with_breaks(value: Any) -> Any:
+    r"""A text, or each of several, with line breaks for \n; \\n stands for the two characters."""
+    if isinstance(value, tuple):
+        return tuple(map(_with_breaks, value))
+    return re.sub(r"\\?\\n", lambda match: "\n" if len(match[0]) == 2 else r"\n", value)
 
 
 def _shown(name: str) -> str:

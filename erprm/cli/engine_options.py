@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any
 
 from erprm.cli.config import option
-from erprm.engines import ENGINES, Engine, PromptTemplate, Sampling, load_engine
+from erprm.cli.prompt_options import PromptConfig, template_of
+from erprm.engines import ENGINES, Engine, Sampling, load_engine
 from erprm.errors import InputError
 from erprm.steps import AUTO, SPLITTERS
 
 
 @dataclass(frozen=True)
-class EngineConfig:
+class EngineConfig(PromptConfig):
     """Which policy, how it is asked, and how it samples."""
 
     policy: str = option(help="the policy: a folder or a hub name")
@@ -23,31 +24,23 @@ class EngineConfig:
                                                       "batch_rows=512 or tensor_parallel_size=4")
     device: str | None = option(None, help="cpu, cuda, cuda:1 (transformers engine; default: cuda where there is one)")
     dtype: str = option("auto", help="float32, bfloat16, float16; auto: the checkpoint's, float32 on a CPU")
-    prompt: str = option("plain", help="how a question is put: plain text, or the user's turn of a chat whose "
-                                       "assistant's turn the solution is", choices=("plain", "chat"))
-    prompt_text: str = option("{question}\n", help="the text around a question")
-    system: str | None = option(None, help="system turn of a chat")
     temperature: float = option(1.0, help="of sampling; 0 takes the most likely token")
     top_p: float = option(1.0, help="sample from the most likely tokens that make up this probability")
     max_tokens: int = option(512, help="longest completion, in tokens")
-    stop: tuple[str, ...] = option((), help="texts that end a completion")
+    stop: tuple[str, ...] = option((), help="texts that end a completion", breaks=True)
     splitter: str = option("newline", help="where steps end: " + "; ".join(
         f"{name}: {splitter.help}" for name, splitter in SPLITTERS.items()) + "; auto: what most solutions ask for",
         choices=(*SPLITTERS, AUTO))
     seed: int = option(0, help="seed of the run")
     part_completions: int = option(2048, help="completions committed together; a kill costs at most two such parts")
     dry_run: bool = option(False, help="print what would be done, with counts and estimates, and stop")
-    tokens_per_second: float = option(2500.0, help="for --dry-run: what the engine is expected to generate")
+    tokens_per_second: float | None = option(None, above=0, help=(
+        "for --dry-run: what the engine is expected to generate (default: measured where the policy loads in seconds)"))
 
 
 def sampling_of(config: EngineConfig) -> Sampling:
     """The sampling settings. Raises InputError."""
     return Sampling(config.temperature, config.top_p, config.max_tokens, config.stop)
-
-
-def template_of(config: EngineConfig) -> PromptTemplate:
-    """The prompt template. Raises InputError."""
-    return PromptTemplate(cast(Literal["plain", "chat"], config.prompt), config.prompt_text, config.system)
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:

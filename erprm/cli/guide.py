@@ -22,8 +22,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from erprm.cli.config import option
-from erprm.cli.engine_options import EngineConfig, engine_of, sampling_of, template_of
+from erprm.cli.engine_options import engine_of, sampling_of
 from erprm.cli.grading_options import GradingConfig, extraction_of, pool_of
+from erprm.cli.prompt_options import template_of
+from erprm.cli.showing import ShowConfig, show_prompts, show_references, show_rows
 from erprm.engines import Engine
 from erprm.errors import InputError
 from erprm.files.progress import progress
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Config(GradingConfig, EngineConfig):
+class Config(GradingConfig, ShowConfig):
     """Options of `erprm guide`."""
 
     problems: str = option(help="where the problems are, as for erprm sample")
@@ -78,7 +80,9 @@ def run(config: Config) -> int | None:
                               seed=config.seed)
     template_of(config)
     problems = load_problems(config.problems, config.limit)
+    show_prompts(config, ((problem.question, "") for problem in problems))
     if config.dry_run:
+        show_references(config, problems)
         paths = config.particles if config.method == "smc" else settings.width * settings.trees
         print(f"guide: {len(problems):,} problems, {config.method}, {paths} solutions each, at most "
               f"{len(problems) * paths * settings.expand * settings.max_steps:,} step samples, into {config.out}")
@@ -108,6 +112,7 @@ def run(config: Config) -> int | None:
         print(f"{len(lost):,} candidates that the model cannot read were lost in this run; the first: {lost[0]}")
     if len(first) < len(problems):
         print(f"{len(problems) - len(first):,} problems have no solution; they count as wrong")
+    show_rows(config, rows, config.splitter)
     print(f"solutions: {config.out}")
     return None
 

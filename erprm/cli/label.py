@@ -26,17 +26,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from erprm.cli.config import option
-from erprm.cli.engine_options import EngineConfig, duration, engine_of, sampling_of, template_of
+from erprm.cli.engine_options import engine_of, sampling_of
 from erprm.cli.grading_options import GradingConfig, pool_of
+from erprm.cli.prompt_options import template_of
+from erprm.cli.showing import ShowConfig, say_rate, show_prompts, show_rows
+from erprm.engines import Request
 from erprm.errors import InputError
 from erprm.problems import Problem, load_problems
 from erprm.rows import StepRow, read_rows
 from erprm.splitters import choose_splitter
-from erprm.steps import AUTO, SPLITTERS, gaps_to_keep, join_steps, split_steps
+from erprm.steps import AUTO, SPLITTERS, gaps_to_keep, join_steps, prefix_text, split_steps
 
 
 @dataclass(frozen=True)
-class Config(GradingConfig, EngineConfig):
+class Config(GradingConfig, ShowConfig):
     """Options of `erprm label`."""
 
     problems: str = option(help="where the problems are: a .jsonl or .parquet file, gsm8k:FILE, math:FILE, ...")
@@ -87,13 +90,18 @@ def run(config: Config) -> None:
     options = LabelOptions(config.n, rule, config.token_budget, config.seed, splitter, config.count_own_outcome,
                            config.count_passing, config.part_completions, config.contrast)
     source = config.solutions or config.problems
+    questions = {problem.id: problem.question for problem in problems}
+    asked = [(questions.get(row.problem_id, row.prompt), prefix_text(row.steps, 1, splitter, gaps=row.gaps))
+             for row in rows[:max(config.show, 256)]]
+    show_rows(config, rows, splitter)
+    show_prompts(config, asked)
     if config.dry_run:
         from erprm.rollouts.estimate import estimate
 
         found = estimate(problems, rows, options, config.max_tokens, source)
-        print(found)
-        print(f"about {duration(found.tokens / config.tokens_per_second)} at {config.tokens_per_second:,.0f} tokens/s "
-              f"with {config.engine} and {config.policy}, into {config.out}")
+        print(f"{found}, into {config.out}")
+        say_rate(config, found.tokens, [Request(question, prefix, options.n, number)
+                                        for number, (question, prefix) in enumerate(asked[:256])])
         return
 
     engine = engine_of(config)

@@ -13,16 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erprm.cli.config import option
-from erprm.cli.engine_options import EngineConfig, duration, engine_of, sampling_of, template_of
+from erprm.cli.engine_options import engine_of, sampling_of
 from erprm.cli.grading_options import GradingConfig, pool_of
+from erprm.cli.prompt_options import template_of
+from erprm.cli.showing import ShowConfig, say_rate, show_prompts, show_references, show_rows, show_text
+from erprm.engines import Request
 from erprm.errors import InputError
 from erprm.problems import SOURCES, load_problems
+from erprm.rows import read_rows
 
 __doc__ += "".join(f"\n  {source.example:33} {source.help}" for source in SOURCES.values())
 
 
 @dataclass(frozen=True)
-class Config(GradingConfig, EngineConfig):
+class Config(GradingConfig, ShowConfig):
     """Options of `erprm sample`."""
 
     problems: str = option(help="where the problems are (see above)")
@@ -42,14 +46,20 @@ def run(config: Config) -> None:
     sampling = sampling_of(config)
     template_of(config)
     problems = load_problems(config.problems, config.limit)
+    asked = [(problem.question, "") for problem in problems]
+    show_prompts(config, asked)
     if config.dry_run:
         completions = len(problems) * config.n
         known = [len(problem.solution) for problem in problems if problem.solution]
         tokens = completions * (min(config.max_tokens, sum(known) / len(known) / 3) if known else config.max_tokens)
         print(f"sample: {len(problems):,} problems from {config.problems}, {config.n:,} solutions each: "
               f"{completions:,} solutions, about {tokens:,.0f} tokens"
-              f"{'' if known else ' at most'}, about {duration(tokens / config.tokens_per_second)} at "
-              f"{config.tokens_per_second:,.0f} tokens/s with {config.engine} and {config.policy}, into {config.out}")
+              f"{'' if known else ' at most'}, into {config.out}")
+        show_references(config, problems)
+        rate = say_rate(config, tokens, [Request(question, "", config.n, number)
+                                         for number, (question, _) in enumerate(asked)])
+        if rate is not None and config.show:
+            show_text(config, "what the policy began to write", rate.text)
         return
     from erprm.rollouts.sample import sample_solutions
 
@@ -60,4 +70,5 @@ def run(config: Config) -> None:
                                   part_completions=config.part_completions)
     engine.close()
     print(report)
+    show_rows(config, read_rows(config.out), report.splitter)
     print(f"solutions: {report.rows}\nraw texts: {report.store}")

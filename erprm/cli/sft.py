@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erprm.cli.config import option
-from erprm.cli.fine_tuning_options import FineTuningConfig, options_of, template_of
+from erprm.cli.fine_tuning_options import FineTuningConfig, options_of
+from erprm.cli.prompt_options import template_of
 from erprm.files.runs import run_folder, settings_of
 from erprm.rows import read_rows
 

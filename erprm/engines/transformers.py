@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from erprm.engines.base import Completion, Request, Sampling
 from erprm.engines.batch import ModelCaller, Prompt, RowBatch
@@ -22,6 +22,7 @@ from erprm.engines.identity import model_identity
 from erprm.engines.prompts import PromptTemplate
 from erprm.engines.stopping import Detokenizer, StopStrings
 from erprm.errors import InputError
+from erprm.tokenizers import load_tokenizer
 
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 
@@ -114,8 +115,7 @@ def _stopped_at(written: str, text: str, sampling: Sampling) -> str | None:
 
 def _read(model: str, revision: str | None) -> tuple[Any, Any]:
     try:
-        return AutoConfig.from_pretrained(model, revision=revision), AutoTokenizer.from_pretrained(
-            model, revision=revision)
+        return AutoConfig.from_pretrained(model, revision=revision), load_tokenizer(model, revision=revision)
     except (OSError, ValueError) as error:
         raise InputError(f"policy {model}: expected a folder or hub name of a causal language model with its "
                          f"tokenizer; {str(error).splitlines()[0]}") from error

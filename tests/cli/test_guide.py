@@ -28,10 +28,12 @@ def test_a_policy_that_writes_the_tag_loses_these_candidates_alone(method: str, 
                                 for i in range(4)))
     assert main(["guide", "--problems", str(problems), "--policy", str(tmp_path / "policy"), "--prm",
                  str(tmp_path / "prm"), "--method", method, "--width", "2", "--expand", "4",
-                 "--max-steps", "2", "--max-tokens", "12",
+                 "--max-steps", "2", "--max-tokens", "12", "--show", "1",
                  "--workers", "1", "--part-problems", "3", "--out", str(out)]) == 0
-    assert "candidates that the model cannot read were lost in this run; the first: '0+3?': row 1" \
-        in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "candidates that the model cannot read were lost in this run; the first: '0+3?': row 1" in shown
+    assert "prompt, 5 tokens (plain):\n   15 0  10 +  18 3  30 ?  198 Ċ\n" in shown
+    assert "\nsolution 0/0, " in shown
     rows = list(read_rows(out))
     assert rows
     assert not any(tiny.TAG in step for row in rows for step in row.steps)

@@ -26,11 +26,11 @@ class RowOptions:
 
     max_length: int = option(512, help="most tokens of a row", least=1)
     tag: str = option(_TAGS.tag, help="the token behind each step; auto: ' ки' or 'ки', whichever is one token of the "
-                     "model, else a special token that it doesn't use")
+                     "model, else a special token that it doesn't use", breaks=True)
     plus: str = option(_TAGS.plus, help="the token of a good step; auto: ' +', or '+'")
     minus: str = option(_TAGS.minus, help="the token of a bad step; auto: ' -', or '-'")
-    prompt_end: str = option(_TAGS.prompt_end, help="text between prompt and first step")
-    step_end: str = option(_TAGS.step_end, help="text between a tag and the next step")
+    prompt_end: str = option(_TAGS.prompt_end, help="text between prompt and first step", breaks=True)
+    step_end: str = option(_TAGS.step_end, help="text between a tag and the next step", breaks=True)
 
     def tags(self) -> StepTags:
         """The texts around steps."""
