@@ -68,3 +68,19 @@ def keeps_text(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a text with spaces, a line break and a Cyrillic letter comes back out of its tokens."""
     ids = tokenizer(_PROBE, add_special_tokens=False).input_ids
     return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False)).strip() == _PROBE
+
+
+def check_padding(tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> str | None:
+    """What there is to say of the padding token: one line where it also ends a text, else None.
+
+    Raises:
+        InputError: when it lies outside the model's vocabulary.
+    """
+    pad = tokenizer.pad_token_id
+    if pad is not None and pad >= vocabulary:
+        raise InputError(f"pad token {tokenizer.pad_token!r}: its id {pad} lies outside the model's vocabulary of "
+                         f"{vocabulary}; resize the model's embeddings, or pad with a token that they have")
+    if pad is not None and pad == tokenizer.eos_token_id:
+        return (f"padding: {tokenizer.pad_token!r}, which also ends a text; padding is told apart by its place, so no "
+                "end is lost")
+    return None

@@ -11,8 +11,8 @@ among --expand candidates; smc weighs and resamples --particles solutions by exp
 The result has one row per solution, the best first, graded, with its step scores;
 `erprm evaluate --scored` reads it.
 
-A candidate that the model cannot read (a step that holds the step tag, a text beyond the model's length) is lost, and
-counted. Interrupted, the same command goes on behind the last finished part of --part-problems problems.
+A candidate that the model cannot read (a text beyond the model's length) is lost, and counted. Interrupted, the same
+command goes on behind the last finished part of --part-problems problems.
 """
 
 from __future__ import annotations

@@ -27,8 +27,7 @@ from erprm.demo.stages import Stages
 from erprm.files.progress import progress
 from erprm.problems import check_disjoint, read_problems, write_problems
 from erprm.problems.tasks import Task, task
-from erprm.rows import StepRow, read_rows, write_rows
-from erprm.steps import StepTags
+from erprm.rows import read_rows, write_rows
 
 Stage = tuple[str, list[Callable[[], object]]]
 
@@ -69,9 +68,8 @@ def recipe(folder: Path, settings: DemoSettings) -> Iterator[Stage]:
         return folder / "problems" / f"{split}.jsonl"
 
     def sampled(split: str, n: int, name: str, seed: int, policy: str = "policy") -> list[Callable[[], object]]:
-        out = folder / f"{name}.parquet"
         return [command("sample", **asked | {"problems": problems(split), "policy": models / policy, "n": n,
-                                             "seed": seed, "out": out}), partial(_untag, [out], out)]
+                                             "seed": seed, "out": folder / f"{name}.parquet"})]
 
     def scored(rows: Path, name: str) -> list[Callable[[], object]]:
         return [command("score", model=models / f"prm-{target.name}", rows=rows,
@@ -92,7 +90,7 @@ def recipe(folder: Path, settings: DemoSettings) -> Iterator[Stage]:
     yield "solutions", sampled("label", settings.solutions, "solutions", seed)
     yield "labels", [
         labelled("label", "solutions", settings.completions, "labels", contrast=settings.contrast),
-        partial(_untag, [folder / "labels" / "rows.parquet", folder / "labels" / "contrast.parquet"], rows)]
+        partial(_join, [folder / "labels" / "rows.parquet", folder / "labels" / "contrast.parquet"], rows)]
     yield "reward models", [command(
         "train", model=models / "policy", data=rows, out=models / f"prm-{target.name}", target=target.kind,
         eta=target.eta, max_steps=settings.prm_steps, batch_size=settings.prm_batch, weight_decay=0.01, warmup=30,
@@ -127,11 +125,6 @@ def _make_problems(chosen: Task, path: Callable[[str], Path], settings: DemoSett
         write_problems(path(name), problems)
 
 
-def _untag(sources: list[Path], out: Path) -> None:
-    """The rows of all `sources` without the step tag, which this policy may write: it knows the tag as a token."""
-    tag = StepTags().tag
-
-    def untagged(row: StepRow) -> StepRow:
-        return dataclasses.replace(row, steps=tuple(step.replace(tag, "?") for step in row.steps))
-
-    write_rows(out, [untagged(row) for row in itertools.chain.from_iterable(map(read_rows, sources))])
+def _join(sources: list[Path], out: Path) -> None:
+    """The rows of all `sources` in one file."""
+    write_rows(out, itertools.chain.from_iterable(map(read_rows, sources)))

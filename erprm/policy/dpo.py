@@ -14,7 +14,7 @@ from typing import Any
 
 from erprm.engines.prompts import PromptTemplate
 from erprm.errors import InputError, import_extra
-from erprm.policy.fine_tuning import SFTOptions, encode, load_policy, load_tokenizer, save
+from erprm.policy.fine_tuning import SFTOptions, encode, load_policy, policy_tokenizer, save
 
 Pair = Mapping[str, Any]
 
@@ -55,7 +55,7 @@ def train_dpo(model: str | Path, pairs: Sequence[Pair], out: str | Path, options
 
     from erprm.prm.training.saving import WholeCheckpoints
 
-    tokenizer = load_tokenizer(model, _asked(pairs[0]["prompt"])[0])
+    tokenizer = policy_tokenizer(model, _asked(pairs[0]["prompt"])[0])
     encoded = [encode_pair(tokenizer, pair) for pair in pairs]
     lengths = [len(item["prompt_ids"]) + max(len(item["chosen_ids"]), len(item["rejected_ids"])) for item in encoded]
     kept = [item for item, length in zip(encoded, lengths, strict=True) if length <= options.max_length]

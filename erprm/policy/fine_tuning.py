@@ -83,14 +83,17 @@ class SFTOptions:
                 "save_strategy": "no", "logging_nan_inf_filter": False}
 
 
-def load_tokenizer(model: str | Path, template: PromptTemplate) -> PreTrainedTokenizerBase:
-    """The policy's tokenizer, tried on the template before anything large is loaded. Raises InputError."""
-    from transformers import AutoTokenizer
+def policy_tokenizer(model: str | Path, template: PromptTemplate) -> PreTrainedTokenizerBase:
+    """The policy's tokenizer; template and vocabulary are tried before anything large is loaded. Raises InputError."""
+    from transformers import AutoConfig
 
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(model))
+    from erprm.tokenizers import check_padding, load_tokenizer
+
+    tokenizer = load_tokenizer(model)
     if tokenizer.eos_token_id is None:
         raise InputError(f"{model}: expected a tokenizer with an end-of-sequence token, found none")
     template.ids(tokenizer, "1+1?", "")
+    check_padding(tokenizer, AutoConfig.from_pretrained(str(model)).get_text_config().vocab_size)
     return tokenizer
 
 

@@ -6,8 +6,8 @@
     reward.token_rewards(prompts, completions, completion_ids)                      # paid where each step ends
 
 All completions of a call are scored together, so that a whole group is one batch and shared prefixes are computed once.
-A completion that the model cannot read (too long, or it holds the step tag) and one without a step are worth 0 and are
-counted in `reward.report`; neither ends a run. `erprm.policy.stacks` has the shapes that verl and SkyRL take.
+A completion that the model cannot read (too long), one that holds the step tag and one without a step are worth 0 and
+are counted in `reward.report`; none ends a run. `erprm.policy.stacks` has the shapes that verl and SkyRL take.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from erprm.errors import InputError
 from erprm.policy.crediting import RewardOptions, penalties, step_rewards
-from erprm.selection.search import Scorer, score_each
+from erprm.selection.search import Scorer, Text, score_each
 from erprm.steps import split_steps
 from erprm.values import Array
 
@@ -93,6 +93,7 @@ class PRMReward:
             prm = PRMScorer(prm)
         scorer: Any = prm
         self._score: Scorer = getattr(scorer, "score", scorer)
+        self._written: Callable[[Sequence[Text]], Sequence[int]] = getattr(scorer, "written", lambda texts: ())
         self._splitter, self._outcome, self._tokenizer = splitter, outcome, tokenizer
         self.report = RewardReport()
 
@@ -137,7 +138,7 @@ class PRMReward:
         questions = [str(question) for question in columns.get("question") or map(text_of, prompts)]
         steps = [split_steps(text, self._splitter) if text.strip() else [] for text in texts]
         asked = [index for index, part in enumerate(steps) if part]
-        found = score_each(self._score, [(questions[index].strip(), steps[index]) for index in asked])
+        found = score_each(self._checked, [(questions[index].strip(), steps[index]) for index in asked])
         scores = dict(zip(asked, found, strict=True))
         self._count(texts, scores)
         outcomes = None
@@ -148,6 +149,13 @@ class PRMReward:
                                  f"{outcomes.tolist()!r:.80}")
         return pay(questions, texts, steps, [scores.get(index) for index in range(len(texts))], outcomes,
                    self.options)
+
+    def _checked(self, texts: Sequence[Text]) -> Sequence[Any]:
+        """The scores; a text that holds the step tag is refused: no policy is paid for writing it."""
+        for number, written in enumerate(self._written(texts), start=1):
+            if written:
+                raise InputError(f"row {number}: holds the step tag")
+        return self._score(texts)
 
     def _count(self, texts: Sequence[str], scores: Mapping[int, Any]) -> None:
         refused = [error for error in scores.values() if isinstance(error, InputError)]

@@ -15,7 +15,7 @@ from typing import Any
 
 from erprm.engines.prompts import PromptTemplate
 from erprm.errors import InputError, import_extra
-from erprm.policy.fine_tuning import SFTOptions, encode, load_policy, load_tokenizer, save
+from erprm.policy.fine_tuning import SFTOptions, encode, load_policy, policy_tokenizer, save
 from erprm.rows import StepRow
 from erprm.steps import join_steps
 
@@ -56,7 +56,7 @@ def train_sft(model: str | Path, rows: Iterable[StepRow], out: str | Path, optio
     from erprm.prm.training.saving import WholeCheckpoints
 
     template = template or PromptTemplate()
-    tokenizer = load_tokenizer(model, template)
+    tokenizer = policy_tokenizer(model, template)
     encoded = [encode_solution(tokenizer, template, row, splitter) for row in rows]
     kept = [item for item in encoded if len(item["input_ids"]) <= options.max_length]
     if not kept:

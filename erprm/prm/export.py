@@ -31,7 +31,7 @@ from erprm.prm.checkpoints.weights import BIAS, ROWS, WeightFiles
 from erprm.prm.logits import make_linear, uncapped
 from erprm.prm.model import ID2LABEL, has_class
 from erprm.prm.rows.conventions import Texts
-from erprm.prm.rows.tokens import StepTokens
+from erprm.prm.rows.tokens import StepTokens, written_note
 from erprm.prm.scoring.scorer import PRMScorer, Scores
 from erprm.prm.scoring.vllm import serve_script
 from erprm.prm.spec import FILE_NAME, PRMSpec
@@ -49,17 +49,20 @@ PROBE: tuple[Texts, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What was written where, and the largest difference between scores before and after."""
+    """What was written where, the largest difference between scores before and after, and how many of the rows hold the
+    step tag in their own text."""
 
     folder: Path
     form: str
     rows: int
     steps: int
     difference: float
+    written: int = 0
 
     def __str__(self) -> str:
         return (f"{self.form} form; read back by its stock class, {self.steps} steps of {self.rows} rows score the "
-                f"same (largest difference {self.difference:.1e})")
+                f"same (largest difference {self.difference:.1e})"
+                + (f"; {written_note(self.written)}" if self.written else ""))
 
 
 def export(path: str | Path, out: str | Path, to: str, rows: Sequence[Texts] = PROBE) -> ExportReport:
@@ -93,7 +96,7 @@ def export(path: str | Path, out: str | Path, to: str, rows: Sequence[Texts] = P
         if not difference <= TOLERANCE:
             raise InputError(f"{out}: not written: scores differ by {difference:.2e} after export, expected at most "
                              f"{TOLERANCE:.0e}")
-    return ExportReport(out, to, len(rows), sum(map(len, before)), difference)
+    return ExportReport(out, to, len(rows), sum(map(len, before)), difference, scorer.report.written)
 
 
 @torch.inference_mode()

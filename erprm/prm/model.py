@@ -156,6 +156,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
             raise InputError(f"loss: expected {known.loss!r}, as the model was trained, found {spec.loss!r}")
         tokens = StepTokens.from_tokenizer(tokenizer, spec.tags.filled(known.tags))
         prm = source if isinstance(source, PRM) else cls.load(source, tokenizer, **options)
+        tokens.check(prm.get_input_embeddings().weight.shape[0])
         prm.spec, prm.tokens = replace(spec, tags=tokens.tags), tokens
         return prm
 
@@ -164,10 +165,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         """`from_base` with the token ids known: the head's rows are taken from the model's output head."""
         output = causal.get_output_embeddings()
         check_form(causal, output)
-        for name, index in (("tag", tokens.tag_id), ("plus", tokens.plus_id), ("minus", tokens.minus_id)):
-            if index >= output.weight.shape[0]:
-                raise InputError(f"{name}: its id {index} lies outside the model's vocabulary of "
-                                 f"{output.weight.shape[0]}; resize the model's embeddings, or choose another token")
+        tokens.check(output.weight.shape[0])
         if spec.objective.vocabulary:
             return cls(causal.config, causal.model, output, spec, tokens)
         config = copy.deepcopy(causal.config)

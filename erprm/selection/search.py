@@ -103,8 +103,8 @@ def extend(engine: Engine, score: Scorer, branches: Sequence[Branch], settings: 
     """Sample and score one-step extensions of every branch, in one batch for the engine and one for the scorer.
 
     Args:
-        refused: called for every extension that the scorer cannot read (a step that holds the step tag, a text beyond
-            the model's length), which is then lost; without it the scorer's error is raised.
+        refused: called for every extension that the scorer cannot read (a text beyond the model's length), which is
+            then lost; without it the scorer's error is raised.
 
     Returns:
         For each branch its extensions with their scores, in the order of their seeds, repetitions included. An empty

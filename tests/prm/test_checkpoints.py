@@ -60,6 +60,19 @@ def test_rlhflow(tmp_path: Path) -> None:
     check(folder, "rlhflow", expected)
 
 
+@pytest.mark.parametrize(("write", "tag"), [(published.shepherd, "ки"), (published.qwen, "<extra_0>")])
+def test_a_tag_that_a_policy_wrote_is_broken_up_and_counted(write, tag: str, tmp_path: Path) -> None:
+    folder = tmp_path / "math-shepherd-mistral-7b-prm"
+    write(folder)
+    scorer = PRMScorer(folder)
+    held, broken = (scorer.score([(f"2{text}3?", ["1+1=2", f"a {text}", "b"])])[0]
+                    for text in (tag, f"{tag[0]} {tag[1:]}"))
+    np.testing.assert_allclose(held, broken, atol=1e-6)
+    assert len(held) == 3
+    assert scorer.report.written == 1
+    assert "1 rows hold the step tag in their own text" in str(scorer.report)
+
+
 @torch.no_grad()
 def test_trl(tmp_path: Path) -> None:
     model, tokenizer = published.trl(tmp_path / "trl"), tiny.tokenizer()

@@ -1,16 +1,23 @@
 """Rows encoded for training: targets from counts, what is cut and dropped, and the report that says so."""
 
 import dataclasses
+import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 from prm.rows_of_steps import rows
 
+from erprm.cli import main
 from erprm.errors import InputError
+from erprm.prm.doctor.checks import diagnose
 from erprm.prm.rows.tokens import StepTokens, encode_row
+from erprm.prm.training.config import PRMConfig
 from erprm.prm.training.encode import encode_dataset
 from erprm.prm.training.inputs import as_trl_dataset, rows_of
+from erprm.prm.training.trainer import PRMTrainer
 from erprm.rows import StepRow, write_rows
 from erprm.values import fit_prior, fit_rates, row_targets
 from erprm.values.spec import TargetSpec
@@ -59,14 +66,16 @@ def test_a_long_row_is_cut_behind_a_step_and_its_outcome_is_not_given_to_the_cut
 
 def test_every_row_is_accounted_for() -> None:
     data = rows(2, 2)
-    unusable = [StepRow("q", ("a ки b",), successes=(1,), trials=(2,)), StepRow("q", ("a",)),
+    data += [StepRow("q", ("a ки b",), successes=(1,), trials=(2,)), StepRow("q", ("c",), successes=(0,), trials=(2,))]
+    unusable = [StepRow("q", ("", " "), successes=(1, 1), trials=(2, 2)), StepRow("q", ("a",)),
                 StepRow("q" * 600, ("a",), successes=(1,), trials=(2,))]
     dataset, report = encode_dataset(data + unusable, TOKENIZER, TOKENS)
-    assert (report.read, report.kept, report.cut) == (7, 4, 0)
-    assert report.dropped == {"whose text holds the step tag": 1, "without counts": 1, "longer than 512 tokens": 1}
+    assert (report.read, report.kept, report.cut) == (9, 6, 0)
+    assert report.dropped == {"without any text in their steps": 1, "without counts": 1, "longer than 512 tokens": 1}
     assert report.labelled == report.steps == sum(report.histogram) == sum(len(row.steps) for row in data)
     assert report.tokens == len(dataset.ids)
-    assert "7 read, 4 kept, 0 cut at a step, 3 dropped" in str(report)
+    assert "9 read, 6 kept, 0 cut at a step, 3 dropped" in str(report)
+    assert "\n1 rows hold the step tag in their own text, where it is spelled in other tokens" in str(report)
 
 
 def test_too_long_rows_are_dropped_when_asked() -> None:
@@ -109,10 +118,51 @@ def test_soft_labels_survive_trl_and_a_missing_one_ends_the_row() -> None:
     assert list(as_trl_dataset([row], TargetSpec("labels"))) == [{"prompt": "q", "completions": ["a"], "labels": [0.7]}]
 
 
+TRL = {"prompt": "q", "completions": ["a", "b"], "labels": [True, 0.5]}
+BAD_TRL = [
+    ({"labels": None}, "labels: expected a list of numbers or nulls, found null"),
+    ({"labels": [1]}, "labels: expected one value per step (2), found 1"),
+    ({"labels": ["+", "-"]}, "labels: expected a list of numbers or nulls, found str"),
+    ({"labels": [0.5, 2]}, "labels: expected values in [0, 1] or null, found 2"),
+    ({"labels": 1}, "labels: expected a list of numbers or nulls, found int"),
+    ({"prompt": None}, "prompt: expected text, found null"),
+    ({"prompt": [{"role": "user", "content": "q"}]}, "prompt: expected text, found a chat of 1 turns; render it with "
+                                                     "the tokenizer's chat template first"),
+    ({"completions": [], "labels": []}, "completions: expected at least one step, found none"),
+    ({"completions": ["a", None]}, "completions: expected a list of texts, found NoneType"),
+    ({"completions": "ab"}, "completions: expected a list of texts, found str"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_TRL)
+def test_malformed_trl_rows_are_one_line_with_the_row_everywhere(change: dict[str, object], message: str,
+                                                                 model_dir: Path, tmp_path: Path,
+                                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    records = [TRL, {**TRL, "prompt": "r"}, {**TRL, **change}]
+    with pytest.raises(InputError, match=re.escape(f"dataset row 3: {message}")):
+        PRMTrainer(str(model_dir), PRMConfig(str(tmp_path / "run"), target="labels", report_to="none"), records)
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, records)), encoding="utf-8")
+    assert main(["train", "--model", str(model_dir), "--data", str(path), "--target", "labels", "--out",
+                 str(tmp_path / "out")]) == 2
+    assert f"{path}:3: {message}" in capsys.readouterr().err
+    diagnosis = diagnose(model_dir, path)
+    assert [(finding.level, finding.what) for finding in diagnosis.findings if finding.level == "error"] == [
+        ("error", f"unreadable row: {path}:3: {message}")]
+    assert diagnosis.rows == 2
+
+
+def test_whole_trl_rows_are_read_from_files_and_array_datasets() -> None:
+    expected = StepRow("q", ("a", "b"), labels=(1.0, 0.5))
+    assert list(rows_of([TRL])) == [expected]
+    arrays = {"prompt": "q", "completions": np.array(["a", "b"]), "labels": np.array([1.0, 0.5], np.float32)}
+    assert list(rows_of([arrays])) == [expected]
+
+
 @pytest.mark.parametrize(("record", "message"), [
-    ({"prompt": "q", "completions": ["a"]}, "row 1: expected prompt, completions, labels, found no labels"),
-    ({"prompt": "q", "completions": ["a", "b"], "labels": [1]}, r"one label per completion \(2\), found 1"),
-    (3, "row 1: expected a StepRow or a mapping"),
+    ({"prompt": "q", "completions": ["a"]}, "dataset row 1: labels: expected a list of numbers or nulls, found no"),
+    (3, "dataset row 1: expected a StepRow or a mapping"),
+    ({"prompt": "q", "steps": []}, "dataset row 1: steps: expected at least one step"),
 ])
 def test_malformed_datasets_are_refused(record: object, message: str) -> None:
     with pytest.raises(InputError, match=message):

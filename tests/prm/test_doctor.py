@@ -1,16 +1,22 @@
 """Everything that would corrupt training is found, named with its row and advice, and ends the command with 2."""
 
+import dataclasses
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 import tiny
+import torch
+from tokenizers import AddedToken
 
 from erprm.cli import main
 from erprm.errors import InputError
 from erprm.prm.doctor.checks import diagnose
 from erprm.prm.doctor.findings import Diagnosis
 from erprm.prm.rows.tokens import StepTokens, encode_row
+from erprm.prm.training.config import PRMConfig
+from erprm.prm.training.trainer import PRMTrainer
 from erprm.rows import StepRow, write_rows
 from erprm.steps import StepTags
 from erprm.values.spec import TargetSpec
@@ -48,7 +54,8 @@ def test_a_good_file_is_healthy_and_shown_as_it_is_trained(model_dir: Path, tmp_
 
 
 @pytest.mark.parametrize(("bad", "level", "what"), [
-    (StepRow("1?", (f"a{tiny.TAG} b",), successes=(1,), trials=(2,)), "error", "holds the tag"),
+    (StepRow("1?", (f"a{tiny.TAG} b",), successes=(1,), trials=(2,)), "warning", "holds the tag"),
+    (StepRow("1?", ("",), successes=(0,), trials=(1,), outcome=0.0), "warning", "without any text"),
     (StepRow("1+1?", ("1+1=3",), successes=(4,), trials=(4,), outcome=1.0), "error", "with other targets"),
     (GOOD[0], "warning", "targets included"),
     (StepRow("2+3*4?", ("3*4=12", "12-2=10"), successes=(1, 0), trials=(4, 4), outcome=0.0), "warning",
@@ -73,6 +80,97 @@ def test_held_out_problems_that_are_trained_on(model_dir: Path, tmp_path: Path) 
     assert not diagnosis.healthy
     assert [(what.split("eval.jsonl ")[1], rows) for _, what, rows in found(diagnosis)] == [
         ("that are training rows", [4]), ("whose problem is also trained on", [3])]
+
+
+def test_what_label_makes_of_a_solution_that_ended_where_others_go_on_is_no_finding(model_dir: Path,
+                                                                                    tmp_path: Path) -> None:
+    ended = StepRow("2+3*4?", ("3*4=12",), successes=(0,), trials=(1,), outcome=0.0)  # its outcome, not a mean
+    cut = StepRow("2+3*4?", ("3*4=12", "2+12=14"), successes=(3, 2), trials=(4, 4), outcome=0.0, finished=False)
+    assert not examine(model_dir, tmp_path, [GOOD[0], ended, cut]).findings
+    assert "other targets" in found(examine(model_dir, tmp_path, [GOOD[0], ended, cut, dataclasses.replace(
+        cut, successes=(3, 1))]))[0][1]
+
+
+def usable(advice: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """The tags and label pairs that an advice names."""
+    words = shlex.split(advice.split("in this tokenizer: ")[1].replace(", --", " --"))
+    options = list(zip(words[::2], words[1::2], strict=True))
+    plus = [text for name, text in options if name == "--plus"]
+    return [text for name, text in options if name == "--tag"], list(zip(plus, [
+        text for name, text in options if name == "--minus"], strict=True))
+
+
+@pytest.mark.parametrize("spare", [(), ("<|reserved_0|>", "<|reserved_1|>", "<|turn|>")])
+def test_every_tag_that_is_proposed_trains(spare: tuple[str, ...], tmp_path: Path) -> None:
+    tokenizer = tiny.tokenizer(("\n", "\n\n", " yes", " no", tiny.PLUS, tiny.MINUS, *([] if spare else [tiny.TAG])))
+    tokenizer.backend_tokenizer.add_special_tokens([AddedToken(text, special=True) for text in spare])
+    tokenizer.chat_template = "<|turn|>{{ messages }}"
+    tiny.llama(vocabulary=len(tokenizer)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    [finding] = examine(tmp_path, tmp_path, GOOD, tags=StepTags(tag=" step")).findings
+    tags, labels = usable(finding.advice)
+    assert tags == (list(spare[:2]) if spare else [tiny.TAG])
+    assert labels == [(tiny.PLUS, tiny.MINUS), ("+", "-")]
+    for tag in tags:
+        for plus, minus in labels:
+            assert examine(tmp_path, tmp_path, GOOD, tags=StepTags(tag, plus, minus)).healthy
+            arguments = PRMConfig(str(tmp_path / "run"), max_steps=1, report_to="none", tag=tag, plus=plus, minus=minus,
+                                  disable_tqdm=True, save_strategy="no")
+            trainer = PRMTrainer(str(tmp_path), arguments, GOOD)
+            trainer.train()
+            assert trainer.state.global_step == 1
+
+
+def test_tokens_that_the_model_has_no_row_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = tiny.tokenizer((tiny.PLUS, tiny.MINUS, tiny.TAG))
+    tokenizer.add_special_tokens({"pad_token": "<a new pad>"})
+    tokenizer.add_tokens(["<new>"])
+    small = tiny.llama(vocabulary=tokenizer.pad_token_id)
+    small.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    expected = f"pad token '<a new pad>': its id {tokenizer.pad_token_id} lies outside the model's vocabulary of"
+    [(level, what, _)] = found(examine(tmp_path, tmp_path, GOOD))
+    assert level == "error"
+    assert what.startswith(expected)
+    for command in ("train", "sft"):
+        assert main([command, "--model", str(tmp_path), "--data", str(tmp_path / "train.jsonl"), "--out",
+                     str(tmp_path / "out")]) == 2
+        assert expected in capsys.readouterr().err
+    tokenizer.pad_token = "</s>"
+    tokenizer.save_pretrained(tmp_path)
+    new = StepRow("1<new>?", ("1",), successes=(1,), trials=(2,))
+    assert [(level, rows) for level, _, rows in found(examine(tmp_path, tmp_path, [*GOOD, new]))] == [
+        ("note", []), ("error", [3])]
+    with pytest.raises(InputError, match=r"row 3: holds token \d+, '<new>'"):
+        PRMTrainer(str(tmp_path), PRMConfig(str(tmp_path / "run"), report_to="none"), [*GOOD, new])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers(value: float, tmp_path: Path) -> None:
+    model = tiny.llama()
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[5, 7] = value
+    model.save_pretrained(tmp_path, max_shard_size="100KB")
+    tiny.tokenizer().save_pretrained(tmp_path)
+    shard = json.loads((tmp_path / "model.safetensors.index.json").read_text())["weight_map"][
+        "model.layers.1.mlp.up_proj.weight"]
+    [finding] = found(examine(tmp_path, tmp_path, GOOD))
+    assert finding[:2] == ("error", f"{tmp_path / shard}: expected finite weights, found NaN or infinite numbers in "
+                                    "model.layers.1.mlp.up_proj.weight")
+
+
+def test_padding_with_the_end_of_sequence_is_said_and_costs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                                                    ) -> None:
+    tokenizer = tiny.tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    tiny.save(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    diagnosis = examine(tmp_path, tmp_path, GOOD)
+    assert [level for level, _, _ in found(diagnosis)] == ["note"]
+    assert diagnosis.healthy
+    trainer = PRMTrainer(str(tmp_path), PRMConfig(str(tmp_path / "run"), report_to="none"), GOOD)
+    trainer.get_train_dataloader()
+    assert capsys.readouterr().out.count("padding: '</s>', which also ends a text") == 1
 
 
 @pytest.mark.parametrize(("tags", "named"), [

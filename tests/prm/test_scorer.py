@@ -137,8 +137,8 @@ def test_bad_rows_are_named(prm: Path) -> None:
     scorer = PRMScorer(prm, device="cpu")
     with pytest.raises(InputError, match="row 2: expected at least one step"):
         scorer.score([("1?", ["1"]), ("1?", [])])
-    with pytest.raises(InputError, match=r"row 2 \(s7\): .*one tag"):
-        scorer.score([StepRow("1?", ("1",)), StepRow("1?", (f"a{tiny.TAG} b",), solution_id="s7")])
+    with pytest.raises(InputError, match=r"row 2 \(s7\): .*at most 1024 tokens, found 2004"):
+        scorer.score([StepRow("1?", ("1",)), StepRow("1?", ("a" * 2000,), solution_id="s7")])
 
 
 def test_a_score_that_is_nan_is_an_error_naming_the_row(prm: Path) -> None:
@@ -254,7 +254,7 @@ def test_killed_scoring_goes_on_where_it_stopped(prm: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("line", "message"), [
     ('{"prompt": "1?", "steps": []}', "rows.jsonl:2: steps: expected at least one step"),
-    ('{"prompt": "1?", "steps": ["a ки b"]}', "rows.jsonl: row 2: "),
+    (json.dumps({"prompt": "1?", "steps": ["a" * 2000]}), "rows.jsonl: row 2: "),
     ("{", "rows.jsonl:2: expected one JSON object"),
 ])
 def test_bad_files_are_one_line_and_exit_code_2(prm: Path, tmp_path: Path, line: str, message: str,

@@ -53,9 +53,18 @@ def test_equal_label_tokens_are_refused() -> None:
         StepTokens.from_tokenizer(TOKENIZER, StepTags(plus=" -"))
 
 
-def test_a_step_that_holds_the_tag_is_refused_with_both_numbers() -> None:
-    with pytest.raises(InputError, match=r"one tag ' ки' per step \(2\), found 3"):
-        encode_row(TOKENIZER, TOKENS, "q", ["a ки b", "c"])
+@pytest.mark.parametrize("tag", [" ки", "\n\n", "\n", "?", "<s>"])
+def test_a_tag_that_the_policy_wrote_ends_no_step_and_keeps_its_characters(tag: str) -> None:
+    tokenizer = tiny.tokenizer(("\n\n", *tiny.tokenizer.__defaults__[0]))
+    tokens = StepTokens.from_tokenizer(tokenizer, StepTags(tag=tag, prompt_end="|", step_end="|"))
+    row = encode_row(tokenizer, tokens, f"q{tag}", [f"a{tag}b{tag}", "c", f"{tag}d"])
+    assert row.written == {"\n\n": 1}.get(tag, 4)  # before a letter these are two tokens
+    assert len(row.tag_positions) == (row.ids == tokens.tag_id).sum() == 3
+    assert row.tag_positions[-1] == len(row.ids) - 1
+    assert encode_row(tokenizer, tokens, "q", ["a", "c"]).written == 0
+    kept = tokenizer.decode(row.ids).replace("|", "")
+    stand_in = {"\n": " ", "?": "#"}.get(tag, tag)  # a tag of one character has no other spelling
+    assert kept == f"q{stand_in}a{stand_in}b{stand_in}{tag}c{tag}{stand_in}d{tag}"
 
 
 def test_a_row_without_steps_is_refused() -> None:

@@ -84,6 +84,13 @@ class WeightFiles:
         if not self._file_of:
             raise InputError(f"{self.folder}: expected weights, found a file that holds none")
 
+    def check_finite(self) -> None:
+        """Raise InputError, naming the file and the weight, for a NaN or infinite number; reads a weight at a time."""
+        for name, path in self._file_of.items():
+            weight = self[name]
+            if weight.is_floating_point() and not all(bool(part.isfinite().all()) for part in weight.split(1 << 24)):
+                raise InputError(f"{path}: expected finite weights, found NaN or infinite numbers in {name}")
+
     def elements(self) -> int:
         """How many numbers all weights hold, from the files' headers."""
         return sum(math.prod(shape) for shape in self._shapes.values())

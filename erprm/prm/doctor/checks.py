@@ -4,13 +4,15 @@
     print(diagnosis)
     diagnosis.healthy                                 # False when something would corrupt training
 
-An *error* corrupts training or its evaluation: a tag of two tokens, a step that holds the tag, equal rows with unlike
+An *error* corrupts training or its evaluation: a tag of two tokens, weights that aren't numbers, equal rows with unlike
 targets, problems that are both trained on and held out. A *warning* costs rows or steps: cut rows, missing targets,
-repeated rows. Ids are built by the function that training and scoring use.
+repeated rows. A *note* costs nothing. Ids are built by the function that training and scoring use, and of a model in a
+folder all weights are read, one at a time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 from collections import Counter
@@ -23,19 +25,28 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from erprm.errors import InputError
 from erprm.prm.checkpoints.folders import check_folder
+from erprm.prm.checkpoints.weights import WeightFiles
 from erprm.prm.doctor.findings import Diagnosis, Finding
 from erprm.prm.model import check_supported
-from erprm.prm.rows.tokens import EncodedRow, StepTokens, encode_row, encode_rows
+from erprm.prm.rows.tokens import (
+    EncodedRow,
+    StepTokens,
+    encode_row,
+    encode_rows,
+    label_candidates,
+    tag_candidates,
+)
 from erprm.prm.spec import tags_for
+from erprm.prm.training.inputs import rows_of
 from erprm.prm.training.options import TargetOptions
-from erprm.rows import StepRow, read_rows
+from erprm.rows import StepRow
 from erprm.steps import AUTO_TAGS, StepTags
-from erprm.tokenizers import load_tokenizer
+from erprm.tokenizers import check_padding, load_tokenizer
 from erprm.values.spec import TargetSpec
 
-OTHER_TAGS = (" ки", "ки", "<extra_0>", "<|reserved_special_token_0|>", "\n\n", "\n", " +", " -", "+", "-", " yes",
-              " no")
 _READ_AHEAD = 1024
+_RESIZE = "resize the model's embeddings to the tokenizer's size, or use the model's own tokenizer"
+_PROPOSED = 4  # tags that are named where the given one can't be used
 
 
 def diagnose(model: str | Path, rows: str | Path, heldout: str | Path | None = None, *, tags: StepTags | None = None,
@@ -55,15 +66,15 @@ def diagnose(model: str | Path, rows: str | Path, heldout: str | Path | None = N
     tokenizer = load_tokenizer(model)
     diagnosis = Diagnosis()
     diagnosis.tokens = _check_tokens(diagnosis, tokenizer, tags_for(model, tags or AUTO_TAGS))
-    _check_model(diagnosis, model, max_length)
+    vocabulary = _check_model(diagnosis, tokenizer, model, max_length)
     for path in (rows, heldout):
         if path is not None and not Path(path).is_file():
             raise InputError(f"{path}: no such file")
-    readable = (row for row in _until_error(read_rows(rows)) if isinstance(row, StepRow))
+    readable = (row for row in _until_error(rows_of(rows)) if isinstance(row, StepRow))
     target = (target or TargetOptions().target_spec(has_counts(rows))).fitted_to_rows(readable)
-    seen = _Rows(diagnosis, tokenizer, max_length, target, samples)
+    seen = _Rows(diagnosis, tokenizer, vocabulary, max_length, target, samples)
     try:
-        seen.read(read_rows(rows))
+        seen.read(rows_of(rows))
     except InputError as error:
         diagnosis.findings.append(Finding("error", f"unreadable row: {error}",
                                           "correct or remove it; what follows it was not looked at"))
@@ -76,17 +87,21 @@ def diagnose(model: str | Path, rows: str | Path, heldout: str | Path | None = N
 class _Rows:
     """Goes through the training rows once; keeps digests of each and of its prefixes, not the row."""
 
-    def __init__(self, diagnosis: Diagnosis, tokenizer: PreTrainedTokenizerBase, max_length: int,
-                 target: TargetSpec, samples: int) -> None:
+    def __init__(self, diagnosis: Diagnosis, tokenizer: PreTrainedTokenizerBase, vocabulary: int | None,
+                 max_length: int, target: TargetSpec, samples: int) -> None:
         self.diagnosis, self.tokenizer, self.max_length = diagnosis, tokenizer, max_length
-        self.target, self.samples = target, samples
+        self.vocabulary, self.target, self.samples = vocabulary, target, samples
         self.problems: set[bytes] = set()
-        self.solutions: dict[bytes, bytes] = {}  # digest of prompt and steps -> digest of the targets
+        # digest of prompt and steps, and whether the solution ended there -> digest of the targets
+        self.solutions: dict[tuple[bytes, bool], bytes] = {}
         self.prefixes: dict[bytes, float] = {}  # digest of prompt and first steps -> the target first seen there
         self.values: Counter[float] = Counter()
         self.found = {
-            "tag": Finding("error", "rows whose text holds the tag, so that tags and targets don't match",
-                           "remove the tag from prompt and steps, or choose another --tag"),
+            "merged": Finding("error", "rows whose text merges with the tag before it", "choose another --tag"),
+            "tag": Finding("warning", "rows whose own text holds the tag, which is spelled in other tokens there",
+                           "nothing where the policy writes it; if steps were cut in the wrong places, cut them anew"),
+            "outside": Finding("error", f"rows with a token outside the model's vocabulary of {vocabulary}",
+                               _RESIZE),
             "contradictory": Finding("error", "rows equal to an earlier one but with other targets",
                                      "keep one of them, or pool their counts"),
             "disagreeing": Finding("warning", "rows with a target other than an earlier row's for the same first steps",
@@ -99,6 +114,8 @@ class _Rows:
                            "raise --max-length to keep them whole"),
             "bare": Finding("warning", "rows without any target of this kind, which will be dropped",
                             "label them, or choose another --target"),
+            "blank": Finding("warning", "rows without any text in their steps, which will be dropped",
+                             "nothing where the policy wrote nothing; else look at how they were split"),
             "empty": Finding("warning", "rows with an empty step", "remove empty steps, with their targets"),
             "unknown": Finding("warning", "rows with text that the tokenizer doesn't know",
                                "use a tokenizer with byte fallback, or clean the text"),
@@ -145,19 +162,27 @@ class _Rows:
         if not known.any():
             self.found["bare"].add(number)
         if not all(step.strip() for step in row.steps):
-            self.found["empty"].add(number)
+            self.found["empty" if any(step.strip() for step in row.steps) else "blank"].add(number)
         self.problems.add(problem_digest(row))
-        *prefixes, key = _prefix_digests(row)
-        value = _digest(targets.tobytes().hex())
+        prefixes = _prefix_digests(row)
+        # A counted solution that ended has its own outcome at its end; one that goes on from there, a mean over many.
+        ended = row.finished and row.outcome is not None and row.has_completions
+        key, value = (prefixes[-1], ended), _digest(targets.tobytes().hex())
+        if ended:
+            prefixes.pop()
         if key in self.solutions:
             self.found["repeated" if self.solutions[key] == value else "contradictory"].add(number)
-        elif self.target.kind != "outcome" and self._disagrees([*prefixes, key], targets):
+        elif self.target.kind != "outcome" and self._disagrees(prefixes, targets):
             self.found["disagreeing"].add(number)  # outcomes differ by design: right and wrong solutions begin alike
         self.solutions.setdefault(key, value)
         if encoded is None:
             if self.diagnosis.tokens is not None:
-                self.found["tag"].add(number)
+                self.found["merged"].add(number)
             return
+        if encoded.written:
+            self.found["tag"].add(number)
+        if self.vocabulary is not None and encoded.ids.max() >= self.vocabulary:
+            self.found["outside"].add(number)
         self.diagnosis.tags += len(encoded.tag_positions)
         self.diagnosis.length = max(self.diagnosis.length, len(encoded.ids))
         if encoded.tag_positions[0] >= self.max_length:
@@ -172,7 +197,7 @@ class _Rows:
     def _disagrees(self, prefixes: list[bytes], targets: npt.NDArray[np.float64]) -> bool:
         """Whether an earlier row has another target at one of these prefixes; keeps those that are new."""
         differ = [abs(self.prefixes.setdefault(prefix, target) - target) > 1e-9
-                  for prefix, target in zip(prefixes, targets.tolist(), strict=True) if not np.isnan(target)]
+                  for prefix, target in zip(prefixes, targets.tolist(), strict=False) if not np.isnan(target)]
         return any(differ)
 
     def _targets(self, row: StepRow) -> npt.NDArray[np.float64]:
@@ -184,7 +209,7 @@ class _Rows:
 
 def has_counts(rows: str | Path) -> bool:
     """Whether the first row of the file has counts or rewards."""
-    first = next(_until_error(read_rows(rows)), None)
+    first = next(_until_error(rows_of(rows)), None)
     return isinstance(first, StepRow) and first.has_completions
 
 
@@ -197,46 +222,52 @@ def _check_tokens(diagnosis: Diagnosis, tokenizer: PreTrainedTokenizerBase, tags
     try:
         return StepTokens.from_tokenizer(tokenizer, tags)
     except InputError as error:
-        single = [repr(text) for text in OTHER_TAGS if _is_single(tokenizer, text)]
-        known = f"; single in this tokenizer: {', '.join(single)}" if single else ""
-        diagnosis.findings.append(Finding("error", str(error),
-                                          f"choose --tag, --plus and --minus of one token each{known}"))
+        proposed = [f"--tag {text!r}" for text in itertools.islice(tag_candidates(tokenizer), _PROPOSED)]
+        proposed += [f"--plus {plus!r} --minus {minus!r}" for plus, minus in label_candidates(tokenizer)]
+        diagnosis.findings.append(Finding("error", str(error), "choose texts of one token each; in this tokenizer: "
+                                          + (", ".join(proposed) or "none is known")))
         return None
 
 
-def _is_single(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
-    """Whether `text` is one token behind a step."""
-    before, after = (tokenizer("x" + piece, add_special_tokens=False).input_ids for piece in ("", text))
-    return len(after) == len(before) + 1 and after[:-1] == before
-
-
-def _check_model(diagnosis: Diagnosis, model: str | Path, max_length: int) -> None:
+def _check_model(diagnosis: Diagnosis, tokenizer: PreTrainedTokenizerBase, model: str | Path, max_length: int,
+                 ) -> int | None:
+    """Look at configuration and weights; returns the size of the vocabulary, None where it isn't known."""
     try:
         if (Path(model) / "config.json").is_file():
             check_folder(model)
+            WeightFiles(model).check_finite()
         config = AutoConfig.from_pretrained(str(model), trust_remote_code=False)
     except InputError as error:
         diagnosis.findings.append(Finding("error", str(error), "copy or download the model again"))
-        return
+        return None
     except (OSError, ValueError):
         diagnosis.findings.append(Finding("warning", "no model configuration beside the tokenizer, so the model's "
                                           "vocabulary and positions weren't checked", "name the model itself"))
-        return
-    try:
+        return None
+    with _found(diagnosis, "train a model of another family: see docs/families.md"):
         diagnosis.saved_as = check_supported(config)
-    except InputError as error:
-        diagnosis.findings.append(Finding("error", str(error), "train a model of another family: see docs/families.md"))
-    size, positions = getattr(config, "vocab_size", None), getattr(config, "max_position_embeddings", None)
-    if diagnosis.tokens is not None and size is not None:
-        for name in ("tag", "plus", "minus"):
-            token = getattr(diagnosis.tokens, f"{name}_id")
-            if token >= size:
-                diagnosis.findings.append(Finding(
-                    "error", f"{name}: its id {token} lies outside the model's vocabulary of {size}",
-                    "resize the model's embeddings, or choose another token"))
+    text = config.get_text_config()
+    size, positions = getattr(text, "vocab_size", None), getattr(text, "max_position_embeddings", None)
+    if size is not None:
+        with _found(diagnosis, _RESIZE):
+            if note := check_padding(tokenizer, size):
+                diagnosis.findings.append(Finding("note", note, "nothing to do"))
+        with _found(diagnosis, _RESIZE):
+            if diagnosis.tokens is not None:
+                diagnosis.tokens.check(size)
     if positions is not None and max_length > positions:
         diagnosis.findings.append(Finding("error", f"max_length {max_length} exceeds the model's {positions} positions",
                                           f"set --max-length to {positions} or less"))
+    return size
+
+
+@contextlib.contextmanager
+def _found(diagnosis: Diagnosis, advice: str) -> Iterator[None]:
+    """An InputError inside becomes a finding."""
+    try:
+        yield
+    except InputError as error:
+        diagnosis.findings.append(Finding("error", str(error), advice))
 
 
 def _check_leaks(diagnosis: Diagnosis, train: _Rows, heldout: str | Path) -> None:
@@ -244,8 +275,8 @@ def _check_leaks(diagnosis: Diagnosis, train: _Rows, heldout: str | Path) -> Non
                        "split by problem, not by row: otherwise held-out scores mean nothing")
     solutions = Finding("error", f"rows of {heldout} that are training rows", "remove them from either file")
     try:
-        for number, row in enumerate(read_rows(heldout), start=1):
-            if _digest(row.prompt, *row.steps) in train.solutions:
+        for number, row in enumerate(rows_of(heldout), start=1):
+            if any((_digest(row.prompt, *row.steps), ended) in train.solutions for ended in (False, True)):
                 solutions.add(number)
             elif problem_digest(row) in train.problems:
                 problems.add(number)

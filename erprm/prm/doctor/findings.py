@@ -8,6 +8,7 @@ import numpy as np
 
 from erprm.prm.rows.tokens import StepTokens
 
+LEVELS = ("error", "warning", "note")
 _EXAMPLES = 3  # rows that a finding names
 
 
@@ -16,7 +17,7 @@ class Finding:
     """One thing that was looked for and found.
 
     Attributes:
-        level: "error" or "warning".
+        level: "error", "warning" or "note".
         what: in words, without the count.
         advice: what to do.
         count: how often.
@@ -78,7 +79,7 @@ class Diagnosis:
         if self.rows:
             lines.append(f"rows: {self.rows:,}; tags {self.tags:,}, of which {self.labelled:,} have a target; "
                          f"longest row {self.length:,} tokens")
-        lines += [str(finding) for finding in sorted(self.findings, key=lambda finding: finding.level)]
+        lines += [str(finding) for finding in sorted(self.findings, key=lambda finding: LEVELS.index(finding.level))]
         lines.append("healthy: nothing here would corrupt training" if self.healthy else
                      "not healthy: put the errors right before training")
         return "\n".join(lines)

@@ -12,12 +12,11 @@ for RLHFlow, the token before the answer "+").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from erprm.errors import InputError
@@ -71,11 +70,11 @@ class Shepherd:
 
     def encode(self, rows: Sequence[Texts]) -> list[EncodedRow]:
         """Raises InputError when the number of tags isn't the number of steps."""
-        texts = [f"{prompt} " + "\n".join(f"{step} {SHEPHERD_TAG}" for step in steps) for prompt, steps in rows]
-        encoded = []
-        for ids, (_, steps) in zip(self.tokenizer(texts).input_ids, rows, strict=True):
-            encoded.append(_at_tags(np.asarray(ids, np.int64), self.tag_id, SHEPHERD_TAG, len(steps)))
-        return encoded
+        return _at_tags(lambda texts: self.tokenizer(texts).input_ids, self._text, rows, SHEPHERD_TAG, self.tag_id)
+
+    @staticmethod
+    def _text(prompt: str, steps: Sequence[str]) -> str:
+        return f"{prompt} " + "\n".join(f"{step} {SHEPHERD_TAG}" for step in steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +128,14 @@ class QwenMath:
         object.__setattr__(self, "step_id", ids[0])
 
     def encode(self, rows: Sequence[Texts]) -> list[EncodedRow]:
-        """Raises InputError when a text holds the separator itself."""
-        texts = []
-        for prompt, steps in rows:
-            turns = [{"role": "system", "content": QWEN_SYSTEM}, {"role": "user", "content": prompt},
-                     {"role": "assistant", "content": QWEN_STEP.join(steps) + QWEN_STEP}]
-            texts.append(_rendered(self.tokenizer, turns))
-        encoded = []
-        for ids, (_, steps) in zip(self.tokenizer(texts, add_special_tokens=False).input_ids, rows, strict=True):
-            encoded.append(_at_tags(np.asarray(ids, np.int64), self.step_id, QWEN_STEP, len(steps)))
-        return encoded
+        """Raises InputError when the number of separators isn't the number of steps."""
+        return _at_tags(lambda texts: self.tokenizer(texts, add_special_tokens=False).input_ids, self._text, rows,
+                        QWEN_STEP, self.step_id)
+
+    def _text(self, prompt: str, steps: Sequence[str]) -> str:
+        return _rendered(self.tokenizer, [
+            {"role": "system", "content": QWEN_SYSTEM}, {"role": "user", "content": prompt},
+            {"role": "assistant", "content": QWEN_STEP.join(steps) + QWEN_STEP}])
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +205,20 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]]) -
     return str(tokenizer.apply_chat_template(turns, tokenize=False))
 
 
-def _at_tags(ids: npt.NDArray[np.int64], tag_id: int, tag: str, steps: int) -> EncodedRow:
-    positions = np.flatnonzero(ids == tag_id)
-    if len(positions) != steps:
-        raise InputError(f"row: expected one tag {tag!r} per step ({steps}), found {len(positions)}; a step's or the "
-                         "prompt's own text holds the tag, or a merge swallowed one")
-    return EncodedRow(ids[: positions[-1] + 1], positions.astype(np.int64, copy=False))
+def _at_tags(encode: Callable[[list[str]], list[list[int]]], text: Callable[[str, Sequence[str]], str],
+             rows: Sequence[Texts], tag: str, tag_id: int) -> list[EncodedRow]:
+    """Rows of `text(prompt, steps)`, read at each `tag`; one that texts hold themselves is broken up by a space."""
+    found = []
+    for (prompt, steps), plain in zip(rows, encode([text(*row) for row in rows]), strict=True):
+        ids = np.asarray(plain, np.int64)
+        written = int(np.count_nonzero(ids == tag_id)) - len(steps)
+        if written > 0:
+            broken = f"{tag[0]} {tag[1:]}"
+            [spelled] = encode([text(prompt.replace(tag, broken), [step.replace(tag, broken) for step in steps])])
+            ids = np.asarray(spelled, np.int64)
+        positions = np.flatnonzero(ids == tag_id)
+        if len(positions) != len(steps):
+            raise InputError(f"row: expected one tag {tag!r} per step ({len(steps)}), found {len(positions)}; a merge "
+                             "swallowed or made one")
+        found.append(EncodedRow(ids[: positions[-1] + 1], positions.astype(np.int64, copy=False), max(written, 0)))
+    return found

@@ -7,11 +7,13 @@
 A row reads: beginning-of-sequence token where the tokenizer adds one (once, though a prompt that a chat template wrote
 begins with it too), prompt, `prompt_end`, first step, tag, `step_end`, second step, tag, ... and ends with the tag of
 its last step (nothing after it can change a score under causal attention). The text between two tags is tokenised on
-its own and the tag is set by id, so that no merge crosses a tag.
+its own and the tag is set by id, so that no merge crosses a tag. A text that holds the tag itself (a policy may write
+anything) keeps its characters there, but in other tokens, and is counted: no step is ended by what the policy writes.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -39,6 +41,7 @@ class StepTokens:
         bos_id: the token that the tokenizer puts before a text; None where it puts none.
         anchor: ids of a word and the tag, behind which the text after a tag is tokenised; this keeps SentencePiece
             tokenizers from adding their word-start sign there. Empty where the tokenizer would merge tag and text.
+        spelling: ids that stand for the tag where a text holds it: its characters one by one.
     """
 
     tags: StepTags
@@ -47,6 +50,7 @@ class StepTokens:
     minus_id: int
     bos_id: int | None
     anchor: tuple[int, ...]
+    spelling: tuple[int, ...]
 
     @classmethod
     def from_tokenizer(cls, tokenizer: PreTrainedTokenizerBase, tags: StepTags | None = None) -> StepTokens:
@@ -73,7 +77,15 @@ class StepTokens:
         anchored = bool(tags.step_end) and followed[: len(alone)] == alone
         return cls(tags, ids["tag"], ids["plus"], ids["minus"],
                    bos_id=bos if bos is not None and opening[0] == bos else None,
-                   anchor=tuple(alone) if anchored else ())
+                   anchor=tuple(alone) if anchored else (), spelling=_spelling(tokenizer, tags.tag, ids["tag"]))
+
+    def check(self, vocabulary: int) -> None:
+        """Raise InputError for a token that the model has no row for."""
+        for name in ("tag", "plus", "minus"):
+            index = getattr(self, f"{name}_id")
+            if index >= vocabulary:
+                raise InputError(f"{name}: its id {index} lies outside the model's vocabulary of {vocabulary}; resize "
+                                 "the model's embeddings, or choose another token")
 
     def __str__(self) -> str:
         tags = self.tags
@@ -83,14 +95,18 @@ class StepTokens:
 
 @dataclass(frozen=True, slots=True)
 class EncodedRow:
-    """A row's ids, [T] int64, and the positions of its L tags in them, [L] int64, ascending; the last one is T - 1."""
+    """A row's ids, [T] int64, and the positions of its L tags in them, [L] int64, ascending; the last one is T - 1.
+
+    `written` tags stood in its own texts and are spelled in other tokens.
+    """
 
     ids: npt.NDArray[np.int64]
     tag_positions: npt.NDArray[np.int64]
+    written: int = 0
 
 
 def encode_row(tokenizer: PreTrainedTokenizerBase, tokens: StepTokens, prompt: str, steps: Sequence[str]) -> EncodedRow:
-    """Ids and tag positions of one row. Raises InputError for a step whose text holds the tag."""
+    """Ids and tag positions of one row. Raises InputError as `encode_rows`."""
     return encode_rows(tokenizer, tokens, [(prompt, steps)])[0]
 
 
@@ -99,7 +115,7 @@ def encode_rows(tokenizer: PreTrainedTokenizerBase, tokens: StepTokens, rows: It
     """`encode_row` for many rows at once: each distinct text is tokenised once, in the tokenizer's own batch.
 
     Raises:
-        InputError: for a row without steps, or whose number of tags isn't its number of steps, with both numbers.
+        InputError: for a row without steps, or with a step that merges with the tag before it.
     """
     tags = tokens.tags
     anchor = _CONTEXTS[0] + tags.tag if tokens.anchor else ""
@@ -114,23 +130,46 @@ def encode_rows(tokenizer: PreTrainedTokenizerBase, tokens: StepTokens, rows: It
     return [_assemble(tokens, [encoded[chunk] for chunk in chunks]) for chunks in chunks_of_row]
 
 
+def written_note(rows: int) -> str:
+    """What is said, once, of rows whose own texts hold the tag."""
+    return f"{rows:,} rows hold the step tag in their own text, where it is spelled in other tokens"
+
+
 def _assemble(tokens: StepTokens, chunks: list[npt.NDArray[np.int64]]) -> EncodedRow:
     tag = np.array([tokens.tag_id], dtype=np.int64)
     begun = tokens.bos_id is None or (len(chunks[0]) > 0 and chunks[0][0] == tokens.bos_id)
     parts = [] if begun else [np.array([tokens.bos_id], dtype=np.int64)]
+    written = 0
     for number, chunk in enumerate(chunks):
         if number and tokens.anchor:
             head = len(tokens.anchor)
             if tuple(chunk[:head]) != tokens.anchor:
                 raise InputError(f"step {number + 1}: its text merges with the tag {tokens.tags.tag!r} before it")
             chunk = chunk[head:]
-        parts += [chunk, tag]
+        held = np.flatnonzero(chunk == tokens.tag_id)
+        written += len(held)
+        parts += [_spelled(chunk, held, tokens.spelling) if len(held) else chunk, tag]
     ids = np.concatenate(parts)
-    positions = np.flatnonzero(ids == tokens.tag_id)
-    if len(positions) != len(chunks):
-        raise InputError(f"row: expected one tag {tokens.tags.tag!r} per step ({len(chunks)}), found {len(positions)}; "
-                         "a step's or the prompt's own text holds the tag")
-    return EncodedRow(ids, positions.astype(np.int64, copy=False))
+    return EncodedRow(ids, np.flatnonzero(ids == tokens.tag_id).astype(np.int64, copy=False), written)
+
+
+def _spelled(chunk: npt.NDArray[np.int64], held: npt.NDArray[np.int64], spelling: Sequence[int],
+             ) -> npt.NDArray[np.int64]:
+    """`chunk` with `spelling` in the places `held`."""
+    first, *others = np.split(chunk, held)
+    return np.concatenate([first, *(np.concatenate([np.asarray(spelling, np.int64), part[1:]]) for part in others)])
+
+
+def _spelling(tokenizer: PreTrainedTokenizerBase, tag: str, tag_id: int) -> tuple[int, ...]:
+    """Ids of the tag's characters, or of another one where the tag is a single one: none of them the tag's own."""
+    before = _encode(tokenizer, [_CONTEXTS[0]])[0]
+    ids: tuple[int, ...] = ()
+    for text in (tag, " " if tag.isspace() else "?", "#"):
+        behind = _encode(tokenizer, [_CONTEXTS[0] + character for character in text])
+        ids = tuple(itertools.chain.from_iterable(found[len(before):] for found in behind))
+        if tag_id not in ids:
+            break
+    return ids
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
@@ -144,17 +183,26 @@ def _encode(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[i
 def _resolved(tokenizer: PreTrainedTokenizerBase, tags: StepTags) -> StepTags:
     """`tags` with every "auto" replaced."""
     if AUTO in (tags.plus, tags.minus):
-        single = (pair for pair in _LABELS if all(_is_single(tokenizer, text, _LABEL_CONTEXTS) for text in pair))
-        plus, minus = next(single, _LABELS[0])
+        plus, minus = next(label_candidates(tokenizer), _LABELS[0])
         tags = replace(tags, plus=plus if tags.plus == AUTO else tags.plus,
                        minus=minus if tags.minus == AUTO else tags.minus)
     if tags.tag != AUTO:
         return tags
-    for text in (*_TAGS, *_spare_tokens(tokenizer)):
-        if text not in (tags.plus, tags.minus) and _is_single(tokenizer, text):
+    for text in tag_candidates(tokenizer):
+        if text not in (tags.plus, tags.minus):
             return replace(tags, tag=text)
     raise InputError(f"tag: found none; neither {' nor '.join(map(repr, _TAGS))} is one token in this tokenizer, and "
                      "it has no unused special token; name one with tag=..., or --tag")
+
+
+def tag_candidates(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
+    """Texts that can be the tag, in the order in which "auto" tries them."""
+    return (text for text in (*_TAGS, *_spare_tokens(tokenizer)) if _is_single(tokenizer, text))
+
+
+def label_candidates(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[str, str]]:
+    """Pairs of texts that can be the labels, plus first, in the order in which "auto" tries them."""
+    return (pair for pair in _LABELS if all(_is_single(tokenizer, text, _LABEL_CONTEXTS) for text in pair))
 
 
 def _spare_tokens(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:

@@ -67,14 +67,13 @@ class Plan:
     _rows: Sequence[EncodedRow]
     _batches: list[_Batch]
     _cost: Cost
-    _pad_id: int
 
     def batches(self) -> Iterator[ScoreBatch]:
         """Built one at a time."""
         firsts = np.concatenate([[0], np.cumsum([len(row.tag_positions) for row in self._rows])])
         for batch in self._batches:
             yield _along_paths(self._rows, batch, firsts, self._cost) if self.shared else \
-                _side_by_side(self._rows, batch, firsts, self._pad_id)
+                _side_by_side(self._rows, batch, firsts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +90,7 @@ class _Batch:
     groups: list[Ints]
 
 
-def plan_batches(rows: Sequence[EncodedRow], cost: Cost, *, batch_tokens: int, share: bool | None = None,
-                 pad_id: int = 0) -> Plan:
+def plan_batches(rows: Sequence[EncodedRow], cost: Cost, *, batch_tokens: int, share: bool | None = None) -> Plan:
     """The cheapest plan for `rows`.
 
     Args:
@@ -107,14 +105,14 @@ def plan_batches(rows: Sequence[EncodedRow], cost: Cost, *, batch_tokens: int, s
                       + [common_length(rows[a].ids, rows[b].ids) for a, b in itertools.pairwise(order)], np.int64)
     candidates = []
     if share is not True:
-        candidates.append(_buckets(rows, order, lengths, common, batch_tokens, cost, pad_id))
+        candidates.append(_buckets(rows, order, lengths, common, batch_tokens, cost))
     if share is not False:
-        candidates.append(_paths(rows, order, lengths, common, batch_tokens, cost, pad_id))
+        candidates.append(_paths(rows, order, lengths, common, batch_tokens, cost))
     return min(candidates, key=lambda plan: plan.flops)
 
 
 def _buckets(rows: Sequence[EncodedRow], order: Ints, lengths: Ints, common: Ints, batch_tokens: int, cost: Cost,
-             pad_id: int) -> Plan:
+             ) -> Plan:
     """Distinct rows of similar length into batches of at most `batch_tokens`."""
     new = np.flatnonzero((common < lengths) | (np.concatenate([[-1], lengths[:-1]]) != lengths))
     equal = np.diff(np.append(new, len(order)))  # how many rows are the same
@@ -130,11 +128,11 @@ def _buckets(rows: Sequence[EncodedRow], order: Ints, lengths: Ints, common: Int
         tokens += len(chosen) * widest
         flops += len(chosen) * widest * (cost.token + cost.pair * widest) + cost.call
         start += len(chosen)
-    return Plan(False, tokens, int(lengths.sum()), flops, rows, batches, cost, pad_id)
+    return Plan(False, tokens, int(lengths.sum()), flops, rows, batches, cost)
 
 
 def _paths(rows: Sequence[EncodedRow], order: Ints, lengths: Ints, common: Ints, batch_tokens: int, cost: Cost,
-           pad_id: int) -> Plan:
+           ) -> Plan:
     """Consecutive rows into batches of at most `batch_tokens` distinct tokens."""
     batches: list[_Batch] = []
     tokens, flops, start = 0, 0.0, 0
@@ -149,7 +147,7 @@ def _paths(rows: Sequence[EncodedRow], order: Ints, lengths: Ints, common: Ints,
         flops += int(sizes[end - start - 1]) * cost.token + pairs * cost.pair + gathered * cost.key \
             + len(groups) * cost.call
         start = end
-    return Plan(True, tokens, int(lengths.sum()), flops, rows, batches, cost, pad_id)
+    return Plan(True, tokens, int(lengths.sum()), flops, rows, batches, cost)
 
 
 def attention_groups(own: Ints, lengths: Ints, cost: Cost, most_keys: int) -> tuple[list[Ints], int, int]:
@@ -212,11 +210,11 @@ def _along_paths(rows: Sequence[EncodedRow], batch: _Batch, firsts: Ints, cost: 
                       _steps(batch, firsts), len(chosen))
 
 
-def _side_by_side(rows: Sequence[EncodedRow], batch: _Batch, firsts: Ints, pad_id: int) -> ScoreBatch:
-    """Lay a batch out with a row in each line, equal rows in the same."""
+def _side_by_side(rows: Sequence[EncodedRow], batch: _Batch, firsts: Ints) -> ScoreBatch:
+    """Lay a batch out with a row in each line, equal rows in the same; token 0 fills it up and is never read."""
     width = max(len(rows[number].ids) for number in batch.rows)
     lines = np.cumsum(batch.common == 0) - 1
-    ids = np.full((int(lines[-1]) + 1, width), pad_id, np.int64)
+    ids = np.zeros((int(lines[-1]) + 1, width), np.int64)
     for line, number in zip(lines, batch.rows, strict=True):
         ids[line, : len(rows[number].ids)] = rows[number].ids
     tags, tag_of_step = np.unique(np.concatenate([

@@ -32,7 +32,7 @@ from erprm.prm.attention import spans, tags_only
 from erprm.prm.attention.paths import PATHS, PathTensors
 from erprm.prm.checkpoints.forms import Checkpoint, LinearHead, load_base, open_checkpoint
 from erprm.prm.logits import LogitRule, logit_rule
-from erprm.prm.rows.tokens import EncodedRow
+from erprm.prm.rows.tokens import EncodedRow, written_note
 from erprm.prm.scoring.batches import Plan, ScoreBatch, plan_batches
 from erprm.prm.scoring.cost import forward_cost
 from erprm.prm.scoring.engines import check_options
@@ -49,18 +49,21 @@ _VLLM_ROWS = 1024  # rows handed to vLLM at a time
 
 @dataclass
 class ScoreReport:
-    """What has been scored: rows, steps, the tokens of the rows, the tokens that were computed, rows that were cut."""
+    """What has been scored: rows, steps, the tokens of the rows, the tokens that were computed, rows that were cut, and
+    rows whose own text holds the step tag."""
 
     rows: int = 0
     steps: int = 0
     tokens: int = 0
     computed: int = 0
     cut: int = 0
+    written: int = 0
 
     def __str__(self) -> str:
         share = f", {self.tokens:,} tokens, of which {self.computed:,} were computed" if self.tokens else ""
         cut = f"; {self.cut:,} rows were too long and are scored up to the last step that fits" if self.cut else ""
-        return f"{self.rows:,} rows, {self.steps:,} steps{share}{cut}"
+        written = f"; {written_note(self.written)}" if self.written else ""
+        return f"{self.rows:,} rows, {self.steps:,} steps{share}{cut}{written}"
 
     def __add__(self, other: ScoreReport) -> ScoreReport:
         return ScoreReport(*map(operator.add, dataclasses.astuple(self), dataclasses.astuple(other)))
@@ -136,7 +139,7 @@ class PRMScorer:
             One array per row; shorter than its steps only where the row was cut (`too_long="cut"`).
 
         Raises:
-            InputError: naming the row, when it is too long, has no step, holds a tag in its text, or scores as NaN.
+            InputError: naming the row, when it is too long, has no step, or scores as NaN.
         """
         return list(self.stream(rows, advance, first=first))
 
@@ -148,6 +151,10 @@ class PRMScorer:
         while batch := list(islice(source, window)):
             yield from self._score_window(batch, done, advance)
             done += len(batch)
+
+    def written(self, rows: Iterable[Row], first: int = 0) -> list[int]:
+        """How many step tags stand in each row's own text, where they end no step. Raises InputError as `score`."""
+        return [row.written for row in self._encode(list(rows), first)]
 
     def close(self) -> None:
         """Give the model's memory back, where an engine holds it outside of this object."""
@@ -166,7 +173,8 @@ class PRMScorer:
                 raise InputError(f"{_name(rows[number], first + int(number))}: step {bad[0] + 1}: expected a score in "
                                  f"[0, 1], found {alone[bad[0]]}; the model's weights or its dtype overflow")
             flat[offsets[number]: offsets[number + 1]] = alone
-        self.report += ScoreReport(len(rows), len(flat), sum(len(row.ids) for row in encoded), computed)
+        self.report += ScoreReport(len(rows), len(flat), sum(len(row.ids) for row in encoded), computed,
+                                   written=sum(row.written > 0 for row in encoded))
         return [flat[begin:end] for begin, end in pairwise(offsets)]
 
     def encode(self, rows: list[Row], first: int = 0) -> list[EncodedRow]:
@@ -195,7 +203,7 @@ class PRMScorer:
             raise InputError(f"{_name(source, number)}: expected at most {self.max_length} tokens, found {len(row.ids)}"
                              + ("" if len(kept) else "; not even its first step fits"))
         self.report.cut += 1
-        return EncodedRow(row.ids[: kept[-1] + 1], kept)
+        return replace(row, ids=row.ids[: kept[-1] + 1], tag_positions=kept)
 
 
 class Forward:
@@ -213,7 +221,6 @@ class Forward:
         self.share = share if self.at_tags else False
         if self.at_tags:
             self.base.set_attn_implementation(PATHS)
-        self.pad_id = checkpoint.tokenizer.pad_token_id or 0
         self.cost = forward_cost(base, self.device.type)
 
     @torch.inference_mode()
@@ -237,7 +244,7 @@ class Forward:
         window = spans.sliding_window(self.base.config)
         too_long = window is not None and max((len(row.ids) for row in rows), default=0) > window
         share = False if too_long else self.share  # paths don't know of the window
-        return plan_batches(rows, self.cost, batch_tokens=self.batch_tokens, share=share, pad_id=self.pad_id)
+        return plan_batches(rows, self.cost, batch_tokens=self.batch_tokens, share=share)
 
     def _run(self, batch: ScoreBatch) -> Tensor:
         """Scores at the batch's tags, [U] float32 on the device."""

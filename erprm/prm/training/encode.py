@@ -15,7 +15,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from erprm.errors import InputError
-from erprm.prm.rows.tokens import EncodedRow, StepTokens, encode_row, encode_rows
+from erprm.prm.rows.tokens import EncodedRow, StepTokens, encode_row, encode_rows, written_note
 from erprm.prm.training.dataset import EncodedDataset, Ints
 from erprm.prm.training.options import TOO_LONG
 from erprm.rows import StepRow
@@ -52,22 +52,25 @@ class DataReport:
 
 def encode_dataset(rows: Iterable[StepRow], tokenizer: PreTrainedTokenizerBase, tokens: StepTokens, *,
                    max_length: int = 512, too_long: str = "cut", target: TargetSpec | None = None,
-                   strict: bool = False) -> tuple[EncodedDataset, DataReport]:
+                   strict: bool = False, vocabulary: int | None = None) -> tuple[EncodedDataset, DataReport]:
     """Tokenise every row once.
 
     Args:
         max_length: most tokens of a row. A longer row is cut behind the last tag that fits ("cut") or dropped ("drop").
         target: rows without a target of this kind are dropped, and the report's histogram is of these targets.
         strict: a row that would be dropped is an error instead.
+        vocabulary: of the model.
 
     Raises:
-        InputError: for a bad argument, when no row is left, or with `strict`, naming the row and the reason.
+        InputError: for a bad argument, a row with a token outside the vocabulary, when no row is left, or with
+            `strict`, naming the row and the reason.
     """
     if too_long not in TOO_LONG:
         raise InputError(f"too_long: expected one of {', '.join(TOO_LONG)}, found {too_long!r}")
     target = target or TargetSpec()
     builder = _Builder(target)
     report = builder.report
+    written = 0
     for row, encoded, problem in _encoded(rows, tokenizer, tokens):
         report.read += 1
         reason = problem or _missing(row, target)
@@ -81,7 +84,13 @@ def encode_dataset(rows: Iterable[StepRow], tokenizer: PreTrainedTokenizerBase, 
                 raise InputError(f"row {report.read}: {reason}")
             report.dropped[reason or "not encoded"] += 1
             continue
+        if vocabulary is not None and (largest := int(encoded.ids.max())) >= vocabulary:
+            raise InputError(f"row {report.read}: holds token {largest}, {tokenizer.convert_ids_to_tokens(largest)!r}, "
+                             f"outside the model's vocabulary of {vocabulary}; resize the model's embeddings")
+        written += encoded.written > 0
         builder.add(row, encoded, kept)
+    if written:
+        report.notes.append(written_note(written))
     return builder.finish(), report
 
 
@@ -102,11 +111,13 @@ def _encode_one(row: StepRow, tokenizer: PreTrainedTokenizerBase, tokens: StepTo
     try:
         return row, encode_row(tokenizer, tokens, row.prompt, row.steps), None
     except InputError:
-        return row, None, "whose text holds the step tag"
+        return row, None, "whose text merges with the step tag"
 
 
 def _missing(row: StepRow, target: TargetSpec) -> str | None:
-    """Why `row` has no target of this kind; None when it has one."""
+    """Why nothing is learnt from `row`: it has no text, or no target of this kind; None when it has both."""
+    if not any(step.strip() for step in row.steps):
+        return "without any text in their steps"
     if target.kind == "labels":
         return None if row.labels is not None and any(label is not None for label in row.labels) else "without labels"
     if target.kind == "outcome":

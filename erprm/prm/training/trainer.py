@@ -42,7 +42,7 @@ from erprm.prm.training.layout import choose_layout, group_rows, sharing
 from erprm.prm.training.order import RowNumbers, RowSampler
 from erprm.prm.training.saving import WholeCheckpoints, check_finite
 from erprm.rows import StepRow
-from erprm.tokenizers import load_tokenizer
+from erprm.tokenizers import check_padding, load_tokenizer
 from erprm.values.spec import TargetSpec
 
 
@@ -81,6 +81,7 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
         assert prm.tokens is not None
         self.tokens = prm.tokens
         self._prm = prm
+        self._padding = check_padding(processing_class, prm.get_input_embeddings().weight.shape[0])
         self.report: DataReport | None = None
         if train_dataset is not None:
             train_dataset, self.report = self._encoded(train_dataset, args, self.target)
@@ -110,7 +111,8 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
         if isinstance(source, EncodedDataset):
             return source, None
         return encode_dataset(rows_of(source), self._tokenizer, self.tokens, max_length=args.max_length,
-                              too_long=args.too_long, target=target, strict=args.strict)
+                              too_long=args.too_long, target=target, strict=args.strict,
+                              vocabulary=self._prm.get_input_embeddings().weight.shape[0])
 
     def _encoded_evaluation(self, source: Any, args: PRMConfig) -> Any:
         if source is None:
@@ -158,7 +160,8 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
         for begin in range(0, len(rows), self._train_batch_size):
             places += collator(rows[begin: begin + self._train_batch_size])["input_ids"].numel()  # type: ignore[union-attr]
         saving = sharing(collator.dataset).saving if self.layout == "shared" else 0.0
-        lines = [str(self.tokens)] + ([str(self.report)] if self.report is not None else [])
+        lines = [str(self.tokens), *([self._padding] if self._padding else []),
+                 *([str(self.report)] if self.report is not None else [])]
         lines.append(f"layout: {self.layout}, {100 * lengths[rows].sum() / places:.0f} row tokens per 100 computed"
                      + (f", shared prefixes save up to {100 * saving:.0f}%" if saving else ""))
         print("\n".join(lines), flush=True)
