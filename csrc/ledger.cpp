@@ -53,7 +53,8 @@ std::uint32_t Ledger::intern(const Key& key, std::uint32_t parent) {
         nodes_[node].next_sibling = static_cast<std::uint32_t>(root_keys_.size() - 1);
     } else {
         Node& above = nodes_[parent];
-        (above.first_child == Node::none ? above.first_child : nodes_[above.last_child].next_sibling) = node;
+        nodes_[node].next_sibling =
+            above.last_child == Node::none ? node : std::exchange(nodes_[above.last_child].next_sibling, node);
         above.last_child = node;
     }
     return node;

@@ -20,7 +20,7 @@ Piece piece(std::int64_t sample, std::int64_t end) {
 }  // namespace
 
 std::int64_t Node::missing() const {
-    return closed ? 0 : std::max<std::int64_t>(0, std::int64_t{want} - own - taken_);
+    return closed ? 0 : std::max<std::int64_t>(0, std::int64_t{want} - own - taken());
 }
 
 Node::Words& Node::writable(std::size_t at) {
@@ -28,12 +28,12 @@ Node::Words& Node::writable(std::size_t at) {
         return words_;
     }
     if (!more_) {
-        more_ = std::make_unique<std::vector<Words>>();
+        more_ = std::make_unique<More>();
     }
-    if (more_->size() < at) {
-        more_->resize(at);
+    if (more_->words.size() < at) {
+        more_->words.resize(at);
     }
-    return (*more_)[at - 1];
+    return more_->words[at - 1];
 }
 
 Run Node::lowest_free(std::int64_t limit) const {
@@ -58,10 +58,11 @@ void Node::take(Run run) {
     const std::int64_t end = run.first + run.count;
     for (std::int64_t sample = run.first; sample < end;) {
         const Piece part = piece(sample, end);
-        writable(static_cast<std::size_t>(sample / 64)).taken |= part.bits;
+        const auto at = static_cast<std::size_t>(sample / 64);
+        writable(at).taken |= part.bits;
+        taken_changed(at, part.end - sample);
         sample = part.end;
     }
-    taken_ += static_cast<std::int32_t>(run.count);
 }
 
 std::int64_t Node::release(Run run) {
@@ -69,13 +70,14 @@ std::int64_t Node::release(Run run) {
     std::int64_t freed = 0;
     for (std::int64_t sample = run.first; sample < end;) {
         const Piece part = piece(sample, end);
-        Words& here = writable(static_cast<std::size_t>(sample / 64));
+        const auto at = static_cast<std::size_t>(sample / 64);
+        Words& here = writable(at);
         const std::uint64_t in_flight = here.taken & ~here.done & part.bits;
         here.taken &= ~in_flight;
+        taken_changed(at, -std::popcount(in_flight));
         freed += std::popcount(in_flight);
         sample = part.end;
     }
-    taken_ -= static_cast<std::int32_t>(freed);
     return freed;
 }
 
@@ -83,7 +85,8 @@ Node::Result Node::finish(std::int32_t sample) {
     if (closed) {
         return Result::ignored;
     }
-    Words& here = writable(static_cast<std::size_t>(sample / 64));
+    const auto at = static_cast<std::size_t>(sample / 64);
+    Words& here = writable(at);
     const std::uint64_t bit = std::uint64_t{1} << (sample % 64);
     if (here.done & bit) {
         return Result::ignored;
@@ -93,7 +96,7 @@ Node::Result Node::finish(std::int32_t sample) {
         return Result::in_flight;
     }
     here.taken |= bit;
-    taken_ += 1;
+    taken_changed(at, 1);
     return Result::unasked;
 }
 
@@ -122,7 +125,7 @@ std::vector<std::int32_t> Node::done() const {
 }
 
 std::int64_t Node::bytes_beyond() const {
-    return more_ ? static_cast<std::int64_t>(sizeof(*more_) + more_->capacity() * sizeof(Words)) : 0;
+    return more_ ? static_cast<std::int64_t>(sizeof(More) + more_->words.capacity() * sizeof(Words)) : 0;
 }
 
 }  // namespace erprm

@@ -2,6 +2,7 @@
 // they went. Every completion of a prefix has a sample number 0, 1, 2, ...; a sample is taken when it is in flight or done.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -28,7 +29,7 @@ public:
     Result finish_lowest();                     // the lowest sample in flight
     bool is_done(std::int32_t sample) const;
     std::vector<std::int32_t> done() const;
-    bool has_samples() const { return taken_ != 0 || own != 0; }
+    bool has_samples() const { return taken() != 0 || own != 0; }
     void count(int outcome) {
         successes += outcome;
         trials += 1;
@@ -40,13 +41,23 @@ private:
         std::uint64_t taken = 0, done = 0;
     };
 
-    std::size_t words() const { return more_ ? 1 + more_->size() : 1; }
-    Words word(std::size_t at) const { return at == 0 ? words_ : at < words() ? (*more_)[at - 1] : Words{}; }
-    Words& writable(std::size_t at);  // made when it does not exist yet
+    struct More {  // samples from 64 on
+        std::vector<Words> words;
+        std::int64_t taken = 0;
+    };
 
-    Words words_;                                // samples 0 to 63
-    std::unique_ptr<std::vector<Words>> more_;   // from 64 on
-    std::int32_t taken_ = 0;
+    std::int64_t taken() const { return std::popcount(words_.taken) + (more_ ? more_->taken : 0); }
+    std::size_t words() const { return more_ ? 1 + more_->words.size() : 1; }
+    Words word(std::size_t at) const { return at == 0 ? words_ : at < words() ? more_->words[at - 1] : Words{}; }
+    Words& writable(std::size_t at);  // made when it does not exist yet
+    void taken_changed(std::size_t at, std::int64_t change) {
+        if (at != 0) {
+            more_->taken += change;
+        }
+    }
+
+    Words words_;  // samples 0 to 63
+    std::unique_ptr<More> more_;
 
 public:
     std::uint32_t want : 31 = 0;
@@ -54,11 +65,11 @@ public:
     std::int32_t own = 0;                        // outcomes of solutions that count as samples
     std::int32_t successes = 0, trials = 0;
     std::uint32_t parent;                        // none: a problem's root
-    std::uint32_t first_child = none, last_child = none;
-    std::uint32_t next_sibling = none;           // of a root: the number of its problem
+    std::uint32_t last_child = none;
+    std::uint32_t next_sibling = none;           // after the last child comes the first; of a root: the number of its problem
     std::uint32_t work = 0;                      // schedule.hpp
 };
 
-static_assert(sizeof(Node) == 64, "one cache line a prefix");
+static_assert(sizeof(Node) == 56);
 
 }  // namespace erprm

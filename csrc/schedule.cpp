@@ -29,23 +29,31 @@ std::uint32_t Schedule::current() {
     return cursor_;
 }
 
-std::uint32_t Schedule::first_with_work(std::uint32_t node) const {
-    while (node != Node::none && nodes_[node].work == 0) {
-        node = nodes_[node].next_sibling;
+std::uint32_t Schedule::child_with_work(std::uint32_t parent, std::uint32_t after) const {
+    const std::uint32_t last = nodes_[parent].last_child;
+    if (after == last) {
+        return Node::none;
     }
-    return node;
+    std::uint32_t child = nodes_[after == Node::none ? last : after].next_sibling;
+    while (nodes_[child].work == 0) {
+        if (child == last) {
+            return Node::none;
+        }
+        child = nodes_[child].next_sibling;
+    }
+    return child;
 }
 
 void Schedule::advance() {
     std::uint32_t node = cursor_;
     if (nodes_[node].work >= below) {
-        cursor_ = first_with_work(nodes_[node].first_child);
+        cursor_ = child_with_work(node, Node::none);
         return;
     }
     while (node != cursor_root_) {
         const std::uint32_t parent = nodes_[node].parent;
         if (nodes_[parent].work >= (nodes_[node].work != 0 ? 2 * below : below)) {
-            const std::uint32_t sibling = first_with_work(nodes_[node].next_sibling);
+            const std::uint32_t sibling = child_with_work(parent, node);
             if (sibling != Node::none) {
                 cursor_ = sibling;
                 return;

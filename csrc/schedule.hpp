@@ -26,7 +26,7 @@ public:
 private:
     static constexpr std::uint32_t here = 1, below = 2;
 
-    std::uint32_t first_with_work(std::uint32_t node) const;  // among the node and its later siblings, or none
+    std::uint32_t child_with_work(std::uint32_t parent, std::uint32_t after) const;  // none: from the first child on, or no such child
 
     std::deque<Node>& nodes_;
     std::set<std::uint32_t> ready_;  // roots with work
