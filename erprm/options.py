@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from erprm.errors import InputError
@@ -36,13 +36,15 @@ class _Metadata(dict[str, Any]):
         return {name: self[name] for name in ("help", "choices") if self[name] is not None}
 
 
-def option(default: Any = REQUIRED, *, help: str, choices: Iterable[str] | None = None, least: float | None = None,
-           above: float | None = None, most: float | None = None, below: float | None = None,
-           aliases: tuple[str, ...] = (), positional: bool = False, bare: Any = None, breaks: bool = False) -> Any:
+def option(default: Any = REQUIRED, *, help: str, choices: Iterable[str] | None = None, auto: str | None = None,
+           least: float | None = None, above: float | None = None, most: float | None = None,
+           below: float | None = None, aliases: tuple[str, ...] = (), positional: bool = False, bare: Any = None,
+           breaks: bool = False) -> Any:
     """A dataclass field with its help text; without a default the option must be given.
 
     Args:
-        choices: the values that are taken; a registry gives its names.
+        choices: the values that are taken. A registry gives its names, and its entries' help lines to the help text.
+        auto: the value "auto" is taken too, and this is what it means.
         least, above, most, below: the range of a number. No option takes NaN or infinity.
         aliases: older names, which the command line and recipes still take.
         positional: the command line takes it as a word without a flag.
@@ -50,9 +52,15 @@ def option(default: Any = REQUIRED, *, help: str, choices: Iterable[str] | None 
         breaks: a text in which the two characters \\n are a line break, as a shell hands them over (\\\\n: these two
             characters).
     """
-    metadata = _Metadata({"help": help, "choices": tuple(choices) if choices is not None else None, "aliases": aliases,
-                "least": least, "above": above, "most": most, "below": below, "required": default is REQUIRED,
-                          "positional": positional, "bare": bare, "breaks": breaks})
+    about = {} if auto is None else {"auto": auto}
+    names = None if choices is None else (*about, *choices)
+    if isinstance(choices, Mapping):
+        about |= {name: getattr(entry, "help", entry) for name, entry in choices.items()}
+    if about:
+        help += ": " + "; ".join(f"{name}: {text}" for name, text in about.items())
+    metadata = _Metadata({"help": help, "choices": names, "aliases": aliases, "least": least, "above": above,
+                          "most": most, "below": below, "required": default is REQUIRED, "positional": positional,
+                          "bare": bare, "breaks": breaks})
     # A required option still needs a default so that fields may come in any order; the reader checks that it was given.
     return dataclasses.field(default=None if default is REQUIRED else default, metadata=metadata, kw_only=True)
 

@@ -27,7 +27,7 @@ from erprm.formats import FORMATS, Options, Reader, read, write
 from erprm.rows import StepRow
 
 for _item in FORMATS.values():
-    __doc__ += f"\n  {_item.name:17} {_item.about}" + (f"\n{'':20}" if _item.options else "") + " ".join(
+    __doc__ += f"\n  {_item.name:17} {_item.help}" + (f"\n{'':20}" if _item.options else "") + " ".join(
         f"--{name.replace('_', '-')}" for name in _item.options)
 
 

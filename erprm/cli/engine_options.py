@@ -10,7 +10,7 @@ from erprm.cli.config import option
 from erprm.cli.prompt_options import PromptConfig, template_of
 from erprm.engines import ENGINES, Engine, Sampling, load_engine
 from erprm.errors import InputError
-from erprm.steps import AUTO, SPLITTERS
+from erprm.steps import SPLITTERS
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,7 @@ class EngineConfig(PromptConfig):
     """Which policy, how it is asked, and how it samples."""
 
     policy: str = option(help="the policy: a folder or a hub name")
-    engine: str = option("transformers", choices=ENGINES, help="who writes text: " + "; ".join(
-        f"{name}: {kind.help}" for name, kind in ENGINES.items()))
+    engine: str = option("transformers", help="who writes text", choices=ENGINES)
     engine_options: tuple[str, ...] = option((), help="more options of the engine as name=value, for instance "
                                                       "batch_rows=512 or tensor_parallel_size=4")
     device: str | None = option(None, help="cpu, cuda, cuda:1 (transformers engine; default: cuda where there is one)")
@@ -28,9 +27,7 @@ class EngineConfig(PromptConfig):
     top_p: float = option(1.0, help="sample from the most likely tokens that make up this probability")
     max_tokens: int = option(512, help="longest completion, in tokens")
     stop: tuple[str, ...] = option((), help="texts that end a completion", breaks=True)
-    splitter: str = option("newline", help="where steps end: " + "; ".join(
-        f"{name}: {splitter.help}" for name, splitter in SPLITTERS.items()) + "; auto: what most solutions ask for",
-        choices=(*SPLITTERS, AUTO))
+    splitter: str = option("newline", help="where steps end", choices=SPLITTERS, auto="what most solutions ask for")
     seed: int = option(0, help="seed of the run")
     part_completions: int = option(2048, help="completions committed together; a kill costs at most two such parts")
     dry_run: bool = option(False, help="print what would be done, with counts and estimates, and stop")

@@ -40,9 +40,9 @@ class JudgeKind:
 
 
 JUDGES = {
-    "program": JudgeKind("the task's own step checker", needs="problems"),
-    "file": JudgeKind("labelled rows", needs="verdicts"),
-    "llm": JudgeKind("a language model", needs="policy"),
+    "program": JudgeKind("the task's own step checker, needs --problems", needs="problems"),
+    "file": JudgeKind("labelled rows, needs --verdicts", needs="verdicts"),
+    "llm": JudgeKind("a language model, needs --policy", needs="policy"),
 }
 
 
@@ -52,8 +52,7 @@ class Config(EngineConfig):
 
     rows: str = option(help="solutions in steps: .jsonl or .parquet")
     out: str = option(help="where the verdicts go: .jsonl or .parquet")
-    judge: str = option("program", choices=JUDGES, help="; ".join(
-        f"{name}: {kind.help}, needs --{kind.needs}" for name, kind in JUDGES.items()))
+    judge: str = option("program", help="who judges", choices=JUDGES)
     problems: str | None = option(None, help="the problems that the solutions solve")
     verdicts: str | None = option(None, help="file with verdicts")
     format: str = option("erprm", help="format of --verdicts, as `erprm convert` names it")

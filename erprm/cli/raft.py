@@ -32,8 +32,7 @@ class Config(FineTuningConfig):
     prm: str = option(help="the process reward model")
     solutions: str = option(help="the policy's solutions, .jsonl or .parquet")
     out: str = option(help="folder for the improved policy; the chosen solutions are written into it as chosen.parquet")
-    objective: str = option("raft", help="; ".join(f"{name}: {text}" for name, text in OBJECTIVES.items()),
-                            choices=OBJECTIVES)
+    objective: str = option("raft", help="what is learnt", choices=OBJECTIVES)
     aggregate: str = option("min", help="step scores into one number", choices=AGGREGATIONS)
     minimum: float = option(0.0, help="raft: leave out problems whose best solution scores less")
     margin: float = option(0.0, help="dpo: leave out pairs that differ by less", least=0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from erprm.cli.config import option
-from erprm.prm.checkpoints.known import FORMS, help_text
+from erprm.prm.checkpoints.known import FORMS
 from erprm.prm.scoring.engines import ENGINES
 
 if TYPE_CHECKING:
@@ -18,12 +18,10 @@ class ScorerConfig:
     """Which model scores, and how it is run."""
 
     model: str = option(help="the process reward model: a folder, or a name on the hub")
-    engine: str = option("transformers", choices=ENGINES, help="what runs the model: " + "; ".join(
-        f"{name}: {engine.help}" for name, engine in ENGINES.items()))
+    engine: str = option("transformers", help="what runs the model", choices=ENGINES)
     engine_options: tuple[str, ...] = option((), help="options of vLLM and Ray as name=value, for instance "
                                                       "max_model_len=4096 tensor_parallel_size=4, or actors=8")
-    form: str = option("auto", choices=("auto", *FORMS),
-                       help="the checkpoint's form; auto tells it from its files. " + help_text())
+    form: str = option("auto", help="the checkpoint's form", choices=FORMS, auto="told from its files")
     device: str | None = option(None, help="cpu, cuda, cuda:1 (transformers engine; default: cuda where there is one)")
     dtype: str = option("auto", help="of the weights in memory; auto: as on disk",
                         choices=("auto", "float32", "bfloat16", "float16"))

@@ -101,7 +101,7 @@ class Format:
     """
 
     name: str
-    about: str
+    help: str
     decode: Decode
     encode: Encode
     options: tuple[str, ...] = ()

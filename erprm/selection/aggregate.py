@@ -28,7 +28,7 @@ class Aggregation:
     `decides` finds the step, from 0, on which the number depends most, or that holds it down.
     """
 
-    about: str
+    help: str
     reduce: Callable[[Array, float], npt.ArrayLike]
     decides: Callable[[Array], np.intp] = np.argmin
 

@@ -163,12 +163,12 @@ class Estimator:
     """A way from counts to V_eta.
 
     Attributes:
-        about: one line for --help.
+        help: one line.
         value: counts k and n, depths (float64, one shape), eta and the prior -> V_eta.
         fit: learns the prior that it needs from successes, trials and depths [N]; None: it needs none.
     """
 
-    about: str
+    help: str
     value: Callable[[Array, Array, Array, float, Prior], Array]
     fit: Callable[[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike], Prior] | None = None
 

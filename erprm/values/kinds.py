@@ -29,7 +29,7 @@ from erprm.values.targets import check_lookahead, mixed, targets
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """How a kind makes targets; which of these it reads, its `about` says.
+    """How a kind makes targets; which of these it reads, its `help` says.
 
     Attributes:
         eta, estimator, prior: of V_eta, as in `soft_value`; "first-error" takes an `ErrorPrior`.
@@ -57,13 +57,13 @@ class LabelKind:
     """What a step is trained towards.
 
     Attributes:
-        about: one line for --help.
+        help: one line.
         needs: what a row must have: "outcome", "labels", "counts", or "completions", which are counts or rewards.
         of: steps, and how -> float64 [M]; NaN where a step has no target.
         reads: the fields of `How` that it reads, the prior aside.
     """
 
-    about: str
+    help: str
     needs: str
     of: Callable[[Steps, How], Array]
     reads: tuple[str, ...] = ()

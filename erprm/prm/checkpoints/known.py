@@ -51,11 +51,6 @@ FORMS: dict[str, Form] = {
 }
 
 
-def help_text() -> str:
-    """The forms with their help lines, for an option's help."""
-    return "; ".join(f"{name}: {form.help}" for name, form in FORMS.items())
-
-
 def table() -> str:
     """The forms as a Markdown table, the one in docs/scoring.md."""
     lines = ["| form | what it is | told by | rows are written as | score of a step |", "|---|---|---|---|---|"]

@@ -41,8 +41,7 @@ class RowOptions:
 class TargetOptions:
     """Which target a step gets."""
 
-    target: str = option(AUTO, help="target of a step; auto is er for rows with counts, else labels",
-                         choices=(AUTO, *KINDS))
+    target: str = option(AUTO, help="target of a step", choices=KINDS, auto="er for rows with counts, else labels")
     eta: float = option(2.0, help="inverse temperature of the er and td targets; any finite number")
     estimator: str = option("plug-in", help="estimator of the er and td targets", choices=ESTIMATORS)
     threshold: float = option(0.0, help="the hard target is 1 where k/n, or the best reward, is above")
@@ -62,8 +61,7 @@ class TargetOptions:
 class PRMOptions(RowOptions, TargetOptions):
     """All of them."""
 
-    loss: str = option("pair", choices=LOSSES, help="training loss: " + "; ".join(
-        f"{name}: {loss.help}" for name, loss in LOSSES.items()))
+    loss: str = option("pair", help="training loss", choices=LOSSES)
     concentration: float = option(8.0, help="of the beta_binomial loss, in completions", above=0)
     too_long: str = option("cut", help="a longer row is cut behind a step, or dropped", choices=TOO_LONG)
     strict: bool = option(False, help="a row that would be dropped is an error")
