@@ -30,6 +30,19 @@ from erprm.values import Array
 Outcome = Callable[..., Sequence[float]]
 
 
+def refusing_tags(scorer: Any) -> Scorer:
+    """The `score` of a scorer, which refuses a text that holds the step tag: no policy is paid for writing it."""
+    score: Scorer = getattr(scorer, "score", scorer)
+
+    def checked(texts: Sequence[Text]) -> Any:
+        for number, written in enumerate(scorer.written(texts), start=1):
+            if written:
+                raise InputError(f"row {number}: holds the step tag")
+        return score(texts)
+
+    return checked if hasattr(scorer, "written") else score
+
+
 @dataclass(frozen=True, slots=True)
 class RewardReport:
     """What has been rewarded: completions scored, without a step, and refused by the model, with the first reason."""
@@ -91,9 +104,7 @@ class PRMReward:
             from erprm.prm.scoring.scorer import PRMScorer
 
             prm = PRMScorer(prm)
-        scorer: Any = prm
-        self._score: Scorer = getattr(scorer, "score", scorer)
-        self._written: Callable[[Sequence[Text]], Sequence[int]] = getattr(scorer, "written", lambda texts: ())
+        self._score = refusing_tags(prm)
         self._splitter, self._outcome, self._tokenizer = splitter, outcome, tokenizer
         self.report = RewardReport()
 
@@ -138,7 +149,7 @@ class PRMReward:
         questions = [str(question) for question in columns.get("question") or map(text_of, prompts)]
         steps = [split_steps(text, self._splitter) if text.strip() else [] for text in texts]
         asked = [index for index, part in enumerate(steps) if part]
-        found = score_each(self._checked, [(questions[index].strip(), steps[index]) for index in asked])
+        found = score_each(self._score, [(questions[index].strip(), steps[index]) for index in asked])
         scores = dict(zip(asked, found, strict=True))
         self._count(texts, scores)
         outcomes = None
@@ -149,13 +160,6 @@ class PRMReward:
                                  f"{outcomes.tolist()!r:.80}")
         return pay(questions, texts, steps, [scores.get(index) for index in range(len(texts))], outcomes,
                    self.options)
-
-    def _checked(self, texts: Sequence[Text]) -> Sequence[Any]:
-        """The scores; a text that holds the step tag is refused: no policy is paid for writing it."""
-        for number, written in enumerate(self._written(texts), start=1):
-            if written:
-                raise InputError(f"row {number}: holds the step tag")
-        return self._score(texts)
 
     def _count(self, texts: Sequence[str], scores: Mapping[int, Any]) -> None:
         refused = [error for error in scores.values() if isinstance(error, InputError)]

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from erprm.errors import InputError
+from erprm.policy.reward import refusing_tags
 from erprm.prm.scoring.scorer import Scorer
 from erprm.selection.search import Text, score_each
 
@@ -43,7 +44,7 @@ class Batcher:
     """
 
     def __init__(self, scorer: Scorer, batch_steps: int = 4096) -> None:
-        self._scorer, self._batch_steps = scorer, batch_steps
+        self._scores, self._batch_steps = refusing_tags(scorer), batch_steps
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
         self.batches = 0
         self._thread = Thread(target=self._run, name="erprm-scorer")
@@ -90,7 +91,7 @@ class Batcher:
         texts = [text for job in jobs for text in job.texts]
         self.batches += 1
         try:
-            found = score_each(self._scorer.score, texts)
+            found = score_each(self._scores, texts)
         except Exception as error:  # noqa: BLE001  the callers get it; the next batch may do better
             for job in jobs:
                 job.scored.set_exception(error)

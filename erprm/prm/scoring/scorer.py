@@ -154,7 +154,7 @@ class PRMScorer:
 
     def written(self, rows: Iterable[Row], first: int = 0) -> list[int]:
         """How many step tags stand in each row's own text, where they end no step. Raises InputError as `score`."""
-        return [row.written for row in self._encode(list(rows), first)]
+        return [row.written for row in self.encode(list(rows), first)]
 
     def close(self) -> None:
         """Give the model's memory back, where an engine holds it outside of this object."""
