@@ -87,5 +87,5 @@ def _check_one(field: dataclasses.Field[Any], value: Any) -> None:
         raise InputError(f"{name}: expected a finite number, found {value}")
     for bound, (words, holds) in _BOUNDS.items():
         limit = field.metadata.get(bound)
-        if limit is not None and not holds(value, limit):
+        if limit is not None and not isinstance(value, str) and not holds(value, limit):
             raise InputError(f"{name}: expected {words} {limit}, found {value}")

@@ -13,7 +13,7 @@ import dataclasses
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from pathlib import Path
@@ -41,6 +41,8 @@ class StepRow:
         answer: the extracted final answer, for voting.
         gold: the reference answer.
         scores: L step scores of a reward model; kept as float32 in Parquet.
+        score_columns: further ones by name, L each: "scores_eta_0.5", ... of a model with several etas (`scores` is
+            then None), or "score_low" and "score_high", the ends of the score's interval. Each is a column on disk.
         extra: what else is known, for JSON.
         gaps: L + 1 texts around the steps, such that the solution as it was written is gaps[0] + steps[0] + gaps[1] +
             ... + gaps[L]; None where a separator joins the steps (`erprm.steps`).
@@ -61,6 +63,7 @@ class StepRow:
     extra: Mapping[str, Any] = field(default_factory=dict)
     gaps: tuple[str, ...] | None = None
     rewards: tuple[tuple[float, ...], ...] | None = None
+    score_columns: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         length = len(self.steps)
@@ -77,9 +80,12 @@ class StepRow:
                 raise InputError(f"labels: expected values in [0, 1] or null, found {_shown(label)}")
         if self.outcome is not None and not 0.0 <= self.outcome <= 1.0:
             raise InputError(f"outcome: expected a value in [0, 1] or null, found {_shown(self.outcome)}")
-        for score in self.scores or ():
-            if not -_FLOAT32_MAX <= score <= _FLOAT32_MAX:
-                raise InputError(f"scores: expected finite numbers, found {_shown(score)}")
+        for name, scores in {"scores": self.scores or (), **self.score_columns}.items():
+            if name != "scores" and len(scores) != length:
+                raise InputError(f"{name}: expected one value per step ({length}), found {len(scores)}")
+            for score in scores:
+                if not -_FLOAT32_MAX <= score <= _FLOAT32_MAX:
+                    raise InputError(f"{name}: expected finite numbers, found {_shown(score)}")
         if (self.successes is None) != (self.trials is None):
             raise InputError("successes and trials: expected both or neither, found one")
         for k, n in zip(self.successes or (), self.trials or (), strict=True):
@@ -111,6 +117,9 @@ class StepRow:
             value = getattr(self, item.name)
             if value is None or (item.name == "extra" and not value):
                 continue
+            if item.name == "score_columns":
+                record |= {name: list(scores) for name, scores in value.items()}
+                continue
             plain = list(value) if isinstance(value, tuple) else value
             if item.name == "rewards":
                 plain = [list(rewards) for rewards in value]
@@ -120,11 +129,12 @@ class StepRow:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> StepRow:
         """The inverse of `to_dict`; unknown fields are refused. Raises InputError."""
-        known = {item.name for item in dataclasses.fields(cls)}
-        unknown = set(record) - known
+        columns = {name: values for name, values in record.items() if _is_score_column(name)}
+        known = {item.name for item in dataclasses.fields(cls)} - {"score_columns"}
+        unknown = set(record) - known - set(columns)
         if unknown:
             raise InputError(f"unknown field {sorted(unknown)[0]!r}; known are {', '.join(sorted(known))}")
-        values = {name: value for name, value in record.items() if value is not None}
+        values = {name: value for name, value in record.items() if value is not None and name not in columns}
         for name in ("prompt", "steps"):
             if name not in values:
                 raise InputError(f"{name}: expected {_TYPES[name][1]}, found {'null' if name in record else 'none'}")
@@ -147,6 +157,8 @@ class StepRow:
                 if not isinstance(reward, Real):
                     raise InputError(f"rewards: expected numbers, found {type(reward).__name__}")
             values["rewards"] = tuple(map(tuple, values["rewards"]))
+        values["score_columns"] = {name: _score_column(name, given) for name, given in columns.items()
+                                   if given is not None}
         scores = values.get("extra", {}).get("scores")
         if "scores" not in values and isinstance(scores, list) and len(scores) == len(values["steps"]) and all(
                 isinstance(score, (int, float)) for score in scores):  # as earlier versions kept them
@@ -155,6 +167,7 @@ class StepRow:
         return cls(**values)
 
 
+_ETA_SCORES, _INTERVAL = "scores_eta_", ("score_low", "score_high")
 _MOST_TRIALS = 2**31 - 1
 _FLOAT32_MAX = 3.4028234663852886e38
 _LISTS = ("steps", "labels", "successes", "trials", "scores", "gaps", "rewards")
@@ -170,6 +183,16 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 
+def _is_score_column(name: str) -> bool:
+    return name.startswith(_ETA_SCORES) or name in _INTERVAL
+
+
+def _score_column(name: str, given: object) -> tuple[float, ...]:
+    if not isinstance(given, (list, tuple)) or not all(isinstance(score, Real) for score in given):
+        raise InputError(f"{name}: expected a list of numbers, found {str(given)[:40]}")
+    return tuple(map(float, given))
+
+
 def _shown(value: object) -> str:
     """A number for a message; one of thousands of digits is not printed."""
     return f"{value}" if not isinstance(value, int) or abs(value) < 10**30 else "a number of more than 30 digits"
@@ -177,10 +200,30 @@ def _shown(value: object) -> str:
 
 def row_scores(row: StepRow) -> tuple[float, ...]:
     """The step scores of a row. Raises InputError when there are none."""
+    if row.scores is None and (names := [name for name in row.score_columns if name.startswith(_ETA_SCORES)]):
+        raise InputError(f"row {row.solution_id or row.prompt[:40]!r}: expected scores of one eta, found "
+                         f"{', '.join(names)}; score the file with one (erprm score --eta)")
     if row.scores is None:
         raise InputError(f"row {row.solution_id or row.prompt[:40]!r}: expected scores, found none; score the file "
                          "first (erprm score)")
     return row.scores
+
+
+def by_score_column(rows: Sequence[StepRow]) -> dict[str, list[StepRow]]:
+    """Rows with several etas as rows of one each, by "eta=0.5", ...; those with one `scores`, or none, by "".
+
+    Raises:
+        InputError: naming the row that has other columns than the first.
+    """
+    names = [name for name in (rows[0].score_columns if rows else ()) if name.startswith(_ETA_SCORES)]
+    for number, row in enumerate(rows, start=1):
+        if names != [name for name in row.score_columns if name.startswith(_ETA_SCORES)]:
+            raise InputError(f"row {number}: expected the score columns of the first row ({', '.join(names) or 'none'}"
+                             f"), found {', '.join(row.score_columns) or 'none'}")
+    if not names:
+        return {"": list(rows)}
+    return {"eta=" + name.removeprefix(_ETA_SCORES): [
+        dataclasses.replace(row, scores=row.score_columns[name], score_columns={}) for row in rows] for name in names}
 
 
 def read_rows(path: str | Path) -> Iterator[StepRow]:
@@ -227,17 +270,24 @@ def _write_parquet(out: BinaryIO, rows: Iterable[StepRow], batch: int = 4096) ->
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    rows = iter(rows)
+    first = next(rows, None)
+    columns = () if first is None else tuple(first.score_columns)
     schema = pa.schema([
         ("prompt", pa.string()), ("steps", pa.list_(pa.string())), ("labels", pa.list_(pa.float64())),
         ("successes", pa.list_(pa.int64())), ("trials", pa.list_(pa.int64())), ("outcome", pa.float64()),
         ("finished", pa.bool_()), ("problem_id", pa.string()), ("solution_id", pa.string()), ("answer", pa.string()),
         ("gold", pa.string()), ("scores", pa.list_(pa.float32())), ("extra", pa.string()),
         ("gaps", pa.list_(pa.string())), ("rewards", pa.list_(pa.list_(pa.float64()))),
+        *((name, pa.list_(pa.float32())) for name in columns),
     ])
     count = 0
     pending: list[dict[str, Any]] = []
     with pq.ParquetWriter(out, schema, compression="zstd", write_page_checksum=True) as writer:
-        for row in rows:
+        for row in itertools.chain(() if first is None else (first,), rows):
+            if tuple(row.score_columns) != columns:
+                raise InputError(f"row {count + 1}: expected the score columns of the first row "
+                                 f"({', '.join(columns) or 'none'}), found {', '.join(row.score_columns) or 'none'}")
             record = row.to_dict()
             if "extra" in record:
                 record["extra"] = _as_json(record["extra"], count + 1).decode()

@@ -26,6 +26,8 @@ from erprm.options import REQUIRED, check_value, option
 __all__ = ["REQUIRED", "Parser", "add_arguments", "load", "option", "parse", "read_recipe"]
 
 T = TypeVar("T")
+_MANY = (tuple, Sequence)  # origins of annotations that take several values
+_UNIONS = (types.UnionType, typing.Union)
 
 
 class Parser(argparse.ArgumentParser):
@@ -151,9 +153,10 @@ def _nearest(name: str, known: typing.Iterable[str]) -> str:
 
 def _value_type(hint: Any) -> tuple[type, bool]:
     """(scalar type, whether the option takes several values) of a field's annotation."""
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        hint = next(part for part in typing.get_args(hint) if part is not type(None))
-    if typing.get_origin(hint) is tuple:
+    if typing.get_origin(hint) in _UNIONS:
+        parts = [part for part in typing.get_args(hint) if part is not type(None)]
+        hint = next((part for part in parts if typing.get_origin(part) in _MANY), parts[0])
+    if typing.get_origin(hint) in _MANY:
         return typing.get_args(hint)[0], True
     if typing.get_origin(hint) is typing.Literal:
         return str, False
@@ -166,7 +169,9 @@ def _coerce(value: Any, hint: Any, where: str, text: bool = False) -> Any:
     if value is None:
         return None
     if many:
-        return tuple(_coerce(part, kind, where, text) for part in (value if isinstance(value, list) else [value]))
+        values = tuple(_coerce(part, kind, where, text) for part in (value if isinstance(value, list) else [value]))
+        alone = typing.get_origin(hint) in _UNIONS and kind in typing.get_args(hint)  # one may stand for itself
+        return values[0] if alone and len(values) == 1 else values
     if kind is bool or isinstance(value, bool):
         if isinstance(value, bool) and kind is bool:
             return value
@@ -176,5 +181,6 @@ def _coerce(value: Any, hint: Any, where: str, text: bool = False) -> Any:
         try:
             return kind(value)  # YAML reads 5e-7 as text
         except (ValueError, OverflowError):
-            pass
+            if isinstance(value, str) and str in typing.get_args(hint):  # a word in place of a number
+                return value
     raise InputError(f"{where}: expected {kind.__name__}, found {value!r:.80}")

@@ -6,10 +6,10 @@
     erprm evaluate --processbench gsm8k.jsonl --scores published.jsonl --out runs/evaluation
 
 --scored takes pools of graded solutions as `erprm score` writes them, one file per reward model, all of the same
-solutions, N to a problem. Accuracy against N is exact over all N-subsets of a pool; majority and weighted majority,
-pass@N as the ceiling, 95 % intervals over problems and paired tests between the models stand beside it. A curve that
-falls with N shows a reward model that is being over-optimised. Where the rows carry counts (k of n completions),
-calibration is added.
+solutions, N to a problem; a model that learnt several etas has a curve for each. Accuracy against N is exact over all
+N-subsets of a pool; majority and weighted majority, pass@N as the ceiling, 95 % intervals over problems and paired
+tests between the models stand beside it. A curve that falls with N shows a reward model that is being over-optimised.
+Where the rows carry counts (k of n completions), calibration is added.
 
 The benchmarks are judged by a model or by a file of its scores, one JSON line {"id": ..., "scores": [...]} per
 solution. Without --threshold a development split of the problems chooses it, and the number is that of the others.
@@ -31,7 +31,7 @@ import numpy as np
 from erprm.cli.config import option
 from erprm.errors import InputError
 from erprm.prm.scoring.engines import TOO_LONG
-from erprm.rows import StepRow, read_rows
+from erprm.rows import StepRow, by_score_column, read_rows
 from erprm.selection.aggregate import AGGREGATIONS
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Config:
     processbench: str | None = option(None, help="ProcessBench file; needs --prm or --scores")
     prmbench: str | None = option(None, help="PRMBench file; needs --prm or --scores")
     prm: str | None = option(None, help="process reward model that scores the benchmark files")
+    prm_eta: float | None = option(None, help="which eta of a --prm that learnt several")
     scores: str | None = option(None, help="step scores of the one benchmark file instead of --prm: a JSON line per "
                                            "solution, with id and scores")
     threshold: float | None = option(None, help="scores below it mean a wrong step; by default 0.5, beside what the "
@@ -138,9 +139,15 @@ def _named(arguments: Sequence[str]) -> dict[str, list[StepRow]]:
     for argument in arguments:
         name, equals, path = argument.partition("=")
         name, path = (name, path) if equals else (Path(argument).stem, argument)
-        if name in files:
-            raise InputError(f"scored: expected different names, found {name!r} twice; write NAME=FILE")
-        files[name] = list(read_rows(path))
+        try:
+            columns = by_score_column(list(read_rows(path)))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        for column, rows in columns.items():
+            full = f"{name} {column}".rstrip()
+            if full in files:
+                raise InputError(f"scored: expected different names, found {full!r} twice; write NAME=FILE")
+            files[full] = rows
     return files
 
 
@@ -166,8 +173,10 @@ def _residuals(config: Config, groups: Groups) -> dict[str, BellmanResidual]:
     from erprm.evaluation.bellman import bellman_residual
     from erprm.values import row_targets
 
-    etas = by_name(config.eta, list(groups.scores), "eta", float)
-    kinds = by_name(config.scores_are, list(groups.scores), "scores_are", str)
+    names = list(groups.scores)
+    of_columns = [f"{name}={name.rpartition(' eta=')[2]}" for name in names if " eta=" in name]  # see by_score_column
+    etas = by_name([*of_columns, *config.eta], names, "eta", float)
+    kinds = by_name(config.scores_are, names, "scores_are", str)
     rows = [row for candidates in groups.rows for row in candidates]
     if not any(len(row.steps) > 1 for row in rows):
         return {}
@@ -221,7 +230,8 @@ def _benchmarks(config: Config) -> dict[str, Any]:
     from erprm.formats import read
     from erprm.prm.scoring.scorer import PRMScorer
 
-    scorer = PRMScorer(config.prm, too_long="cut" if config.too_long == "cut" else "error") if config.prm else None
+    scorer = PRMScorer(config.prm, too_long="cut" if config.too_long == "cut" else "error",
+                       eta=config.prm_eta) if config.prm else None
     results: dict[str, Any] = {}
     for name, title, path, judge, show in (
             ("processbench", "ProcessBench", config.processbench, benchmarks.processbench, _print_processbench),

@@ -5,7 +5,8 @@
 
 "causal-lm" is a stock causal language model whose two label logits at each step tag give the score: for Math-Shepherd's
 and the paper's evaluation code, and for serving on vLLM. "classification" is a stock token classification model with
-the labels "-" and "+": for TRL and vLLM. A tied output head is untied, the input embedding stays as it was.
+the labels "-" and "+": for TRL and vLLM. A tied output head is untied, the input embedding stays as it was. Of a model
+that learnt several etas, --eta 2 writes the one.
 
 What was written is read back by its stock class, and its scores must equal those of the model it came from; otherwise
 nothing is left behind and the command fails. The causal-lm form has serve.sh beside it, which serves it on vLLM.
@@ -30,6 +31,7 @@ class Config:
     out: str = option(help="the new folder to write")
     to: str = option("causal-lm", help="the form to write",
                      choices=[name for name, form in FORMS.items() if form.exported])
+    eta: float | None = option(None, help="which eta of a model that learnt several")
     rows: str | None = option(None, help="rows (.jsonl or .parquet) whose scores are compared; built-in ones otherwise")
     probe: int = option(32, help="how many of those rows are compared")
 
@@ -41,7 +43,7 @@ def run(config: Config) -> int:
 
     rows = PROBE if config.rows is None else tuple((row.prompt, row.steps)
                                                    for row in islice(read_rows(config.rows), config.probe))
-    report = export(config.model, config.out, config.to, rows)
+    report = export(config.model, config.out, config.to, rows, eta=config.eta)
     print(report, file=sys.stderr)
     if config.to == "causal-lm":
         print(f"serve it on vLLM with: sh {shlex.quote(str(report.folder / SERVE_NAME))}", file=sys.stderr)

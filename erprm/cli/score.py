@@ -5,6 +5,9 @@
 
 Every row of the result is the row that was read, with one score in [0, 1] per step in the field `scores`,
 in the same order.
+A model that learnt several etas gives one column for each, scores_eta_0.5 and so on, in place of `scores`; with --eta 2
+it gives `scores` of that one. One whose concentration was learnt adds score_low and score_high, the ends of the 90 %
+interval of the success rate.
 The model may be one trained here or any published form (Math-Shepherd, RLHFlow, TRL, Qwen2.5-Math-PRM, Skywork-o1);
 where its files don't say which, name it with --form. Solutions of one problem share their question and common steps,
 and those are computed once when that is cheaper: keep them next to each other in the file.
@@ -56,7 +59,7 @@ def run(config: Config) -> int:
     if config.part_rows < 1:
         raise InputError(f"part_rows: expected a positive number, found {config.part_rows}")
     check_source(config.rows)  # a missing file is said before a model is loaded
-    scorer = scorer_of(config, too_long=config.too_long)
+    scorer = scorer_of(config, too_long=config.too_long, every=True)
     try:
         score_file(scorer, config.rows, config.out, identity=_identity(config, scorer), part_rows=config.part_rows)
     finally:
@@ -68,6 +71,7 @@ def run(config: Config) -> int:
 
 def _identity(config: Config, scorer: Scorer) -> dict[str, Any]:
     """What two runs must agree in for one to go on with the other's parts: not in where the rows are scored."""
+    from erprm.prm.checkpoints.forms import SCORES
     from erprm.prm.checkpoints.weights import WeightFiles
 
     weights = [[file.name, file.stat().st_size, file.stat().st_mtime_ns]
@@ -76,4 +80,6 @@ def _identity(config: Config, scorer: Scorer) -> dict[str, Any]:
                if text.partition("=")[0].replace("-", "_") not in RAY_OPTIONS]
     return {"model": config.model, "weights": weights, "form": scorer.checkpoint.form, "dtype": config.dtype,
             "engine": ENGINES[config.engine].inner, "engine_options": options, "max_length": config.max_length,
-            "too_long": config.too_long, "separator": config.separator}
+            "too_long": config.too_long, "separator": config.separator,
+            **({} if scorer.checkpoint.columns == (SCORES,) else {"columns": list(scorer.checkpoint.columns)}),
+            **({"eta": list(config.eta)} if config.eta else {})}

@@ -29,7 +29,7 @@ from erprm.prm.checkpoints.forms import Checkpoint, find_folder, label_bias, lab
 from erprm.prm.checkpoints.known import FORMS
 from erprm.prm.checkpoints.weights import BIAS, ROWS, WeightFiles
 from erprm.prm.logits import make_linear, uncapped
-from erprm.prm.model import ID2LABEL, has_class
+from erprm.prm.model import has_class
 from erprm.prm.rows.conventions import Texts
 from erprm.prm.rows.tokens import StepTokens, written_note
 from erprm.prm.scoring.scorer import PRMScorer, Scores
@@ -65,13 +65,17 @@ class ExportReport:
                 + (f"; {written_note(self.written)}" if self.written else ""))
 
 
-def export(path: str | Path, out: str | Path, to: str, rows: Sequence[Texts] = PROBE) -> ExportReport:
+def export(path: str | Path, out: str | Path, to: str, rows: Sequence[Texts] = PROBE, *, eta: float | None = None,
+           ) -> ExportReport:
     """Write the PRM at `path` to the new folder `out`.
+
+    Both forms have two rows: of several etas one is written, and a learnt concentration stays behind.
 
     Args:
         path: a checkpoint of either own form.
         to: "causal-lm" or "classification".
         rows: (prompt, steps) whose scores are compared, in float32.
+        eta: which one, of a model that learnt several.
 
     Raises:
         InputError: for another form, an existing `out`, a head that the form can't hold, or scores that differ.
@@ -84,13 +88,13 @@ def export(path: str | Path, out: str | Path, to: str, rows: Sequence[Texts] = P
                          "classification class")
     if out.exists():
         raise InputError(f"{out}: expected a new folder, found that it exists")
-    scorer = PRMScorer(path, dtype="float32", device="cpu")
+    scorer = PRMScorer(path, dtype="float32", device="cpu", eta=eta)
     source = scorer.checkpoint
     if source.tokens is None:
         raise InputError(f"{path}: expected a checkpoint trained with erprm, found the form {source.form}")
     before = scorer.score(rows)
     with written_folder(out, last=FILE_NAME) as beside:
-        _write(source, source.tokens, beside, to)
+        _write(source, source.tokens, beside, to, eta)
         after = stock_scores(beside, to, source, rows)
         difference = max(float(np.abs(a - b).max()) for a, b in zip(before, after, strict=True))
         if not difference <= TOLERANCE:
@@ -117,9 +121,13 @@ def stock_scores(folder: str | Path, form: str, source: Checkpoint, rows: Sequen
     return scores
 
 
-def _write(source: Checkpoint, tokens: StepTokens, folder: Path, to: str) -> None:
-    weights = WeightFiles(source.folder)
+def _write(source: Checkpoint, tokens: StepTokens, folder: Path, to: str, eta: float | None) -> None:
     spec = _spec_of(source.folder, tokens)
+    weights = _TwoRows(source.folder, 1 if eta is None else 1 + spec.etas.index(eta))
+    if eta is not None:
+        spec = replace(spec, targets={**spec.targets, "eta": eta})
+    if spec.learns_concentration:
+        spec = replace(spec, concentration=PRMSpec().concentration)
     config = copy.deepcopy(AutoConfig.from_pretrained(str(source.folder)))
     state = {name: weights[name] for name in weights if not name.startswith(("score.", "lm_head."))}
     if to == "causal-lm":
@@ -140,6 +148,18 @@ def _write(source: Checkpoint, tokens: StepTokens, folder: Path, to: str) -> Non
     if to == "causal-lm":
         plus, minus = source.tokenizer.convert_ids_to_tokens([tokens.plus_id, tokens.minus_id])
         (folder / SERVE_NAME).write_text(serve_script(folder, tokens.tag_id, (plus, minus)), encoding="utf-8")
+
+
+class _TwoRows(WeightFiles):
+    """Weights whose own head is cut to the rows of "-" and of the chosen "+"."""
+
+    def __init__(self, folder: Path, plus: int) -> None:
+        super().__init__(folder)
+        self._plus = plus
+
+    def __getitem__(self, name: str) -> Tensor:
+        whole = super().__getitem__(name)
+        return whole[[0, self._plus]] if name in (ROWS, BIAS) else whole
 
 
 def _spec_of(folder: Path, tokens: StepTokens) -> PRMSpec:
@@ -201,6 +221,7 @@ def _causal_config(config: PreTrainedConfig, source: Checkpoint) -> PreTrainedCo
 
 def _class_config(config: PreTrainedConfig, bias: bool) -> PreTrainedConfig:
     config.num_labels = 2
-    config.id2label, config.label2id = dict(ID2LABEL), {label: index for index, label in ID2LABEL.items()}
+    config.id2label = PRMSpec().labels
+    config.label2id = {label: index for index, label in config.id2label.items()}
     config.token_classification_bias, config.classifier_dropout = bias, 0.0
     return config

@@ -1,4 +1,4 @@
-"""`PRM`: a stock transformer with a two-row step head instead of its vocabulary head.
+"""`PRM`: a stock transformer with a step head of a few rows instead of its vocabulary head.
 
     model = PRM.from_base("meta-llama/Llama-3.2-1B", tokenizer, PRMSpec(loss="pair"))
     output = model(input_ids=ids, tag_positions=positions, labels=targets)     # output.loss, output.scores
@@ -6,17 +6,19 @@
     model = PRM.load(folder)
 
 The parameters are named as in the stock `...ForTokenClassification` class (`model.*`, `score.weight`: row 0 is class
-"-", row 1 class "+"), so that the weights on disk are a stock checkpoint. With the "vocab" loss they are those of the
-causal language model. A family that has no token classification class (Gemma-3, OLMo-2, Granite, ...) is saved as its
-causal language model's transformer with the two rows beside it (`score.weight`), which `load` and the scorer read.
+"-", row 1 class "+"), so that the weights on disk are a stock checkpoint. With several etas row h is the "+" of eta_h,
+and a learnt concentration has row 2; `PRMSpec.labels` names the rows. With the "vocab" loss the parameters are those of
+the causal language model. A family that has no token classification class (Gemma-3, OLMo-2, Granite, ...) is saved as
+its causal language model's transformer with the rows beside it (`score.weight`), which `load` and the scorer read.
 
-Glossary: B batch rows, T tokens of a batch row, N = B T, M labelled steps, U tags, D hidden, V vocabulary.
+Glossary: B batch rows, T tokens of a batch row, N = B T, M labelled steps, U tags, H etas, D hidden, V vocabulary.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,25 +41,30 @@ from transformers.utils import ModelOutput
 from erprm.errors import InputError
 from erprm.prm.attention import spans, tags_only
 from erprm.prm.checkpoints.folders import REFUSALS, check_folder, refusal
-from erprm.prm.checkpoints.weights import WeightFiles, two_rows
+from erprm.prm.checkpoints.weights import WeightFiles, head_rows
 from erprm.prm.logits import logit_rule, uncapped
-from erprm.prm.losses import StepTargets, counts_loss, pair_loss, pair_scores, vocabulary_loss
+from erprm.prm.losses import Learnt, concentration_of, counts_loss, margins, pair_loss, vocabulary_loss
 from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import FILE_NAME, PRMSpec
 
-ID2LABEL = {0: "-", 1: "+"}
+START = 8.0  # where a learnt concentration begins, in completions
 
 
 @dataclass
 class StepOutput(ModelOutput):  # type: ignore[misc]
-    """`loss`: scalar float32, None without targets. `scores`: [M] float32 = P(+) at each labelled tag."""
+    """What the model says at each labelled tag.
+
+    `loss`: scalar float32, None where nothing is learnt. `scores`: P(+), float32 [M], with several etas [M, H].
+    `concentration`: [M] float32 in completions, where the head predicts it.
+    """
 
     loss: Tensor | None = None
     scores: Tensor | None = None
+    concentration: Tensor | None = None
 
 
 class StepHead(nn.Module):
-    """The two rows of the output head, `weight` [2, D] (row 0 "-", row 1 "+"), with a `bias` [2] or none.
+    """The rows of the output head, `weight` [1 + H, D] (row 0 "-", row h "+"), with a `bias` [1 + H] or none.
 
     Its forward takes hidden states and tag positions, so that it shards under FSDP and wraps under PEFT as any module.
     """
@@ -67,17 +74,25 @@ class StepHead(nn.Module):
         self.weight = nn.Parameter(weight)
         self.bias = None if bias is None else nn.Parameter(bias)
 
-    def forward(self, hidden: Tensor, positions: Tensor, targets: StepTargets | None = None,
-                concentration: float | None = None) -> tuple[Tensor | None, Tensor]:
-        """Loss (None without targets) and scores [M] at `positions` [M] int64 of `hidden` [N, D].
+    def forward(self, hidden: Tensor, positions: Tensor, spec: PRMSpec, learnt: Learnt | None = None,
+                ) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        """Loss (None where nothing is learnt), scores [M, H] and predicted concentrations [M] or None.
 
-        With `concentration` the loss is the Beta-binomial likelihood of the counts, else the soft cross-entropy.
+        Args:
+            hidden: [N, D].
+            positions: [M] int64 into `hidden`.
+            spec: says the loss: the Beta-binomial likelihood of the counts, or the soft cross-entropy.
         """
-        if targets is None:
-            return None, pair_scores(hidden, self.weight, self.bias, positions)
-        if concentration is not None:
-            return counts_loss(hidden, self.weight, self.bias, positions, targets, concentration)
-        return pair_loss(hidden, self.weight, self.bias, positions, targets)
+        if learnt is None:
+            z = margins(hidden, self.weight, self.bias, positions)
+            if spec.learns_concentration:
+                return None, torch.sigmoid(z[:, :1]), concentration_of(z[:, 1])
+            return None, torch.sigmoid(z), None
+        if not spec.objective.counts:
+            return *pair_loss(hidden, self.weight, self.bias, positions, learnt, spec.etas), None
+        fixed = None if spec.learns_concentration else float(spec.concentration)
+        loss, (scores, found) = counts_loss(hidden, self.weight, self.bias, positions, learnt, fixed)
+        return loss, scores.unsqueeze(1), found if spec.learns_concentration else None
 
 
 class PRM(PreTrainedModel):  # type: ignore[misc]
@@ -144,7 +159,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         Tags that are "auto" are those that a PRM was trained with.
 
         Raises:
-            InputError: as `from_base`, or for a PRM whose head is of another kind than the loss of `spec`.
+            InputError: as `from_base`, or for a PRM whose head is of another kind than the loss and etas of `spec`.
         """
         if isinstance(source, PRM):
             known = source.spec
@@ -154,6 +169,9 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
             return cls.from_base(source, tokenizer, spec, seed=seed, **options)
         if known.objective.vocabulary != spec.objective.vocabulary:
             raise InputError(f"loss: expected {known.loss!r}, as the model was trained, found {spec.loss!r}")
+        if known.labels != spec.labels:
+            raise InputError(f"eta, concentration: expected the head that the model was trained with "
+                             f"({', '.join(known.labels.values())}), found {', '.join(spec.labels.values())}")
         tokens = StepTokens.from_tokenizer(tokenizer, spec.tags.filled(known.tags))
         prm = source if isinstance(source, PRM) else cls.load(source, tokenizer, **options)
         tokens.check(prm.get_input_embeddings().weight.shape[0])
@@ -170,19 +188,24 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
             return cls(causal.config, causal.model, output, spec, tokens)
         config = copy.deepcopy(causal.config)
         weight, bias = _initial_rows(output, tokens, spec, seed, logit_rule(config).scale)
-        return cls(_classification_config(config, bias is not None), causal.model, StepHead(weight, bias), spec, tokens)
+        return cls(_classification_config(config, spec, bias is not None), causal.model, StepHead(weight, bias), spec,
+                   tokens)
 
     @classmethod
     def from_stock(cls, stock: PreTrainedModel, spec: PRMSpec, tokens: StepTokens | None = None) -> PRM:
-        """A PRM over a stock `...ForTokenClassification` (two labels) or, for the "vocab" loss, `...ForCausalLM`."""
+        """A PRM over a stock `...ForTokenClassification` or, for the "vocab" loss, `...ForCausalLM`.
+
+        Raises:
+            InputError: for a head whose rows aren't the labels of `spec`.
+        """
         if spec.objective.vocabulary:
             return cls(stock.config, stock.model, stock.lm_head, spec, tokens)
         score = stock.score
-        if score.weight.shape[0] != 2:
-            raise InputError(f"score: expected a head of 2 rows, found {score.weight.shape[0]}")
+        if score.weight.shape[0] != len(spec.labels):
+            raise InputError(f"score: expected a head of {len(spec.labels)} rows, found {score.weight.shape[0]}")
         # Asked of the config: older stock classes add a bias of zeros to a head that was saved without one.
         bias = score.bias.data if getattr(stock.config, "token_classification_bias", True) else None
-        return cls(_classification_config(stock.config, bias is not None), stock.model,
+        return cls(_classification_config(stock.config, spec, bias is not None), stock.model,
                    StepHead(score.weight.data, bias), spec, tokens)
 
     @classmethod
@@ -197,11 +220,11 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         tokens = StepTokens.from_tokenizer(tokenizer, spec.tags) if tokenizer else None
         config = check_folder(folder)
         if not spec.objective.vocabulary:
-            weight, bias = two_rows(WeightFiles(folder), config.get_text_config().hidden_size)
+            weight, bias = head_rows(WeightFiles(folder), config.get_text_config().hidden_size, len(spec.labels))
             if not has_class(config):
                 base = AutoModel.from_pretrained(str(folder), **options)
                 head = StepHead(weight.to(base.dtype), None if bias is None else bias.to(base.dtype))
-                return cls(_classification_config(config, bias is not None), base, head, spec, tokens)
+                return cls(_classification_config(config, spec, bias is not None), base, head, spec, tokens)
         auto = AutoModelForCausalLM if spec.objective.vocabulary else AutoModelForTokenClassification
         return cls.from_stock(auto.from_pretrained(str(folder), **options), spec, tokens)
 
@@ -209,21 +232,24 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
 
     def forward(self, input_ids: Tensor, tag_positions: Tensor, labels: Tensor | None = None,
                 position_ids: Tensor | None = None, ends: Tensor | None = None, cu_seqlens: Tensor | None = None,
-                max_length: int | None = None, successes: Tensor | None = None, trials: Tensor | None = None,
-                tag_of_step: Tensor | None = None, num_items_in_batch: Tensor | float | None = None) -> StepOutput:
+                max_length: int | None = None, tag_of_step: Tensor | None = None,
+                num_items_in_batch: Tensor | float | None = None, **learnt: Tensor) -> StepOutput:
         """Loss and scores at the tags.
+
+        Of labels, successes with trials, and rewards with offsets, one is given, as the collator found it; without any
+        there are only scores.
 
         Args:
             input_ids: [B, T] int64; every row packed or padded on the right.
             tag_positions: [U] int64, ascending distinct positions in the flattened [B T].
-            labels: [M] float32 targets in [0, 1]; without them only scores are returned.
+            labels: [U] float32 targets in [0, 1] (with several etas [U, H]), or one for each of M steps.
             position_ids: [B, T] int64; None counts from 0 in every row.
             ends: [B, T] int, or cu_seqlens: [S + 1] int32 and max_length: how rows are packed (see
                 `erprm.prm.attention.spans`); none of them for one row per batch row.
-            successes, trials: [M] int32 counts, for the "beta_binomial" loss.
-            tag_of_step: [M] int64 into `tag_positions`, where several steps share a tag (shared prefixes); None when
-                step m stands at tag m.
-            num_items_in_batch: labelled steps of the whole optimiser step; None for M.
+            tag_of_step: [M] int64 into `tag_positions`, where several steps share a tag (shared prefixes); the scores
+                are then those of the steps. None when step m stands at tag m.
+            num_items_in_batch: labelled steps of the whole optimiser step; None for those of this batch.
+            learnt: `successes` and `trials`, `rewards` and `offsets`, and `weights` (steps at a tag), as in `Learnt`.
         """
         if position_ids is None:
             position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
@@ -236,26 +262,31 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
             positions = torch.arange(tag_positions.shape[0], device=hidden.device)
         else:
             positions = tag_positions
+        known = Learnt(labels, normalizer=num_items_in_batch, **learnt) if labels is not None or learnt else None
+        if tag_of_step is not None and known is not None and known.places == tag_of_step.shape[0]:
+            hidden = hidden[positions[tag_of_step]]  # unlike index_select, its backward pass adds up in a fixed order
+            positions, tag_of_step = torch.arange(tag_of_step.shape[0], device=hidden.device), None
+        loss, scores, concentration = self._head(hidden, positions, known)
+        if scores.shape[1] == 1:
+            scores = scores[:, 0]
         if tag_of_step is not None:
-            hidden = hidden.index_select(0, positions.index_select(0, tag_of_step))
-            positions = torch.arange(tag_of_step.shape[0], device=hidden.device)
-        targets = None if labels is None else StepTargets(labels, successes, trials, num_items_in_batch)
-        loss, scores = self._head(hidden, positions, targets)
-        return StepOutput(loss=loss, scores=scores)
+            scores = scores[tag_of_step]
+            concentration = None if concentration is None else concentration[tag_of_step]
+        return StepOutput(loss=loss, scores=scores, concentration=concentration)
 
-    def _head(self, hidden: Tensor, positions: Tensor, targets: StepTargets | None) -> tuple[Tensor | None, Tensor]:
+    def _head(self, hidden: Tensor, positions: Tensor, learnt: Learnt | None,
+              ) -> tuple[Tensor | None, Tensor, Tensor | None]:
         if not self.spec.objective.vocabulary:
-            concentration = self.spec.concentration if self.spec.objective.counts else None
-            return cast(tuple[Tensor | None, Tensor], self.score(hidden, positions, targets, concentration))
+            return cast(tuple[Tensor | None, Tensor, Tensor | None], self.score(hidden, positions, self.spec, learnt))
         if self.tokens is None:
             raise InputError("tokenizer: the vocab loss needs the label ids; load the model with its tokenizer")
         ids = (self.tokens.plus_id, self.tokens.minus_id)
         if self.logit_scale != 1.0:
             hidden = hidden * self.logit_scale
-        if targets is None:
-            rows = self.lm_head.weight[[ids[1], ids[0]]]
-            return None, pair_scores(hidden, rows, None, positions)
-        return vocabulary_loss(hidden, self.lm_head.weight, ids, positions, targets)
+        if learnt is None:
+            return None, torch.sigmoid(margins(hidden, self.lm_head.weight[[ids[1], ids[0]]], None, positions)), None
+        loss, scores = vocabulary_loss(hidden, self.lm_head.weight, ids, positions, learnt)
+        return loss, scores.unsqueeze(1), None
 
     def get_input_embeddings(self) -> nn.Module:
         """The base model's token embedding."""
@@ -335,24 +366,33 @@ def check_supported(config: PreTrainedConfig) -> str:
             raise InputError(f"model: expected the configuration of a causal language model, found one that "
                              f"transformers refuses: {reason}") from error
     check_form(causal, causal.get_output_embeddings())
-    return "token classification" if has_class(config) else "causal language model with the head's two rows"
+    return "token classification" if has_class(config) else "causal language model with the head's rows"
 
 
 def _initial_rows(output: nn.Linear, tokens: StepTokens, spec: PRMSpec, seed: int, scale: float,
                   ) -> tuple[Tensor, Tensor | None]:
-    """Weight [2, D] and bias of a new head, minus first; scaled as the model scales its logits."""
+    """Weight [1 + H, D] and bias of a new head, minus first; scaled as the model scales its logits.
+
+    Every "+" begins as the same row. A learnt concentration begins at `START`, the same for every step.
+    """
     weight = output.weight.data
     if spec.objective.fresh:
+        rows = len(spec.labels)
         generator = torch.Generator().manual_seed(seed)
-        fresh = torch.randn(2, weight.shape[1], generator=generator) * weight.shape[1] ** -0.5
-        return fresh.to(weight), torch.zeros(2).to(weight)
-    ids = [tokens.minus_id, tokens.plus_id]
-    return weight[ids] * scale, None if output.bias is None else output.bias.data[ids] * scale
+        fresh = torch.randn(rows, weight.shape[1], generator=generator) * weight.shape[1] ** -0.5
+        return fresh.to(weight), torch.zeros(rows).to(weight)
+    ids = [tokens.minus_id, *[tokens.plus_id] * max(1, len(spec.etas))]
+    bias = None if output.bias is None else output.bias.data[ids] * scale
+    if not spec.learns_concentration:
+        return weight[ids] * scale, bias
+    bias = torch.zeros(2).to(weight) if bias is None else bias
+    start = bias[:1] + math.log(math.expm1(START))
+    return weight[[*ids, tokens.minus_id]] * scale, torch.cat([bias, start])
 
 
-def _classification_config(config: PreTrainedConfig, bias: bool) -> PreTrainedConfig:
-    config.id2label, config.label2id = dict(ID2LABEL), {label: index for index, label in ID2LABEL.items()}
-    config.num_labels = 2
+def _classification_config(config: PreTrainedConfig, spec: PRMSpec, bias: bool) -> PreTrainedConfig:
+    config.id2label, config.label2id = spec.labels, {label: index for index, label in spec.labels.items()}
+    config.num_labels = len(spec.labels)
     config.token_classification_bias = bias
     config.classifier_dropout = 0.0
     return config

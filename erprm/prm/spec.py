@@ -1,6 +1,7 @@
 """`PRMSpec`: what a checkpoint must say besides its weights, kept beside them in `erprm.json`.
 
     {"loss": "pair", "tags": {"tag": " ки", "plus": " +", ...}, "targets": {"kind": "er", "eta": 2.0, ...}}
+    PRMSpec.load(folder).etas                         # (2.0,); (0.5, 2.0, 10.0) where one run learnt several
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import Any
 from erprm.errors import InputError
 from erprm.files.writing import written_beside
 from erprm.steps import AUTO_TAGS, StepTags
+from erprm.values.spec import check_etas, eta_name
 
+LEARNT = "learnt"  # a concentration that the model predicts
 FILE_NAME = "erprm.json"
 
 
@@ -50,20 +53,45 @@ class PRMSpec:
     Attributes:
         loss: one of `LOSSES`.
         tags: the texts around steps; never "auto" on disk.
-        targets: what the model was trained towards (kind, eta, estimator); informative.
-        concentration: s of Beta(mu s, (1 - mu) s) for "beta_binomial".
+        targets: what the model was trained towards (kind, eta, estimator). A list of etas: the head has a "+" row for
+            each.
+        concentration: s of Beta(mu s, (1 - mu) s) for "beta_binomial"; "learnt": a third row of the head predicts it.
     """
 
     loss: str = "pair"
     tags: StepTags = AUTO_TAGS
     targets: dict[str, Any] = field(default_factory=dict)
-    concentration: float = 8.0
+    concentration: float | str = 8.0
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise InputError(f"loss: expected one of {', '.join(LOSSES)}, found {self.loss!r}")
-        if not self.concentration > 0:
-            raise InputError(f"concentration: expected a positive number, found {self.concentration}")
+        if self.concentration == LEARNT:
+            if not self.objective.counts:
+                raise InputError(f"concentration: expected a number with the loss {self.loss}, found {LEARNT}; the "
+                                 "beta_binomial loss learns it")
+        elif isinstance(self.concentration, str) or not self.concentration > 0:
+            raise InputError(f"concentration: expected a positive number or {LEARNT}, found {self.concentration!r}")
+        if len(self.etas) > 1 and (self.objective.vocabulary or self.objective.counts):
+            raise InputError(f"eta: expected one number with the loss {self.loss}, found {len(self.etas)}; pair and "
+                             "head have a row for each")
+
+    @property
+    def etas(self) -> tuple[float, ...]:
+        """The etas that the model has scores for; empty where its target has none."""
+        return check_etas(self.targets["eta"]) if "eta" in self.targets else ()
+
+    @property
+    def learns_concentration(self) -> bool:
+        """Whether the third row of the head says how sure the model is."""
+        return self.concentration == LEARNT
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """The names of the head's rows, as `id2label` of the checkpoint: "-", and "+" or a "+" for each eta."""
+        if len(self.etas) > 1:
+            return {0: "-"} | {row: f"+ eta={eta_name(eta)}" for row, eta in enumerate(self.etas, start=1)}
+        return {0: "-", 1: "+"} | ({2: "concentration"} if self.learns_concentration else {})
 
     @property
     def objective(self) -> Loss:

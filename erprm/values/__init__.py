@@ -15,7 +15,7 @@ docs/theory.md derives the formulas and gives the bias and error of each estimat
 """
 
 from erprm.values.counts import JEFFREYS, check_counts, distinct
-from erprm.values.estimators import ESTIMATORS, interval, soft_value
+from erprm.values.estimators import ESTIMATORS, beta_interval, interval, soft_value
 from erprm.values.first_errors import ErrorPrior, first_error, first_errors, fit_error_prior, next_sample
 from erprm.values.kinds import KINDS, counts_of, row_targets, step_targets
 from erprm.values.priors import RATES, RatePrior, fit_prior, fit_rates
@@ -27,7 +27,7 @@ from erprm.values.targets import targets, td_targets
 
 __all__ = [
     "ESTIMATORS", "JEFFREYS", "KINDS", "RATES", "SCORES_ARE", "Array", "ErrorPrior", "RatePrior", "Steps",
-    "check_counts", "counts_of", "distinct", "first_error", "first_errors", "fit_error_prior", "fit_prior", "fit_rates",
-    "interval", "mean_of_soft", "next_sample", "row_targets", "soft_mean", "soft_of_mean", "soft_rewards", "soft_value",
-    "soft_values", "step_targets", "targets", "td_targets",
+    "beta_interval", "check_counts", "counts_of", "distinct", "first_error", "first_errors", "fit_error_prior",
+    "fit_prior", "fit_rates", "interval", "mean_of_soft", "next_sample", "row_targets", "soft_mean", "soft_of_mean",
+    "soft_rewards", "soft_value", "soft_values", "step_targets", "targets", "td_targets",
 ]

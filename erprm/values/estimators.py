@@ -22,6 +22,7 @@ from erprm.values.priors import RatePrior, fit_prior, fit_rates
 from erprm.values.soft import SERIES, SHIFT, Array, check_eta, soft_of_mean
 
 Prior = tuple[float, float] | RatePrior
+_LEAST = 1e-9  # of a Beta parameter, where the mean rounds to 0 or 1
 
 
 def soft_value(successes: npt.ArrayLike, trials: npt.ArrayLike, eta: float, estimator: str = "plug-in",
@@ -80,6 +81,25 @@ def interval(successes: npt.ArrayLike, trials: npt.ArrayLike, eta: float, level:
     tail = 0.5 * (1.0 - level)
     low, high = betaincinv(a + k, b + n - k, tail), 1.0 - betaincinv(b + n - k, a + k, tail)
     return soft_of_mean(low, eta), soft_of_mean(high, eta)
+
+
+def beta_interval(mean: npt.ArrayLike, concentration: npt.ArrayLike, level: float = 0.9) -> tuple[Array, Array]:
+    """The equal-tailed interval of a success rate p ~ Beta(mu s, (1 - mu) s); of V_eta it is g_eta of the ends.
+
+    Args:
+        mean: mu in [0, 1].
+        concentration: s > 0, in completions; broadcast against `mean`.
+        level: the probability inside, between 0 and 1.
+
+    Returns:
+        (low, high), float64.
+    """
+    from scipy.special import betaincinv
+
+    mu, s = np.broadcast_arrays(np.asarray(mean, np.float64), np.asarray(concentration, np.float64))
+    a, b = np.maximum(mu * s, _LEAST), np.maximum((1.0 - mu) * s, _LEAST)
+    tail = 0.5 * (1.0 - level)
+    return betaincinv(a, b, tail), 1.0 - betaincinv(b, a, tail)
 
 
 def _plug_in(k: Array, n: Array, eta: float) -> Array:

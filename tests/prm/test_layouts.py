@@ -20,6 +20,7 @@ from erprm.prm.spec import PRMSpec
 from erprm.prm.training.batches import Collator
 from erprm.prm.training.encode import encode_dataset
 from erprm.prm.training.layout import choose_layout, sharing
+from erprm.prm.training.learnt import choose_learnt
 from erprm.prm.training.order import RowSampler
 from erprm.values.spec import TargetSpec
 
@@ -30,9 +31,9 @@ DATASET, _ = encode_dataset([*DATA, DATA[0]], TOKENIZER, TOKENS)  # one row twic
 TARGET = TargetSpec("er", 2.0)
 
 
-def separate(model: PRM, chosen: list[int], counts: bool) -> tuple[float, torch.Tensor, np.ndarray]:
+def separate(model: PRM, chosen: list[int], learnt: str) -> tuple[float, torch.Tensor, np.ndarray]:
     """Loss, gradient and scores from one forward per row."""
-    collator = Collator(DATASET, TARGET, counts=counts)
+    collator = Collator(DATASET, TARGET, learnt=learnt)
     scores = np.full(len(DATASET.tags), np.nan)
     total, steps_in_all = 0.0, sum(len(collator.batch([row])[1]) for row in chosen)
     for row in chosen:
@@ -48,12 +49,13 @@ def separate(model: PRM, chosen: list[int], counts: bool) -> tuple[float, torch.
 @pytest.mark.parametrize("at_tags", [True, False])
 @pytest.mark.parametrize("layout", ["padded", "binned", "shared"])
 def test_layouts_equal_separate_rows(layout: str, at_tags: bool, loss: str) -> None:
-    model = PRM.from_base(tiny.llama(), TOKENIZER, PRMSpec(loss=loss))
+    model = PRM.from_base(tiny.llama(), TOKENIZER, PRMSpec(loss=loss, targets={"eta": TARGET.eta}))
     model.at_tags = at_tags
     chosen = list(range(len(DATASET)))
-    total, gradient, scores = separate(model, chosen, loss == "beta_binomial")
+    learnt = choose_learnt(DATASET, TARGET, loss)
+    total, gradient, scores = separate(model, chosen, learnt)
     model.zero_grad()
-    batch, steps = Collator(DATASET, TARGET, layout=layout, counts=loss == "beta_binomial", capacity=150).batch(chosen)
+    batch, steps = Collator(DATASET, TARGET, layout=layout, learnt=learnt, capacity=150).batch(chosen)
     output = model(**batch)
     output.loss.backward()
     again = np.full(len(DATASET.tags), np.nan)
@@ -72,7 +74,7 @@ def test_sharing_computes_the_common_tokens_once() -> None:
     padding = (ends == torch.arange(1, ends.shape[1] + 1)) & (shared["input_ids"] == 0)
     assert distinct <= int((~padding).sum())
     assert distinct < 0.6 * rows_tokens
-    assert len(shared["tag_positions"]) < len(shared["labels"]) == len(DATASET.tags)
+    assert len(shared["tag_positions"]) == len(shared["labels"]) < len(shared["tag_of_step"]) == len(DATASET.tags)
 
 
 @given(ends=st.lists(st.integers(1, 12), min_size=12, max_size=12))

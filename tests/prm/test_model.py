@@ -32,7 +32,8 @@ from erprm.values.spec import TargetSpec
 TOKENIZER = tiny.tokenizer()
 TOKENS = StepTokens.from_tokenizer(TOKENIZER)
 DATASET, _ = encode_dataset(rows(3, 3), TOKENIZER, TOKENS)
-BATCH = Collator(DATASET, TargetSpec(), counts=True)(range(len(DATASET)))
+BATCH = Collator(DATASET, TargetSpec(), learnt="draws")(range(len(DATASET))) | Collator(DATASET, TargetSpec())(
+    range(len(DATASET)))
 SHAPE = {"vocab_size": len(TOKENIZER), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
          "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.1}
 

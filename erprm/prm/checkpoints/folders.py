@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 from erprm.errors import InputError
-from erprm.prm.checkpoints.weights import WeightFiles, two_rows
+from erprm.prm.checkpoints.weights import WeightFiles, head_rows
 from erprm.prm.spec import FILE_NAME, PRMSpec
 
 _SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
@@ -40,8 +40,8 @@ def check_folder(folder: str | Path) -> PreTrainedConfig:
     config = read_config(folder, settings)
     weights = WeightFiles(folder)
     weights.check()
-    if (folder / FILE_NAME).is_file() and not PRMSpec.load(folder).objective.vocabulary:
-        two_rows(weights, config.get_text_config().hidden_size)
+    if (folder / FILE_NAME).is_file() and not (spec := PRMSpec.load(folder)).objective.vocabulary:
+        head_rows(weights, config.get_text_config().hidden_size, len(spec.labels))
     base = _shell(folder, config)
     described, found = sum(weight.numel() for weight in base.parameters()), weights.elements()
     if "quantization_config" in settings:

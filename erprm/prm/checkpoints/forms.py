@@ -3,6 +3,7 @@
     checkpoint = open_checkpoint("runs/prm")                          # own form, told by erprm.json
     checkpoint = open_checkpoint("Qwen/Qwen2.5-Math-PRM-7B")          # told by its architecture
     checkpoint = open_checkpoint("path/to/math-shepherd", form="math-shepherd")
+    checkpoint = open_checkpoint("runs/prm", eta=2.0)                 # of one that learnt several
     base = load_base(checkpoint, dtype="bfloat16")
 
 The forms are those of `erprm.prm.checkpoints.known.FORMS`.
@@ -11,7 +12,7 @@ No vocabulary logits: of an output head only the two label rows are read from di
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,14 @@ from transformers.utils import logging
 from erprm.errors import InputError
 from erprm.prm.checkpoints.folders import check_folder, read_settings, refusal
 from erprm.prm.checkpoints.known import FORMS
-from erprm.prm.checkpoints.weights import ROWS, WeightFiles, two_rows
+from erprm.prm.checkpoints.weights import ROWS, WeightFiles, head_rows
 from erprm.prm.logits import LogitRule, logit_rule
+from erprm.prm.losses import concentration_of
 from erprm.prm.rows.conventions import ChatTurns, Convention, LineSteps, QwenMath, SeparatedSteps, Shepherd, TaggedSteps
 from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import FILE_NAME, PRMSpec
 from erprm.tokenizers import load_tokenizer
+from erprm.values.spec import check_etas, eta_name
 
 DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -42,6 +45,7 @@ DTYPES = {"auto": "auto", "float32": torch.float32, "bfloat16": torch.bfloat16, 
 class LinearHead(nn.Module):
     """z = h direction + offset; the difference of two rows of an output head, or a head with one row."""
 
+    columns = 1  # numbers for each step
     direction: Tensor
 
     def __init__(self, direction: Tensor, offset: float = 0.0) -> None:
@@ -55,9 +59,30 @@ class LinearHead(nn.Module):
         return result
 
 
+class RowsHead(nn.Module):
+    """z_h = h (w_h - w_0) + b_h - b_0 of the rows of an own head: a score for each eta, or score and concentration."""
+
+    directions: Tensor
+    offsets: Tensor
+
+    def __init__(self, rows: Tensor, bias: Tensor | None, concentration: bool) -> None:
+        """rows [1 + H, D], "-" first; bias [1 + H] or None; concentration: the second column is one."""
+        super().__init__()
+        bias = torch.zeros(len(rows)) if bias is None else bias.float()
+        self.register_buffer("directions", rows[1:].float() - rows[0].float())
+        self.register_buffer("offsets", bias[1:] - bias[0])
+        self.columns, self.concentration = len(rows) - 1, concentration
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Scores [M, H] float32 of hidden states [M, D] of any dtype; with a concentration [M, 2]."""
+        z = hidden.float() @ self.directions.T + self.offsets
+        return torch.stack([z[:, 0].sigmoid(), concentration_of(z[:, 1])], dim=1) if self.concentration else z.sigmoid()
+
+
 class CappedHead(nn.Module):
     """Two rows of an output head whose logits are capped: the softmax of the stock model's own logits."""
 
+    columns = 1
     rows: Tensor
     bias: Tensor
 
@@ -77,6 +102,7 @@ class CappedHead(nn.Module):
 class HiddenLayerHead(nn.Module):
     """Qwen2.5-Math-PRM's head: Linear [D, D], ReLU, Linear [2, D]; softmax, class 1."""
 
+    columns = 1
     first_weight: Tensor
     first_bias: Tensor
     second_weight: Tensor
@@ -94,6 +120,10 @@ class HiddenLayerHead(nn.Module):
         return nn.functional.linear(inner, self.second_weight, self.second_bias).softmax(-1)[:, 1]
 
 
+Head = LinearHead | RowsHead | CappedHead | HiddenLayerHead
+SCORES, LOW, HIGH = "scores", "score_low", "score_high"
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A PRM but for its transformer, which `load_base` reads.
@@ -102,24 +132,27 @@ class Checkpoint:
         folder: where it lies on disk.
         form: one of `FORMS`.
         config: of the transformer.
-        head: hidden states [M, D] to scores [M].
+        head: hidden states [M, D] to scores [M], or to several numbers for each step [M, C].
         convention: rows to ids.
         tokens: tag and label ids of an own form; None for the others.
         causal_ids: ids of tag, " +" and " -" where the folder is a causal language model that is read at a tag.
+        columns: the names of what is said of a step: "scores"; one for each of several etas; or the score with the
+            ends of its interval, where the head gives score and concentration.
     """
 
     folder: Path
     form: str
     config: PreTrainedConfig
-    head: LinearHead | CappedHead | HiddenLayerHead
+    head: Head
     convention: Convention
     tokenizer: PreTrainedTokenizerBase
     tokens: StepTokens | None = None
     causal_ids: tuple[int, int, int] | None = None
+    columns: tuple[str, ...] = (SCORES,)
 
 
 def open_checkpoint(path: str | Path, form: str = "auto", *, separator: str = "\n", spec: PRMSpec | None = None,
-                    ) -> Checkpoint:
+                    eta: float | Sequence[float] | None = None, every: bool = False) -> Checkpoint:
     """Read what there is besides the transformer, of a PRM of any form.
 
     Args:
@@ -127,9 +160,13 @@ def open_checkpoint(path: str | Path, form: str = "auto", *, separator: str = "\
         form: one of `FORMS`; "auto" tells it from the files, and is an error where they don't say.
         separator: what the "trl" form was trained with between steps.
         spec: tags of a causal language model without erprm.json; `AUTO_TAGS` when None.
+        eta: which of the etas that the model was trained for; needed where there are several, but for `every`.
+        every: all that the model says of a step: the scores of each eta (of those named), or the score's interval where
+            its concentration was learnt.
 
     Raises:
-        InputError: for a missing folder, an unknown or undecidable form, tokens that aren't single, missing weights.
+        InputError: for a missing folder, an unknown or undecidable form, tokens that aren't single, missing weights, an
+            eta that the model lacks.
     """
     folder = find_folder(path)
     config = check_folder(folder)
@@ -138,7 +175,9 @@ def open_checkpoint(path: str | Path, form: str = "auto", *, separator: str = "\
         form = detect_form(folder, settings, str(path))
     elif form not in FORMS:
         raise InputError(f"form: expected auto or one of {', '.join(FORMS)}, found {form!r}")
-    found = _Found(folder, form, config, load_tokenizer(folder), WeightFiles(folder), spec, separator)
+    found = _Found(folder, form, config, load_tokenizer(folder), WeightFiles(folder), spec, separator, eta, every)
+    if eta is not None and not found.known_etas:
+        raise InputError(f"eta: expected none, since {folder} doesn't say which it was trained for, found {eta}")
     return _READERS[form](found)
 
 
@@ -239,19 +278,48 @@ class _Found:
     weights: WeightFiles
     spec: PRMSpec | None
     separator: str
+    eta: float | Sequence[float] | None
+    every: bool
 
-    def checkpoint(self, head: LinearHead | CappedHead | HiddenLayerHead, convention: Convention,
-                   tokens: StepTokens | None = None, causal_ids: tuple[int, int, int] | None = None) -> Checkpoint:
-        return Checkpoint(self.folder, self.form, self.config, head, convention, self.tokenizer, tokens, causal_ids)
+    @property
+    def own(self) -> PRMSpec | None:
+        """What the checkpoint says of itself."""
+        return PRMSpec.load(self.folder) if (self.folder / FILE_NAME).is_file() else None
+
+    @property
+    def known_etas(self) -> tuple[float, ...]:
+        """The etas that it was trained for."""
+        return () if self.own is None else self.own.etas
+
+    def chosen(self) -> tuple[float, ...]:
+        """The etas whose scores are read. Raises InputError."""
+        known = self.known_etas
+        names = ", ".join(map(eta_name, known))
+        if self.eta is None:
+            if len(known) > 1 and not self.every:
+                raise InputError(f"eta: expected one of {names}, which {self.folder} was trained for, found none; name "
+                                 "it, or write a model of one with: erprm export --eta")
+            return known
+        chosen = check_etas(self.eta)
+        if lacking := [eta for eta in chosen if eta not in known]:
+            raise InputError(f"eta: expected of {names}, which {self.folder} was trained for, found "
+                             f"{eta_name(lacking[0])}")
+        return chosen
+
+    def checkpoint(self, head: Head, convention: Convention, tokens: StepTokens | None = None,
+                   causal_ids: tuple[int, int, int] | None = None, columns: tuple[str, ...] = (SCORES,)) -> Checkpoint:
+        return Checkpoint(self.folder, self.form, self.config, head, convention, self.tokenizer, tokens, causal_ids,
+                          columns)
 
 
 def _own(found: _Found) -> Checkpoint:
     """The own forms: rows with a tag behind each step."""
-    tags = (PRMSpec.load(found.folder) if (found.folder / FILE_NAME).is_file() else found.spec or PRMSpec()).tags
-    tokens = StepTokens.from_tokenizer(found.tokenizer, tags)
+    tokens = StepTokens.from_tokenizer(found.tokenizer, (found.own or found.spec or PRMSpec()).tags)
     convention = TaggedSteps(found.tokenizer, tokens)
+    etas = found.chosen()
     if FORMS[found.form].two_rows:
-        return found.checkpoint(_two_rows(found.config, found.weights), convention, tokens)
+        head, columns = _own_rows(found, etas)
+        return found.checkpoint(head, convention, tokens, columns=columns)
     return found.checkpoint(_label_head(found.config, found.weights, tokens.plus_id, tokens.minus_id), convention,
                             tokens, (tokens.tag_id, tokens.plus_id, tokens.minus_id))
 
@@ -303,6 +371,22 @@ def _label_head(config: PreTrainedConfig, weights: WeightFiles, plus: int, minus
 
 def _two_rows(config: PreTrainedConfig, weights: WeightFiles) -> LinearHead:
     """The head of a token classification model, class 1 against class 0."""
-    rows, bias = two_rows(weights, config.get_text_config().hidden_size)
+    return _pair(*head_rows(weights, config.get_text_config().hidden_size))
+
+
+def _pair(rows: Tensor, bias: Tensor | None) -> LinearHead:
     offset = 0.0 if bias is None else float(bias[1].float() - bias[0].float())
     return LinearHead(rows[1].float() - rows[0].float(), offset)
+
+
+def _own_rows(found: _Found, etas: tuple[float, ...]) -> tuple[Head, tuple[str, ...]]:
+    """The rows of the chosen etas, or with a learnt concentration the third one too, and the columns that they give."""
+    spec = found.own or PRMSpec()
+    rows, bias = head_rows(found.weights, found.config.get_text_config().hidden_size, len(spec.labels))
+    if spec.learns_concentration and found.every:
+        return RowsHead(rows, bias, concentration=True), (SCORES, LOW, HIGH)
+    kept = [0, *(1 + spec.etas.index(eta) for eta in etas)] if len(spec.etas) > 1 else [0, 1]
+    rows, bias = rows[kept], None if bias is None else bias[kept]
+    if len(kept) == 2:
+        return _pair(rows, bias), (SCORES,)
+    return RowsHead(rows, bias, concentration=False), tuple(f"{SCORES}_eta_{eta_name(eta)}" for eta in etas)

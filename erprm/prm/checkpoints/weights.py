@@ -21,7 +21,7 @@ from torch import Tensor
 
 from erprm.errors import InputError
 
-ROWS, BIAS = "score.weight", "score.bias"  # the names of a two-row head
+ROWS, BIAS = "score.weight", "score.bias"  # the names of a head of its own rows
 
 
 class WeightFiles:
@@ -121,15 +121,15 @@ class WeightFiles:
                 raise InputError(f"{self.folder}: token id {index} lies outside {name}, which has {size} rows")
 
 
-def two_rows(weights: WeightFiles, hidden: int) -> tuple[Tensor, Tensor | None]:
-    """The head of two classes: rows [2, D] of class 0 and 1, and their bias [2] or None. Raises InputError."""
+def head_rows(weights: WeightFiles, hidden: int, classes: int = 2) -> tuple[Tensor, Tensor | None]:
+    """The head of some classes: rows [classes, D], and their bias [classes] or None. Raises InputError."""
     rows = weights[ROWS]
     bias = weights[BIAS] if BIAS in weights else None  # noqa: SIM401
-    if tuple(rows.shape) != (2, hidden):
-        raise InputError(f"{weights.folder}: {ROWS}: expected a head of 2 classes on {hidden} hidden numbers, found "
-                         f"{list(rows.shape)}")
-    if bias is not None and tuple(bias.shape) != (2,):
-        raise InputError(f"{weights.folder}: {BIAS}: expected 2 numbers, found {list(bias.shape)}")
+    if tuple(rows.shape) != (classes, hidden):
+        raise InputError(f"{weights.folder}: {ROWS}: expected a head of {classes} classes on {hidden} hidden numbers, "
+                         f"found {list(rows.shape)}")
+    if bias is not None and tuple(bias.shape) != (classes,):
+        raise InputError(f"{weights.folder}: {BIAS}: expected {classes} numbers, found {list(bias.shape)}")
     return rows, bias
 
 

@@ -17,6 +17,7 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,7 @@ def diagnose(model: str | Path, rows: str | Path, heldout: str | Path | None = N
             raise InputError(f"{path}: no such file")
     readable = (row for row in _until_error(rows_of(rows)) if isinstance(row, StepRow))
     target = (target or TargetOptions().target_spec(has_counts(rows))).fitted_to_rows(readable)
+    target = replace(target, eta=target.etas[0])  # faults of rows are the same for every eta
     seen = _Rows(diagnosis, tokenizer, vocabulary, max_length, target, samples)
     try:
         seen.read(rows_of(rows))

@@ -2,8 +2,9 @@
 
     score_file(scorer, "solutions.parquet", "scored.parquet", identity={"model": "runs/prm"})
 
-Every scored row is the row that was read with its `scores`. Parts of the result lie beside it (`erprm.files.parts`):
-an interrupted run loses at most one, and the same call does only those that are missing or damaged.
+Every scored row is the row that was read with its `scores`, or the other columns that the checkpoint gives. Parts of
+the result lie beside it (`erprm.files.parts`): an interrupted run loses at most one, and the same call does only those
+that are missing or damaged.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from erprm.files.progress import progress
 from erprm.files.records import count_records
 from erprm.files.runs import digest_of
 from erprm.files.writing import locked, remove_folder
-from erprm.prm.scoring.scorer import WINDOW_ROWS, Scorer
-from erprm.rows import read_rows, rows_as_bytes, write_rows
+from erprm.prm.checkpoints.forms import SCORES
+from erprm.prm.scoring.scorer import WINDOW_ROWS, Scorer, Scores
+from erprm.rows import StepRow, read_rows, rows_as_bytes, write_rows
 
 SUFFIXES = (".jsonl", ".parquet")
 
@@ -60,7 +62,7 @@ def score_file(scorer: Scorer, rows: str | Path, out: str | Path, *, identity: M
                 except InputError as error:
                     raise InputError(f"{rows}: {error}") from error
                 parts.write(number, rows_as_bytes((
-                    dataclasses.replace(row, scores=tuple(map(float, of_row)))
+                    _scored(row, scorer.checkpoint.columns, of_row)
                     for row, of_row in zip(part, scores, strict=True)), out.suffix))
                 scored += len(part)
             else:
@@ -72,3 +74,11 @@ def score_file(scorer: Scorer, rows: str | Path, out: str | Path, *, identity: M
                          for row in read_rows(folder / "parts" / parts.name(number))))
         remove_folder(folder)
     return scored
+
+
+def _scored(row: StepRow, columns: tuple[str, ...], scores: Scores) -> StepRow:
+    """The row with its scores [L], or [L, C] by the names of the columns; earlier ones are replaced."""
+    found = dict(zip(columns, scores.reshape(len(scores), -1).T.tolist(), strict=True))
+    main = found.pop(SCORES, None)
+    return dataclasses.replace(row, scores=None if main is None else tuple(main),
+                               score_columns={name: tuple(values) for name, values in found.items()})

@@ -11,7 +11,7 @@ actor that dies costs the batch that it was working on: Ray starts another and g
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class RayScorer:
                  address: str | None = None, cpus: float = 1.0, gpus: float | None = None, retries: int = 3,
                  form: str = "auto", separator: str = "\n", device: str | None = None, batch_tokens: int | None = None,
                  share: bool | None = None, too_long: str = "error", vllm_options: Mapping[str, Any] | None = None,
-                 **options: Any) -> None:
+                 eta: float | Sequence[float] | None = None, every: bool = False, **options: Any) -> None:
         """Start the actors and load the model in each.
 
         Args:
@@ -58,7 +58,8 @@ class RayScorer:
             inner: "transformers" or "vllm".
             batch_rows: rows in one batch: what a lost actor costs.
             actors, address, cpus, gpus, retries: see `erprm.engines.actors.Actors`.
-            form, separator, device, batch_tokens, share, too_long, vllm_options, options: as for `PRMScorer`.
+            form, separator, device, batch_tokens, share, too_long, vllm_options, eta, every, options: as for
+                `PRMScorer`.
 
         Raises:
             InputError: for what `PRMScorer` or `Actors` refuses.
@@ -67,11 +68,12 @@ class RayScorer:
         check_count("batch_rows", batch_rows)
         check_options(inner, device=device, batch_tokens=batch_tokens, share=share, too_long=too_long,
                       vllm_options=vllm_options)
-        self.checkpoint = open_checkpoint(path, form, separator=separator)  # says what is wrong before Ray starts
+        self.checkpoint = open_checkpoint(path, form, separator=separator, eta=eta, every=every)  # before Ray starts
         self.report = ScoreReport()
         self._batch = batch_rows
         held = {"engine": inner, "form": form, "separator": separator, "device": device, "batch_tokens": batch_tokens,
-                "share": share, "too_long": too_long, "vllm_options": vllm_options, **options}
+                "share": share, "too_long": too_long, "vllm_options": vllm_options, "eta": eta, "every": every,
+                **options}
         self._actors = Actors(_Worker, (str(path), held), f"the PRM {path}", actors=actors, address=address, cpus=cpus,
                               gpus=gpus, retries=retries, options=vllm_options)
 

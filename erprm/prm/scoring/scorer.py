@@ -30,7 +30,7 @@ from transformers import PreTrainedModel
 from erprm.errors import InputError
 from erprm.prm.attention import spans, tags_only
 from erprm.prm.attention.paths import PATHS, PathTensors
-from erprm.prm.checkpoints.forms import Checkpoint, LinearHead, load_base, open_checkpoint
+from erprm.prm.checkpoints.forms import HIGH, LOW, SCORES, Checkpoint, LinearHead, load_base, open_checkpoint
 from erprm.prm.logits import LogitRule, logit_rule
 from erprm.prm.rows.tokens import EncodedRow, written_note
 from erprm.prm.scoring.batches import Plan, ScoreBatch, plan_batches
@@ -38,6 +38,7 @@ from erprm.prm.scoring.cost import forward_cost
 from erprm.prm.scoring.engines import check_options
 from erprm.prm.spec import PRMSpec
 from erprm.rows import StepRow
+from erprm.values import beta_interval
 
 Scores = npt.NDArray[np.float32]
 Row = StepRow | tuple[str, Sequence[str]]
@@ -101,6 +102,7 @@ class PRMScorer:
         share: compute shared prefixes once (True), never (False), or where it costs less (None).
         separator: between steps, for the "trl" form.
         spec: tags of a causal language model that has no erprm.json.
+        eta, every: which of a model's several scores are read; see `open_checkpoint`.
         vllm_options: for `vllm.LLM`, with the engine "vllm".
 
     Raises:
@@ -110,10 +112,11 @@ class PRMScorer:
     def __init__(self, path: str | Path, engine: str = "transformers", *, form: str = "auto", device: str | None = None,
                  dtype: str = "auto", batch_tokens: int | None = None, max_length: int | None = None,
                  too_long: str = "error", share: bool | None = None, separator: str = "\n",
-                 spec: PRMSpec | None = None, vllm_options: Mapping[str, Any] | None = None) -> None:
+                 spec: PRMSpec | None = None, vllm_options: Mapping[str, Any] | None = None,
+                 eta: float | Sequence[float] | None = None, every: bool = False) -> None:
         check_options(engine, device=device, batch_tokens=batch_tokens, share=share, too_long=too_long,
                       vllm_options=vllm_options)
-        self.checkpoint = open_checkpoint(path, form, separator=separator, spec=spec)
+        self.checkpoint = open_checkpoint(path, form, separator=separator, spec=spec, eta=eta, every=every)
         limit = getattr(self.checkpoint.config, "max_position_embeddings", None)
         if max_length is not None and limit is not None and max_length > limit:
             raise InputError(f"max_length: expected at most the model's {limit} positions, found {max_length}")
@@ -129,6 +132,8 @@ class PRMScorer:
     def score(self, rows: Iterable[Row], advance: Callable[[int], object] | None = None, first: int = 0,
               ) -> list[Scores]:
         """Step scores of every row, in the order given: arrays [L] float32, P(+) at each step.
+
+        Where `checkpoint.columns` are several, arrays [L, C] of them.
 
         Args:
             rows: `StepRow`s or pairs (prompt, steps).
@@ -166,15 +171,17 @@ class PRMScorer:
         counts = [len(row.tag_positions) for row in encoded]
         offsets = np.concatenate([[0], np.cumsum(counts)])
         flat, computed = self.forward(encoded, advance)
-        for number in np.unique(np.searchsorted(offsets, np.flatnonzero(~np.isfinite(flat)), side="right") - 1):
+        for number in np.unique(np.searchsorted(offsets, _not_finite(flat), side="right") - 1):
             alone, _ = self.forward([encoded[number]], None)  # rows computed together spoil each other: which was it
-            bad = np.flatnonzero(~np.isfinite(alone))
+            bad = _not_finite(alone)
             if len(bad):
                 raise InputError(f"{_name(rows[number], first + int(number))}: step {bad[0] + 1}: expected a score in "
                                  f"[0, 1], found {alone[bad[0]]}; the model's weights or its dtype overflow")
             flat[offsets[number]: offsets[number + 1]] = alone
         self.report += ScoreReport(len(rows), len(flat), sum(len(row.ids) for row in encoded), computed,
                                    written=sum(row.written > 0 for row in encoded))
+        if self.checkpoint.columns == (SCORES, LOW, HIGH):
+            flat = np.column_stack([flat[:, 0], *beta_interval(flat[:, 0], flat[:, 1])]).astype(np.float32)
         return [flat[begin:end] for begin, end in pairwise(offsets)]
 
     def encode(self, rows: list[Row], first: int = 0) -> list[EncodedRow]:
@@ -225,9 +232,10 @@ class Forward:
 
     @torch.inference_mode()
     def __call__(self, rows: list[EncodedRow], advance: Callable[[int], object] | None) -> tuple[Scores, int]:
-        """Scores of all steps, flat, float32, and how many tokens were computed."""
+        """What the head says of all steps, float32 [M] or [M, C], and how many tokens were computed."""
         plan = self.plan(rows)
-        scores = np.full(sum(len(row.tag_positions) for row in rows), np.nan, np.float32)
+        steps = sum(len(row.tag_positions) for row in rows)
+        scores = np.full(steps if self.head.columns == 1 else (steps, self.head.columns), np.nan, np.float32)
         pending: list[tuple[ScoreBatch, Tensor]] = []
         for batch in plan.batches():
             pending.append((batch, self._run(batch)))
@@ -307,6 +315,11 @@ class VLLMForward:
 
 def _collect(scores: Scores, batch: ScoreBatch, values: Tensor) -> None:
     scores[batch.steps] = values.cpu().numpy()[batch.tag_of_step]
+
+
+def _not_finite(values: Scores) -> npt.NDArray[np.int64]:
+    """The steps, of values [M] or [M, C], with one that is not finite."""
+    return np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
 
 
 def _name(row: Row, index: int) -> str:

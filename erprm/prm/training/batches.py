@@ -27,7 +27,8 @@ from torch import Tensor
 
 from erprm._core import first_fit_decreasing, pack_rows, prefix_tree
 from erprm.errors import InputError
-from erprm.prm.training.dataset import EncodedDataset, Ints
+from erprm.prm.training.dataset import EncodedDataset, Ints, ranges
+from erprm.prm.training.learnt import LEARNT, combine
 from erprm.values.spec import TargetSpec
 
 LAYOUTS = ("padded", "packed", "binned", "shared")
@@ -55,19 +56,19 @@ class Collator:
     """Callable on a list of row numbers; see the module.
 
     Args:
-        target: which targets the batch carries; may be replaced between batches.
+        target: which targets the steps of a batch have; may be replaced between batches.
         layout: one of `LAYOUTS`.
         pad_id: the id at unused places; never seen by a row.
-        counts: add `successes` and `trials` (for the Beta-binomial loss).
+        learnt: what the batch carries of them, one of `LEARNT`.
         capacity: tokens of a bin for "binned" and "shared"; bins are never shorter than the longest row or tree.
     """
 
     def __init__(self, dataset: EncodedDataset, target: TargetSpec, *, layout: str = "padded", pad_id: int = 0,
-                 counts: bool = False, capacity: int = 0) -> None:
+                 learnt: str = "targets", capacity: int = 0) -> None:
         if layout not in LAYOUTS:
             raise InputError(f"layout: expected one of {', '.join(LAYOUTS)}, found {layout!r}")
         self.dataset, self.layout, self.pad_id, self.capacity = dataset, layout, pad_id, capacity
-        self._counts = dataset.counts() if counts else None
+        self.learnt = learnt
         self.target = target
 
     @property
@@ -78,7 +79,10 @@ class Collator:
     @target.setter
     def target(self, target: TargetSpec) -> None:
         self._target = target
-        self._values = self.dataset.target_values(target)
+        self._targets = LEARNT["targets"](self.dataset, target)
+        self._gather = self._targets if self.learnt == "targets" else LEARNT[self.learnt](self.dataset, target)
+        values = self.dataset.target_values(target)
+        self._known = ~np.isnan(values if values.ndim == 1 else values[:, 0])
 
     def __call__(self, rows: Sequence[int]) -> dict[str, Tensor | int]:
         """The batch of these rows, labelled steps only."""
@@ -95,9 +99,9 @@ class Collator:
         if self.layout == "shared":
             chosen = chosen[np.argsort(data.problems[chosen], kind="stable")]
         ids, positions, offsets, tags = pack_rows(data.ids, data.row_offsets, data.tags, data.step_offsets, chosen)
-        steps = _ranges(data.step_offsets[chosen], data.step_offsets[chosen + 1] - data.step_offsets[chosen])
+        steps = ranges(data.step_offsets[chosen], data.step_offsets[chosen + 1] - data.step_offsets[chosen])
         if not every_step:
-            known = ~np.isnan(self._values[steps])
+            known = self._known[steps]
             steps, tags = steps[known], tags[known]
         placed = self._place(chosen, ids, positions, offsets)
         tags = placed.places[tags]
@@ -106,13 +110,12 @@ class Collator:
             steps = steps[np.argsort(tags, kind="stable")]
         batch: dict[str, Tensor | int] = {
             "input_ids": torch.from_numpy(placed.ids), "position_ids": torch.from_numpy(placed.positions),
-            "tag_positions": torch.from_numpy(unique),
-            "labels": torch.from_numpy(self._values[steps].astype(np.float32))}
+            "tag_positions": torch.from_numpy(unique)}
+        learnt = self._gather(steps)
         if len(unique) < len(tags):
             batch["tag_of_step"] = torch.from_numpy(tag_of_step)
-        if self._counts is not None:
-            successes, trials = self._counts
-            batch["successes"], batch["trials"] = torch.from_numpy(successes[steps]), torch.from_numpy(trials[steps])
+            learnt = combine(learnt, tag_of_step, None if self.learnt == "draws" else lambda: self._targets(steps))
+        batch |= {name: torch.from_numpy(values) for name, values in learnt.items()}
         if placed.ends is not None:
             batch["ends"] = torch.from_numpy(placed.ends)
         if placed.cu_seqlens is not None and placed.longest is not None:
@@ -151,7 +154,7 @@ class Collator:
         offsets[order] = before - before[bin_begins][bins[order]]
         width = int((offsets + sizes).max())
         shift = np.repeat(offsets, sizes)
-        places = np.repeat(bins * width + offsets, sizes) + _ranges(np.zeros_like(sizes), sizes)
+        places = np.repeat(bins * width + offsets, sizes) + ranges(np.zeros_like(sizes), sizes)
         placed = self._fill(count, width, places, ids, positions)
         all_ends = np.tile(np.arange(1, width + 1, dtype=np.int32), count)
         all_ends[places] = ends + shift
@@ -163,10 +166,3 @@ class Collator:
         where = np.tile(np.arange(width), count)  # padding counts on, so that no position restarts within a row
         where[places] = positions
         return _Placed(filled.reshape(count, width), where.reshape(count, width), places)
-
-
-def _ranges(starts: Ints, lengths: Ints) -> Ints:
-    """start, start + 1, ... for each pair, one behind the other."""
-    total = int(lengths.sum())
-    result: Ints = np.arange(total) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
-    return result

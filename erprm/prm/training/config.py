@@ -57,6 +57,8 @@ class PRMConfig(PRMOptions, TrainingArguments):  # type: ignore[misc]
         """What the checkpoint says of itself."""
         about: dict[str, object] = {"kind": target.kind}
         about |= {name: getattr(target, name) for name in KINDS[target.kind].reads}
+        if len(target.etas) > 1:
+            about["eta"] = list(target.etas)
         return PRMSpec(self.loss, self.tags(), about, self.concentration)
 
 

@@ -70,11 +70,14 @@ class EncodedDataset:
         return spec.fitted(self.steps)
 
     def target_values(self, spec: TargetSpec) -> npt.NDArray[np.float64]:
-        """The target of every step, [M] float64; NaN where it has none."""
+        """The target of every step, float64 [M], with several etas [M, H]; NaN where it has none."""
         return spec.of_steps(self.steps)
 
-    def counts(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    def counts(self, ends: bool = False) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """(k, n) of every step, [M] int32 each; the end of a finished solution without counts has (outcome, 1).
+
+        Args:
+            ends: so have those with counts.
 
         Raises:
             InputError: for graded rewards, of which there are no counts.
@@ -84,6 +87,31 @@ class EncodedDataset:
                              "needs completions that are right or wrong")
         k, n = self.successes.copy(), self.trials.copy()
         last = self.steps.last
-        bare = n[last] == 0
+        bare = (n[last] == 0) | ends
         k[last[bare]], n[last[bare]] = np.round(self.outcomes[self.closed][bare]).astype(np.int32), 1
         return k, n
+
+    def completions(self) -> tuple[npt.NDArray[np.float32], Ints]:
+        """The rewards of every step's completions, [Q] float32, and offsets [M + 1] into them.
+
+        Counts are written out as ones and zeros; the end of a finished solution has its outcome alone.
+        """
+        given = np.diff(self.reward_offsets)
+        lengths = np.where(given > 0, given, self.trials).astype(np.int64)
+        last = self.steps.last
+        lengths[last] = 1
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        values = (ranges(np.zeros_like(lengths), lengths) < np.repeat(self.successes, lengths)).astype(np.float32)
+        with_rewards = given > 0
+        with_rewards[last] = False
+        values[ranges(offsets[:-1][with_rewards], lengths[with_rewards])] = self.rewards[
+            ranges(self.reward_offsets[:-1][with_rewards], lengths[with_rewards])]
+        values[offsets[last]] = self.outcomes[self.closed]
+        return values, offsets
+
+
+def ranges(starts: Ints, lengths: Ints) -> Ints:
+    """start, start + 1, ... for each pair, one behind the other."""
+    total = int(lengths.sum())
+    result: Ints = np.arange(total) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    return result

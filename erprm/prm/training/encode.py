@@ -177,7 +177,8 @@ class _Builder:
         if target.prior is not self.target.prior:
             report.notes.append(f"prior of success rates, fitted to the unfinished steps: {target.prior}")
         values = dataset.target_values(target)
-        known = values[~np.isnan(values)]
+        known = values if values.ndim == 1 else values.mean(axis=1)
+        known = known[~np.isnan(known)]
         report.steps, report.labelled, report.tokens = len(dataset.tags), len(known), len(dataset.ids)
         report.longest = int(dataset.lengths.max())
         report.histogram = tuple(int(count) for count in np.histogram(known, bins=10, range=(0.0, 1.0))[0])

@@ -18,7 +18,7 @@ from erprm.prm.training.batches import Collator
 from erprm.prm.training.dataset import EncodedDataset
 from erprm.statistics.agreement import pool_accuracy, step_metrics
 from erprm.values import step_targets
-from erprm.values.spec import TargetSpec
+from erprm.values.spec import TargetSpec, eta_name
 
 
 class EvaluationBatches:
@@ -74,7 +74,8 @@ class StepEvaluation(Trainer):  # type: ignore[misc]
         """Score every labelled step once and measure (see `erprm.statistics.agreement`).
 
         Returns:
-            predictions: scores [M] of the dataset's steps, NaN where a step has no target; label_ids: the targets.
+            predictions: scores [M] (with several etas [M, H]) of the dataset's steps, NaN where a step has no target;
+            label_ids: the targets.
         """
         model = self._evaluation_model()
         model.eval()
@@ -84,28 +85,31 @@ class StepEvaluation(Trainer):  # type: ignore[misc]
                 output = model(**self._prepare_inputs(batch), num_items_in_batch=1.0)
             parts.append((steps, output["scores"].float().cpu().numpy(), float(output["loss"])))
         dataset = dataloader.dataset
-        scores = np.full(len(dataset.tags), np.nan)
+        targets = dataset.target_values(self.target)
+        scores = np.full(targets.shape, np.nan)
         losses: dict[int, float] = {}
         for steps, values, loss in self._from_every_process(parts):
             scores[steps] = values
             if len(steps):
                 losses[int(steps.min())] = loss  # a batch that was run twice counts once
-        metrics = self._measure(dataset, scores, sum(losses.values()))
-        return EvalLoopOutput(predictions=scores, label_ids=dataset.target_values(self.target),
+        metrics = self._measure(dataset, scores, targets, sum(losses.values()))
+        return EvalLoopOutput(predictions=scores, label_ids=targets,
                               metrics={f"{metric_key_prefix}_{name}": value for name, value in metrics.items()},
                               num_samples=len(dataset))
 
-    def _measure(self, dataset: EncodedDataset, scores: Any, loss: float) -> dict[str, float]:
-        targets = dataset.target_values(self.target)
-        known = ~np.isnan(scores)
-        if not known.any():
-            raise InputError("eval_dataset: expected steps with a target, found none")
-        counted = dataset.trials > 0
-        chances = np.where(counted, dataset.successes / np.maximum(dataset.trials, 1), targets)
-        graded = dataset.steps.graded
-        chances[graded] = step_targets(dataset.steps, "soft")[graded]
-        return {"loss": loss / int(known.sum()), **step_metrics(scores[known], targets[known], chances[known]),
-                **pool_accuracy(scores, dataset.step_offsets, dataset.outcomes, dataset.problems)}
+    def _measure(self, dataset: EncodedDataset, scores: Any, targets: Any, loss: float) -> dict[str, float]:
+        """With several etas each has its own figures, named by it; those without a name are their means."""
+        by_eta = [_figures(dataset, *columns) for columns in zip(np.atleast_2d(scores.T), np.atleast_2d(targets.T),
+                                                                 strict=True)]
+        known = int((~np.isnan(targets if targets.ndim == 1 else targets[:, 0])).sum())
+        figures = {"loss": loss / known} | {name: float(np.mean([one[name] for one in by_eta])) for name in by_eta[0]}
+        if len(by_eta) == 1:
+            return figures
+        rising = np.diff(scores[:, np.argsort(self.target.etas)], axis=1)  # V_eta rises with eta, so do good scores
+        figures["eta_violations"] = float(np.mean(rising[~np.isnan(rising)] < 0))
+        names = [f"eta_{eta_name(eta)}" for eta in self.target.etas]
+        return figures | {f"{name}_{of_eta}": value for of_eta, one in zip(names, by_eta, strict=True)
+                          for name, value in one.items()}
 
     def _evaluation_model(self) -> Any:
         """The model as the forward pass needs it, prepared for its device or shards when no training did that."""
@@ -126,3 +130,16 @@ class StepEvaluation(Trainer):  # type: ignore[misc]
 
         gathered: list[tuple[Any, ...]] = gather_object(parts)
         return gathered
+
+
+def _figures(dataset: EncodedDataset, scores: Any, targets: Any) -> dict[str, float]:
+    """Figures of the scores [M] of one eta against its targets [M]."""
+    known = ~np.isnan(scores)
+    if not known.any():
+        raise InputError("eval_dataset: expected steps with a target, found none")
+    counted = dataset.trials > 0
+    chances = np.where(counted, dataset.successes / np.maximum(dataset.trials, 1), targets)
+    graded = dataset.steps.graded
+    chances[graded] = step_targets(dataset.steps, "soft")[graded]
+    return {**step_metrics(scores[known], targets[known], chances[known]),
+            **pool_accuracy(scores, dataset.step_offsets, dataset.outcomes, dataset.problems)}

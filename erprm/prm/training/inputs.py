@@ -76,11 +76,14 @@ def _plain(values: Any) -> Any:
 def as_trl_dataset(rows: Iterable[StepRow], target: TargetSpec | None = None) -> Any:
     """A `datasets.Dataset` with TRL's `prompt`, `completions` and float `labels`.
 
-    A step without a target ends its row there, since that format has no missing labels.
+    A step without a target ends its row there, since that format has no missing labels. Raises InputError for several
+    etas, since it has one label a step.
     """
     datasets = import_extra("datasets", "trl")
     rows = list(rows)
     target = (target or TargetSpec()).fitted_to_rows(rows)
+    if len(target.etas) > 1:
+        raise InputError(f"eta: expected one number, for one label a step, found {len(target.etas)}")
     records: dict[str, list[Any]] = {name: [] for name in TRL_FIELDS}
     for row in rows:
         values = target.of_row(row)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from erprm.options import option
@@ -42,7 +43,8 @@ class TargetOptions:
     """Which target a step gets."""
 
     target: str = option(AUTO, help="target of a step", choices=KINDS, auto="er for rows with counts, else labels")
-    eta: float = option(2.0, help="inverse temperature of the er and td targets; any finite number")
+    eta: float | Sequence[float] | str = option(
+        2.0, help="inverse temperature of the er and td targets, a finite number; several: one model learns each")
     estimator: str = option("plug-in", help="estimator of the er and td targets", choices=ESTIMATORS)
     threshold: float = option(0.0, help="the hard target is 1 where k/n, or the best reward, is above")
     epsilon: float = option(0.5, help="the progress target is 1 where a step keeps this share of the success rate "
@@ -51,7 +53,7 @@ class TargetOptions:
     td_weight: float = option(1.0, help="weight of the later value in the td target", least=0, most=1)
 
     def target_spec(self, has_counts: bool) -> TargetSpec:
-        """The targets, with "auto" resolved."""
+        """The targets, with "auto" resolved. Raises InputError."""
         kind = ("er" if has_counts else "labels") if self.target == AUTO else self.target
         return TargetSpec(kind, self.eta, self.estimator, self.threshold, epsilon=self.epsilon, horizon=self.horizon,
                           weight=self.td_weight)
@@ -62,7 +64,8 @@ class PRMOptions(RowOptions, TargetOptions):
     """All of them."""
 
     loss: str = option("pair", help="training loss", choices=LOSSES)
-    concentration: float = option(8.0, help="of the beta_binomial loss, in completions", above=0)
+    concentration: float | str = option(
+        8.0, help="of the beta_binomial loss, in completions; learnt: the model predicts it for each step", above=0)
     too_long: str = option("cut", help="a longer row is cut behind a step, or dropped", choices=TOO_LONG)
     strict: bool = option(False, help="a row that would be dropped is an error")
     layout: str = option(AUTO, help="how rows are put into batches: padded (length-grouped rows), packed (rows behind "

@@ -31,7 +31,7 @@ from erprm.errors import InputError, import_extra
 from erprm.prm.attention import spans
 from erprm.prm.model import PRM
 from erprm.prm.spec import FILE_NAME as SPEC_NAME
-from erprm.prm.spec import LOSSES, PRMSpec
+from erprm.prm.spec import PRMSpec
 from erprm.prm.training.batches import Collator
 from erprm.prm.training.config import PRMConfig
 from erprm.prm.training.dataset import EncodedDataset
@@ -39,6 +39,7 @@ from erprm.prm.training.encode import DataReport, encode_dataset
 from erprm.prm.training.evaluating import StepEvaluation
 from erprm.prm.training.inputs import rows_of
 from erprm.prm.training.layout import choose_layout, group_rows, sharing
+from erprm.prm.training.learnt import choose_learnt, labelled_steps
 from erprm.prm.training.order import RowNumbers, RowSampler
 from erprm.prm.training.saving import WholeCheckpoints, check_finite
 from erprm.rows import StepRow
@@ -127,7 +128,7 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
             layout = "binned"
         # FlexAttention skips what the mask hides, so one long row costs nothing; a dense mask grows with its square.
         return Collator(dataset, self.target, layout=layout, pad_id=self._pad_id, capacity=sys.maxsize if on_gpu else 0,
-                        counts=LOSSES[self.args.loss].counts)
+                        learnt=choose_learnt(dataset, self.target, self.args.loss))
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of the training rows; reports what was read first."""
@@ -181,6 +182,11 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
         """Whether it is one of this loss, tags and targets; adapters alone don't say. Raises InputError."""
         if (checkpoint / SPEC_NAME).is_file() and (kept := PRMSpec.load(checkpoint)) != self._prm.spec:
             raise InputError(f"{checkpoint}: expected a checkpoint of {self._prm.spec}, found {kept}")
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """The labelled steps of the optimiser step; the Trainer would look for `labels`, one for each."""
+        counted = [{"labels": torch.zeros(labelled_steps(batch))} for batch in batch_samples]
+        return super()._get_num_items_in_batch(counted, device)
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """6 per parameter and token; the Trainer's own count walks over all parameters at every step."""
