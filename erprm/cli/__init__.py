@@ -22,6 +22,8 @@ COMMANDS = {
     "score": "score every step of solutions",
     "evaluate": "best-of-N curves, ProcessBench, PRMBench, calibration",
     "raft": "fine-tune the policy on its best-scored solutions",
+    "dpo": "prefer better-scored solutions, and steps, to worse ones",
+    "grpo": "reinforce the policy under the process reward model",
     "guide": "decode under the process reward model: beam, DVTS, guided, particles",
     "convert": "read one public format, write another",
     "serve": "step scores and rewards over HTTP, with a page to look at",

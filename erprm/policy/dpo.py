@@ -17,6 +17,7 @@ from erprm.errors import InputError, import_extra
 from erprm.policy.fine_tuning import SFTOptions, encode, load_policy, policy_tokenizer, save
 
 Pair = Mapping[str, Any]
+SIDES = ("chosen", "rejected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,14 @@ class DPOReport:
 
 
 def encode_pair(tokenizer: Any, pair: Pair) -> dict[str, list[int]]:
-    """A pair in TRL's preference format (texts, or chat turns) as `prompt_ids`, `chosen_ids` and `rejected_ids`."""
+    """A pair in TRL's preference format (texts, or chat turns) as `prompt_ids`, `chosen_ids` and `rejected_ids`.
+
+    A fork (`erprm.policy.preferences.step_forks`) has the steps before it in "prefix", and in "ended" the sides behind
+    which the solution is over.
+    """
     template, question = _asked(pair["prompt"])
-    sides = {f"{side}_ids": encode(tokenizer, template, question, _text(pair[side])) for side in ("chosen", "rejected")}
+    sides = {f"{side}_ids": encode(tokenizer, template, question, _text(pair[side]), pair.get("prefix", ""),
+                                   side in pair.get("ended", SIDES)) for side in SIDES}
     return {"prompt_ids": sides["chosen_ids"][0], **{name: completion for name, (_, completion) in sides.items()}}
 
 

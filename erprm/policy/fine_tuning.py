@@ -24,7 +24,7 @@ _LOGITS_BYTES = 2 << 30  # of float32 logits in one forward pass, where no batch
 
 @dataclass(frozen=True)
 class SFTOptions:
-    """How a policy is trained; for sft, raft and dpo alike.
+    """How a policy is trained; for all commands that train one.
 
     Raises:
         InputError: for a value outside its range.
@@ -106,20 +106,24 @@ def load_policy(model: str | Path, dtype: str) -> tuple[PreTrainedModel, int]:
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, template: PromptTemplate, question: str, completion: str,
-           ) -> tuple[list[int], list[int]]:
+           prefix: str = "", ended: bool = True) -> tuple[list[int], list[int]]:
     """Ids of the question as it is put to the policy, and of the completion with the end-of-sequence token.
+
+    Args:
+        prefix: what the policy has written already; part of the first.
+        ended: False for a completion that goes on, which gets no end-of-sequence token.
 
     Raises:
         InputError: when the question's tokens change as the completion follows.
     """
-    prompt = template.ids(tokenizer, question, "")
-    whole = template.ids(tokenizer, question, completion)
+    prompt = template.ids(tokenizer, question, prefix)
+    whole = template.ids(tokenizer, question, prefix + completion)
     if whole[: len(prompt)] != prompt:
         raise InputError(f"prompt {question[:40]!r}: the tokens of the question change when the solution follows; end "
                          "the prompt text with white space that stays a token of its own")
     eos = tokenizer.eos_token_id
     assert isinstance(eos, int)
-    return prompt, [*whole[len(prompt):], eos]
+    return prompt, [*whole[len(prompt):], *([eos] if ended else [])]
 
 
 def save(trainer: Any, out: str | Path) -> None:

@@ -2,11 +2,13 @@
 
     best_solutions(rows, scores)                       # one StepRow per problem
     preference_pairs(rows, scores, margin=0.2)         # [{"prompt", "chosen", "rejected"}], as TRL's DPOTrainer reads
+    step_forks(rows, step_scores, margin=0.2)          # the same for single steps behind a common prefix
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import numpy.typing as npt
 from erprm.engines.prompts import PromptTemplate
 from erprm.errors import InputError
 from erprm.rows import StepRow
-from erprm.steps import join_steps
+from erprm.steps import join_steps, prefix_text
 
 
 def best_solutions(rows: Sequence[StepRow], scores: npt.ArrayLike, minimum: float = 0.0) -> list[StepRow]:
@@ -49,13 +51,68 @@ def preference_pairs(rows: Sequence[StepRow], scores: npt.ArrayLike, margin: flo
     for ranked, values in _ranked(rows, scores):
         best, worst = rows[ranked[0]], rows[ranked[-1]]
         if values[0] - values[-1] > margin and best.steps != worst.steps:
-            asked = template.text.replace("{question}", best.prompt)
             chosen, rejected = (join_steps(row.steps, splitter, gaps=row.gaps) for row in (best, worst))
-            pairs.append({"prompt": asked, "chosen": chosen, "rejected": rejected} if template.kind == "plain" else
-                         {"prompt": [*([_turn("system", template.system)] if template.system is not None else []),
-                                     _turn("user", asked.rstrip("\n"))],
-                          "chosen": [_turn("assistant", chosen)], "rejected": [_turn("assistant", rejected)]})
+            pairs.append(_pair(template, best.prompt, chosen, rejected))
     return pairs
+
+
+@dataclass(slots=True)
+class _Branch:
+    """A step behind a prefix: its text, its score, whether the solution ends with it."""
+
+    text: str
+    score: float
+    ended: bool
+
+
+def step_forks(rows: Sequence[StepRow], step_scores: Sequence[npt.ArrayLike], margin: float = 0.0,
+               splitter: str = "newline", template: PromptTemplate | None = None) -> list[dict[str, Any]]:
+    """The best and the worst next step behind every prefix that solutions of a problem share (as in Step-DPO, arXiv
+    2406.18629), where their scores differ by more than `margin`.
+
+    Args:
+        rows: R solutions; those of a problem share `problem_key`. The last step of one that was cut off is left out.
+        step_scores: [R] lists of step scores [L].
+        template: as for `preference_pairs`.
+
+    Returns:
+        Pairs as of `preference_pairs`, with the text of the common steps in "prefix" and in "ended" the names of those
+        sides that end their solution.
+    """
+    if len(step_scores) != len(rows):
+        raise InputError(f"step_scores: expected one list per row ({len(rows)}), found {len(step_scores)}")
+    template = template or PromptTemplate()
+    forks: dict[tuple[str, str], dict[str, _Branch]] = {}
+    questions: dict[str, str] = {}
+    for row, scores in zip(rows, map(np.asarray, step_scores), strict=True):
+        questions.setdefault(row.problem_key, row.prompt)
+        whole = join_steps(row.steps, splitter, gaps=row.gaps)
+        prefix = ""
+        for number in range(len(row.steps) if row.finished else len(row.steps) - 1):
+            last = number + 1 == len(row.steps)
+            longer = whole if last else prefix_text(row.steps, number + 1, splitter, gaps=row.gaps)
+            step = longer[len(prefix):]
+            forks.setdefault((row.problem_key, prefix), {}).setdefault(
+                step, _Branch(step, float(scores[number]), last))
+            prefix = longer
+    pairs = []
+    for (problem, prefix), branches in forks.items():
+        ranked = sorted(branches.values(), key=lambda branch: -branch.score)
+        best, worst = ranked[0], ranked[-1]
+        if best.score - worst.score > margin:
+            pairs.append(_pair(template, questions[problem], best.text, worst.text) | {
+                "prefix": prefix, "ended": [side for side, branch in (("chosen", best), ("rejected", worst))
+                                            if branch.ended]})
+    return pairs
+
+
+def _pair(template: PromptTemplate, question: str, chosen: str, rejected: str) -> dict[str, Any]:
+    asked = template.text.replace("{question}", question)
+    if template.kind == "plain":
+        return {"prompt": asked, "chosen": chosen, "rejected": rejected}
+    turns = [_turn("system", template.system)] if template.system is not None else []
+    return {"prompt": [*turns, _turn("user", asked.rstrip("\n"))],
+            "chosen": [_turn("assistant", chosen)], "rejected": [_turn("assistant", rejected)]}
 
 
 def _turn(role: str, content: str) -> dict[str, str]:

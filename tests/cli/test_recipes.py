@@ -20,6 +20,8 @@ def test_dry_run(recipe: Path, tmp_path: Path, model_dir: Path, capsys: pytest.C
     rows.write_text(json.dumps(ROW) + "\n")
     here = {"sample": ["--problems", str(problems)],
             "label": ["--problems", str(problems), "--solutions", str(rows)],
+            "dpo": ["--solutions", str(rows)], "grpo": ["--problems", str(problems)],
+            "raft": ["--problems", str(problems)],
             "train": ["--data", str(rows), "--model", str(model_dir), "--no-bf16", "--no-fsdp"], "demo": []}
     sections = yaml.safe_load(recipe.read_text())
     shown = {}

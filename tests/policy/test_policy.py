@@ -1,6 +1,7 @@
 """Policy training with TRL: only the solution is learnt, the best is chosen, the PRM rewards."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from erprm.cli import main
 from erprm.engines.prompts import PromptTemplate
 from erprm.errors import InputError
 from erprm.policy.dpo import encode_pair, train_dpo
-from erprm.policy.preferences import best_solutions, preference_pairs
+from erprm.policy.preferences import best_solutions, preference_pairs, step_forks
 from erprm.policy.reward import PRMReward
 from erprm.policy.sft import SFTOptions, encode_solution, train_sft
 from erprm.prm.model import PRM
@@ -184,17 +185,83 @@ def test_a_finished_policy_is_left_alone(model_dir: Path, tmp_path: Path, capsys
     assert "seed = 0 there, 1 asked for" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("objective", ["raft", "dpo"])
-def test_raft_command(objective: str, model_dir: Path, prm: Path, tmp_path: Path,
-                      capsys: pytest.CaptureFixture[str]) -> None:
+def test_raft_command(model_dir: Path, prm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row if row.outcome else StepRow(row.prompt, ("no idea",), outcome=0.0, problem_id=row.problem_id)
             for row in ROWS]
     write_rows(tmp_path / "pool.jsonl", rows)
     assert main(["raft", "--policy", str(model_dir), "--prm", str(prm), "--solutions", str(tmp_path / "pool.jsonl"),
-                 "--out", str(tmp_path / "out"), "--objective", objective, "--max-steps", "2", "--batch-size", "4",
+                 "--out", str(tmp_path / "out"), "--max-steps", "2", "--batch-size", "4",
                  "--learning-rate", "1e-3", "--warmup-steps", "0"]) == 0
     assert f"policy: {tmp_path / 'out'}" in capsys.readouterr().out
     assert len(list(read_rows(tmp_path / "out" / "chosen.parquet"))) == 9
-    before = AutoModelForCausalLM.from_pretrained(model_dir).state_dict()
-    after = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
-    assert any(not torch.equal(before[name], after[name]) for name in before)
+    assert moved(model_dir, tmp_path / "out")
+
+
+def moved(before: Path, after: Path) -> bool:
+    old, new = (AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in (before, after))
+    return any(not torch.equal(old[name], new[name]) for name in old)
+
+
+FORKED = [
+    StepRow("q", ("a", "b", "c"), problem_id="p"), StepRow("q", ("a", "x"), problem_id="p"),
+    StepRow("q", ("a", "b", "d"), finished=False, problem_id="p"), StepRow("q", ("z",), problem_id="p"),
+    StepRow("other", ("a", "y"), problem_id="o"),
+]
+FORK_SCORES = [[0.8, 0.7, 0.9], [0.8, 0.2], [0.8, 0.7, 0.1], [0.3], [0.5, 0.5]]
+
+
+def test_forks_are_where_solutions_of_a_problem_part() -> None:
+    """Behind each shared prefix the best step against the worst; a step that was cut off is none."""
+    assert step_forks(FORKED, FORK_SCORES) == [
+        {"prompt": "q\n", "prefix": "", "chosen": "a\n", "rejected": "z", "ended": ["rejected"]},
+        {"prompt": "q\n", "prefix": "a\n", "chosen": "b\n", "rejected": "x", "ended": ["rejected"]}]
+    assert [pair["prefix"] for pair in step_forks(FORKED, FORK_SCORES, margin=0.45)] == ["", "a\n"]
+    assert [pair["prefix"] for pair in step_forks(FORKED, FORK_SCORES, margin=0.5)] == []
+    with pytest.raises(InputError, match="one list per row"):
+        step_forks(FORKED, FORK_SCORES[:-1])
+
+
+@pytest.mark.parametrize("kind", ["plain", "chat"])
+def test_a_forks_tokens_are_the_solutions_own(kind: str, chat_dir: Path) -> None:
+    """Prefix and step together are the tokens of the solution, and only a last step ends."""
+    tokenizer = AutoTokenizer.from_pretrained(chat_dir)
+    template = PromptTemplate(kind)
+    rows = [StepRow("q", ("a", "b", "c"), gaps=("", "\n\n", "\n", ""), problem_id="p"),
+            StepRow("q", ("a", "x"), gaps=("", "\n\n", ""), problem_id="p")]
+    [fork] = step_forks(rows, [[0.8, 0.7, 0.9], [0.8, 0.2]], template=template)
+    encoded = {name: tokenizer.decode(ids) for name, ids in encode_pair(tokenizer, fork).items()}
+    asked = "q\n" if kind == "plain" else "[user]q[assistant]"
+    assert encoded == {"prompt_ids": f"{asked}a\n\n", "chosen_ids": "b\n", "rejected_ids": "x</s>"}
+
+
+@pytest.mark.parametrize(("pairs", "count"), [("solutions", 9), ("steps", 9), ("both", 18)])
+def test_dpo_command(pairs: str, count: int, model_dir: Path, prm: Path, tmp_path: Path,
+                     capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row if row.outcome else StepRow(row.prompt, ("no idea",), outcome=0.0, problem_id=row.problem_id)
+            for row in ROWS]
+    scored = [dataclasses.replace(row, scores=tuple([float(row.outcome or 0.0)] * len(row.steps))) for row in rows]
+    write_rows(tmp_path / "pool.parquet", rows if pairs == "both" else scored)
+    command = ["dpo", "--policy", str(model_dir), "--solutions", str(tmp_path / "pool.parquet"), "--pairs", pairs,
+               "--out", str(tmp_path / "out"), "--max-steps", "1", "--batch-size", "4", "--learning-rate", "1e-3",
+               "--warmup-steps", "0", *(["--prm", str(prm)] if pairs == "both" else [])]
+    assert main(command) == 0
+    assert f"{count} pairs trained on, 0 dropped" in capsys.readouterr().out
+    written = [json.loads(line) for line in (tmp_path / "out" / "pairs.jsonl").read_text().splitlines()]
+    assert len(written) == count
+    if pairs != "both":
+        assert all(pair["rejected"] == "no idea" for pair in written)
+    assert moved(model_dir, tmp_path / "out")
+    assert main(command) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_dpo_without_scores_or_differences_is_one_line(model_dir: Path, tmp_path: Path,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(tmp_path / "pool.jsonl", ROWS)
+    command = ["dpo", "--policy", str(model_dir), "--solutions", str(tmp_path / "pool.jsonl"), "--out",
+               str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "expected scores, found none" in capsys.readouterr().err
+    write_rows(tmp_path / "pool.jsonl", [dataclasses.replace(row, scores=(0.5, 0.5)) for row in ROWS])
+    assert main(command) == 2
+    assert "expected solutions of a problem whose scores differ by more than 0.0" in capsys.readouterr().err
