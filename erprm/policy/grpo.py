@@ -99,11 +99,11 @@ def train_grpo(model: str | Path, problems: Sequence[Problem], reward: PRMReward
 
     from erprm.prm.training.saving import WholeCheckpoints
 
-    template = template or PromptTemplate()
-    tokenizer = load_tokenizer(model, template)
+    asking = template or PromptTemplate()
+    tokenizer = load_tokenizer(model, asking)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    lengths = [len(ids) for ids in template.many_ids(tokenizer, [(problem.question, "") for problem in problems])]
+    lengths = [len(ids) for ids in asking.many_ids(tokenizer, [(problem.question, "") for problem in problems])]
     kept = [problem for problem, length in zip(problems, lengths, strict=True)
             if length + options.max_tokens <= options.max_length]
     if not kept:
@@ -121,7 +121,7 @@ def train_grpo(model: str | Path, problems: Sequence[Problem], reward: PRMReward
 
     class Trainer(WholeCheckpoints, trl.GRPOTrainer):  # type: ignore[misc, name-defined]
         def _tokenize_prompts(self, prompts: list[str]) -> Any:
-            return template.many_ids(tokenizer, [(question, "") for question in prompts]), None, {}
+            return asking.many_ids(tokenizer, [(question, "") for question in prompts]), None, {}
 
         def _generate_and_score_completions(self, inputs: Any) -> Any:
             batch = super()._generate_and_score_completions(inputs)
