@@ -84,15 +84,18 @@ def credit(scores: npt.ArrayLike, mode: str, *, temperature: float = 0.1, initia
     return CREDITS[mode].rewards(values, temperature, initial)
 
 
-MODES: tuple[str, ...] = ("outcome", *AGGREGATIONS, *CREDITS)
+MODES: Mapping[str, str] = {
+    "outcome": "the last step's score, at the end",
+    **{name: f"{item.help}, at the end" for name, item in AGGREGATIONS.items()},
+    **{name: f"per step, {item.help}" for name, item in CREDITS.items()},
+}
 
 
 @dataclass(frozen=True, slots=True)
 class RewardOptions:
     """What a solution is paid for: step scores through `mode`, mixed with the outcome, less penalties."""
 
-    mode: str = option("min", help="how step scores become rewards: one number at the end (outcome: the last step's "
-                                   "score; min, product, ...), or one a step (softmin, shaping, steps)", choices=MODES)
+    mode: str = option("min", help="how step scores become rewards", choices=MODES)
     temperature: float = option(0.1, help="softmin: smaller pays only the weakest step", above=0)
     initial: float = option(0.0, help="shaping: the value of a problem before its first step")
     outcome_weight: float = option(0.0, help="weight of the graded outcome; the process reward gets the rest", least=0,
