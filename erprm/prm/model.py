@@ -232,7 +232,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
 
     def forward(self, input_ids: Tensor, tag_positions: Tensor, labels: Tensor | None = None,
                 position_ids: Tensor | None = None, ends: Tensor | None = None, cu_seqlens: Tensor | None = None,
-                max_length: int | None = None, tag_of_step: Tensor | None = None,
+                max_length: int | None = None, mask_blocks: Tensor | None = None, tag_of_step: Tensor | None = None,
                 num_items_in_batch: Tensor | float | None = None, **learnt: Tensor) -> StepOutput:
         """Loss and scores at the tags.
 
@@ -246,6 +246,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
             position_ids: [B, T] int64; None counts from 0 in every row.
             ends: [B, T] int, or cu_seqlens: [S + 1] int32 and max_length: how rows are packed (see
                 `erprm.prm.attention.spans`); none of them for one row per batch row.
+            mask_blocks: the table of `erprm.prm.attention.blocks`, beside `ends` on a GPU.
             tag_of_step: [M] int64 into `tag_positions`, where several steps share a tag (shared prefixes); the scores
                 are then those of the steps. None when step m stands at tag m.
             num_items_in_batch: labelled steps of the whole optimiser step; None for those of this batch.
@@ -253,7 +254,8 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
         """
         if position_ids is None:
             position_ids = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
-        extra = spans.arguments(self.model.config, self.dtype, ends, position_ids, cu_seqlens, max_length)
+        extra = spans.arguments(self.model.config, self.dtype, ends, position_ids, cu_seqlens, max_length,
+                                mask_blocks)
         if self.at_tags:
             extra["tag_positions"] = tag_positions
         hidden = self.model(input_ids=input_ids, position_ids=position_ids, use_cache=False, **extra).last_hidden_state

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from erprm import PRMConfig, PRMScorer, PRMTrainer
+from erprm.prm.attention import blocks, spans
 from erprm.rows import StepRow
 
 pytestmark = pytest.mark.gpu
@@ -26,3 +27,21 @@ def test_a_step_in_each_layout_and_the_scores_of_what_it_saved(layout: str, mode
     there = PRMScorer(tmp_path / "prm", device="cpu").score(rows)
     for ours, expected in zip(here, there, strict=True):
         assert torch.allclose(torch.as_tensor(ours).float(), torch.as_tensor(expected).float(), atol=0.05)
+
+
+def test_flex_attention_over_spans_is_the_dense_mask() -> None:
+    """Lengths that differ, forward and backward, through the one compiled entry."""
+    torch.manual_seed(0)
+    for size in (1, 2, 3):
+        length = size * blocks.MULTIPLE
+        ends = (torch.arange(1, length + 1, dtype=torch.int32) + 9).clamp_max(length).expand(2, -1)
+        table = torch.from_numpy(blocks.block_table(ends.numpy())).cuda()
+        ends = ends.cuda()
+        leaves = [torch.randn(2, heads, length, 64, device="cuda", requires_grad=True) for heads in (4, 2, 2)]
+        found = blocks.flex_forward(None, *leaves, blocks.block_mask(table, ends), scaling=0.125)[0].transpose(1, 2)
+        expected = torch.nn.functional.scaled_dot_product_attention(
+            *leaves, attn_mask=spans.dense_mask(ends), scale=0.125, enable_gqa=True)
+        torch.testing.assert_close(found, expected, atol=2e-2, rtol=0)
+        for ours, oracle in zip(torch.autograd.grad(found.sum(), leaves), torch.autograd.grad(expected.sum(), leaves),
+                                strict=True):
+            torch.testing.assert_close(ours, oracle, atol=2e-2, rtol=2e-2)

@@ -1,6 +1,7 @@
 """However rows are laid out, losses, gradients and scores are those of separate rows."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -9,11 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prm.rows_of_steps import rows
-from torch.nn.attention.flex_attention import create_mask
+from torch._dynamo.exc import FailOnRecompileLimitHit
+from torch._dynamo.testing import CompileCounter
+from torch.nn.attention.flex_attention import create_block_mask, create_mask
 from transformers import LlamaConfig
 
 from erprm.errors import InputError
-from erprm.prm.attention import spans
+from erprm.prm.attention import blocks, spans
 from erprm.prm.model import PRM
 from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import PRMSpec
@@ -77,12 +80,61 @@ def test_sharing_computes_the_common_tokens_once() -> None:
     assert len(shared["tag_positions"]) == len(shared["labels"]) < len(shared["tag_of_step"]) == len(DATASET.tags)
 
 
-@given(ends=st.lists(st.integers(1, 12), min_size=12, max_size=12))
-@settings(max_examples=25, deadline=None)
-def test_flex_attention_is_asked_for_the_same_mask(ends: list[int]) -> None:
-    reach = torch.tensor([[max(end, at + 1) for at, end in enumerate(ends)]])
-    rule = spans.mask_rule(reach)
-    torch.testing.assert_close(create_mask(rule, 1, 1, 12, 12, device="cpu"), spans.dense_mask(reach))
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_flex_attention_is_asked_for_the_same_mask(data: st.DataObject) -> None:
+    """The table from the ends alone is that of the whole mask, looked at block by block."""
+    draw = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    length = 4 * blocks.BLOCK
+    reach = np.maximum(np.arange(length) + draw.integers(1, 3 * blocks.BLOCK, (2, length)),
+                       draw.integers(0, 2, (2, 1)) * draw.integers(0, length + 1, (2, length)))
+    ends = torch.from_numpy(np.minimum(reach, length).astype(np.int32))
+    positions = torch.arange(length).expand(2, -1)
+    for window in (None, 100):
+        made = blocks.block_mask(torch.from_numpy(blocks.block_table(ends.numpy())), ends, positions, window)
+        dense = spans.dense_mask(ends, positions, window)
+        torch.testing.assert_close(create_mask(made.mask_mod, 2, 1, length, length, device="cpu"), dense)
+        if window is None:
+            stock = create_block_mask(made.mask_mod, 2, None, length, length, device="cpu")
+            for name in ("kv_num_blocks", "full_kv_num_blocks", "q_num_blocks", "full_q_num_blocks"):
+                torch.testing.assert_close(getattr(made, name), getattr(stock, name), msg=name)
+            torch.testing.assert_close(made.to_dense(), stock.to_dense())
+
+
+def test_flex_attention_is_compiled_once_for_all_lengths_and_refuses_to_be_compiled_too_often(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = CompileCounter()
+    run = blocks.entry.__wrapped__(counter)
+    generator = torch.Generator().manual_seed(0)
+
+    def attend(rows: int, size: int) -> None:
+        ends = torch.arange(1, size * blocks.MULTIPLE + 1, dtype=torch.int32).add(9).clamp_max(size * blocks.MULTIPLE)
+        ends = ends.expand(rows, -1)
+        q, k, v = torch.randn(3, rows, 2, ends.shape[1], 16, generator=generator)
+        mask = blocks.block_mask(torch.from_numpy(blocks.block_table(ends.numpy())), ends)
+        expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=spans.dense_mask(ends))
+        torch.testing.assert_close(run(q, k, v, block_mask=mask), expected, atol=1e-5, rtol=0)
+
+    for size in (1, 2, 3, 4):
+        attend(1, size)
+    assert counter.frame_count <= 2
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+    with pytest.raises(FailOnRecompileLimitHit):
+        run(*torch.randn(3, 1, 2, 512, 16, dtype=torch.float64, generator=generator))
+
+
+def test_a_batch_for_flex_attention_has_a_round_length_and_its_table() -> None:
+    plain, flex = (Collator(DATASET, TARGET, layout="shared", capacity=sys.maxsize, flex=flex)(range(len(DATASET)))
+                   for flex in (False, True))
+    length = plain["input_ids"].shape[1]
+    assert flex["input_ids"].shape[1] == -(-length // blocks.MULTIPLE) * blocks.MULTIPLE > length
+    np.testing.assert_array_equal(flex["mask_blocks"], blocks.block_table(flex["ends"].numpy()))
+    torch.testing.assert_close(flex["tag_positions"], plain["tag_positions"])
+    model = PRM.from_base(tiny.llama(), TOKENIZER)
+    torch.testing.assert_close(model(**flex).loss, model(**plain).loss)
+    config = LlamaConfig(attn_implementation=blocks.FLEX)
+    with pytest.raises(InputError, match="mask_blocks: expected the table"):
+        spans.arguments(config, torch.float32, flex["ends"], None, None, None)
 
 
 def test_packed_rows_carry_what_varlen_attention_reads() -> None:

@@ -11,7 +11,6 @@ A batch is described in one of three ways, and no row ever sees another:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from transformers.integrations.sdpa_attention import repeat_kv
 from transformers.utils import is_flash_attn_2_available
 
 from erprm.errors import InputError
+from erprm.prm.attention.blocks import FLEX, block_mask
 
 VARLEN = "erprm_varlen"
 SLIDING = "sliding_attention"  # how transformers names layers with a window
@@ -34,7 +34,7 @@ def implementation(device: torch.device, layout: str, half_precision: bool, base
     if device.type != "cuda" or layout == "plain":
         return "sdpa" if getattr(base, "_supports_sdpa", True) else "eager"
     if layout == "spans":
-        return "flex_attention"
+        return FLEX
     if not half_precision:
         raise InputError("layout: packed training on a GPU needs bf16 or fp16 (the varlen kernels take no float32); "
                          "expected bf16=True or layout='padded'")
@@ -42,25 +42,27 @@ def implementation(device: torch.device, layout: str, half_precision: bool, base
 
 
 def arguments(config: PreTrainedConfig, dtype: torch.dtype, ends: Tensor | None, positions: Tensor | None,
-              cu_seqlens: Tensor | None, max_length: int | None) -> dict[str, Any]:
+              cu_seqlens: Tensor | None, max_length: int | None, blocks: Tensor | None = None) -> dict[str, Any]:
     """What a model is called with for a batch, besides ids and positions; its attention implementation by `config`.
 
     Args:
         positions: [B, T] int, of each token within its row; needed with `ends` where layers see a window only.
+        blocks: the table of `erprm.prm.attention.blocks`, which FlexAttention needs with `ends`.
     """
     name = config._attn_implementation
     if ends is not None:
-        if name not in ("flex_attention", "eager", "sdpa"):
-            raise InputError(f"attn_implementation: expected sdpa, eager or flex_attention for this layout, found "
-                             f"{name}")
+        if name not in (FLEX, "eager", "sdpa"):
+            raise InputError(f"attn_implementation: expected sdpa, eager or {FLEX} for this layout, found {name}")
+        if name == FLEX and blocks is None:
+            raise InputError(f"mask_blocks: expected the table of blocks that {FLEX} reads, found none")
         window = sliding_window(config)
         if window is None or ends.shape[1] <= window:
-            return {"attention_mask": _mask(name, dtype, ends, None, None)}
-        windowed = _mask(name, dtype, ends, positions, window)
+            return {"attention_mask": _mask(name, dtype, blocks, ends, None, None)}
+        windowed = _mask(name, dtype, blocks, ends, positions, window)
         kinds = set(getattr(config, "layer_types", None) or ())
         if kinds <= {SLIDING}:
             return {"attention_mask": windowed}
-        return {"attention_mask": {SLIDING: windowed, "full_attention": _mask(name, dtype, ends, None, None)}}
+        return {"attention_mask": {SLIDING: windowed, "full_attention": _mask(name, dtype, blocks, ends, None, None)}}
     if cu_seqlens is None:
         return {"attention_mask": None}
     if name == VARLEN:
@@ -71,10 +73,11 @@ def arguments(config: PreTrainedConfig, dtype: torch.dtype, ends: Tensor | None,
     raise InputError(f"attn_implementation: expected {VARLEN} or flash attention for packed rows, found {name}")
 
 
-def _mask(name: str, dtype: torch.dtype, ends: Tensor, positions: Tensor | None, window: int | None) -> Any:
+def _mask(name: str, dtype: torch.dtype, blocks: Tensor | None, ends: Tensor, positions: Tensor | None,
+          window: int | None) -> Any:
     """The mask in the form that attention implementation `name` takes."""
-    if name == "flex_attention":
-        return block_mask(ends, positions, window)
+    if blocks is not None and name == FLEX:
+        return block_mask(blocks, ends, positions, window)
     mask = dense_mask(ends, positions, window)
     return mask if name == "sdpa" else torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(
         ~mask, torch.finfo(dtype).min)
@@ -93,28 +96,6 @@ def dense_mask(ends: Tensor, positions: Tensor | None = None, window: int | None
     if positions is not None and window is not None:
         seen &= positions[:, :, None] - positions[:, None, :] < window
     return seen[:, None]
-
-
-def mask_rule(ends: Tensor, positions: Tensor | None = None, window: int | None = None,
-              ) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
-    """The same rule as FlexAttention asks for it."""
-    def rule(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (key <= query) & (query < ends[batch, key])
-
-    def windowed(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        assert positions is not None
-        assert window is not None
-        return rule(batch, head, query, key) & (positions[batch, query] - positions[batch, key] < window)
-
-    return rule if window is None else windowed
-
-
-def block_mask(ends: Tensor, positions: Tensor | None = None, window: int | None = None) -> Any:
-    """FlexAttention's block-sparse form of `dense_mask`."""
-    from torch.nn.attention.flex_attention import create_block_mask
-
-    batch, length = ends.shape
-    return create_block_mask(mask_rule(ends, positions, window), batch, None, length, length, device=str(ends.device))
 
 
 def sliding_window(config: PreTrainedConfig) -> int | None:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from erprm._core import first_fit_decreasing, pack_rows, prefix_tree
 from erprm.errors import InputError
+from erprm.prm.attention.blocks import MULTIPLE, block_table
 from erprm.prm.training.dataset import EncodedDataset, Ints, ranges
 from erprm.prm.training.learnt import LEARNT, combine
 from erprm.values.spec import TargetSpec
@@ -60,15 +61,17 @@ class Collator:
         layout: one of `LAYOUTS`.
         pad_id: the id at unused places; never seen by a row.
         learnt: what the batch carries of them, one of `LEARNT`.
+        flex: bins are attended to by FlexAttention: their length is a multiple of `MULTIPLE`, and the table of blocks
+            comes with them.
         capacity: tokens of a bin for "binned" and "shared"; bins are never shorter than the longest row or tree.
     """
 
     def __init__(self, dataset: EncodedDataset, target: TargetSpec, *, layout: str = "padded", pad_id: int = 0,
-                 learnt: str = "targets", capacity: int = 0) -> None:
+                 learnt: str = "targets", capacity: int = 0, flex: bool = False) -> None:
         if layout not in LAYOUTS:
             raise InputError(f"layout: expected one of {', '.join(LAYOUTS)}, found {layout!r}")
         self.dataset, self.layout, self.pad_id, self.capacity = dataset, layout, pad_id, capacity
-        self.learnt = learnt
+        self.learnt, self.flex = learnt, flex
         self.target = target
 
     @property
@@ -118,6 +121,8 @@ class Collator:
         batch |= {name: torch.from_numpy(values) for name, values in learnt.items()}
         if placed.ends is not None:
             batch["ends"] = torch.from_numpy(placed.ends)
+            if self.flex:
+                batch["mask_blocks"] = torch.from_numpy(block_table(placed.ends))
         if placed.cu_seqlens is not None and placed.longest is not None:
             batch["cu_seqlens"], batch["max_length"] = torch.from_numpy(placed.cu_seqlens), placed.longest
         return batch, steps
@@ -153,6 +158,7 @@ class Collator:
         offsets = np.empty_like(sizes)
         offsets[order] = before - before[bin_begins][bins[order]]
         width = int((offsets + sizes).max())
+        width = -(-width // MULTIPLE) * MULTIPLE if self.flex else width
         shift = np.repeat(offsets, sizes)
         places = np.repeat(bins * width + offsets, sizes) + ranges(np.zeros_like(sizes), sizes)
         placed = self._fill(count, width, places, ids, positions)

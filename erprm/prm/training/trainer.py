@@ -128,6 +128,7 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
             layout = "binned"
         # FlexAttention skips what the mask hides, so one long row costs nothing; a dense mask grows with its square.
         return Collator(dataset, self.target, layout=layout, pad_id=self._pad_id, capacity=sys.maxsize if on_gpu else 0,
+                        flex=on_gpu,
                         learnt=choose_learnt(dataset, self.target, self.args.loss))
 
     def get_train_dataloader(self) -> DataLoader[Any]:
