@@ -13,6 +13,8 @@ count at the longer prefixes that they pass through, too (--no-count-passing: on
     --rmse 0.05        sample where it lowers the error of V_eta most per token, until the expected error over all
                        steps is 0.05; train with --estimator empirical-bayes (docs/rollouts.md: 34 % of the tokens)
     --width 0.2        stop a prefix when the interval of its soft value V_eta is narrower than 0.2
+    --find first-error sample where it tells most about each solution's first wrong step, until that is known at
+                       --confidence 0.9; never more than --n of each prefix; train with --target first-error
     --settled 0.5      stop a prefix when V_eta lies certainly above or certainly below 0.5
     --token-budget N   stop everything before more than N tokens are generated
 
@@ -24,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from erprm.cli.config import option
 from erprm.cli.engine_options import engine_of, sampling_of
@@ -36,6 +39,9 @@ from erprm.problems import Problem, load_problems
 from erprm.rows import StepRow, read_rows
 from erprm.splitters import choose_splitter
 from erprm.steps import AUTO, SPLITTERS, gaps_to_keep, join_steps, prefix_text, split_steps
+
+if TYPE_CHECKING:
+    from erprm.rollouts.run import Rule
 
 
 @dataclass(frozen=True)
@@ -53,36 +59,30 @@ class Config(GradingConfig, ShowConfig):
     rmse: float | None = option(None, help="adaptive: enough when the expected error of V_eta is this small")
     width: float | None = option(None, help="adaptive: enough when the interval is narrower than this")
     settled: float | None = option(None, help="adaptive: enough when the interval lies on one side of this")
+    find: str | None = option(None, help="adaptive: what to look for along each solution, by bisection",
+                              choices=("first-error",))
+    confidence: float = option(0.9, help="with --find: enough when its place has this probability", above=0, below=1)
     eta: float = option(2.0, help="adaptive: inverse temperature of V_eta")
     level: float = option(0.9, help="adaptive: level of the interval")
-    n_min: int | None = option(None, help="adaptive: least trials per prefix (default: 2 with --rmse, or else 4)")
-    n_max: int | None = option(None, help="adaptive: most completions per prefix (default: 128 with --rmse, or else "
-                                          "64)")
-    n_step: int | None = option(None, help="adaptive: completions between two looks (default: 2 with --rmse, or else "
-                                           "4)")
+    n_min: int | None = option(None, help="adaptive: least trials per prefix (default: 2 with --rmse, or else 4); with "
+                                          "--find of the step taken for the wrong one, default 3")
+    n_max: int | None = option(None, help="adaptive: most completions per prefix (default: 128 with --rmse, --n with "
+                                          "--find, or else 64)")
+    n_step: int | None = option(None, help="adaptive: completions between two looks (default: 2 with --rmse, 1 with "
+                                           "--find, or else 4)")
     token_budget: int | None = option(None, help="most generated tokens, earlier runs of the store included")
     contrast: int = option(0, help="right and wrong completions per prefix to write as rows to OUT/contrast.parquet")
     count_own_outcome: bool = option(False, help="count a solution's own outcome as a sample of its prefixes (right "
                                                  "when --policy wrote it)")
     count_passing: bool | None = option(None, help="count a completion also at the longer prefixes that it passes "
-                                                   "through (default: with --rmse, --width or --settled)")
+                                                   "through (default: with --rmse, --width, --settled or --find)")
 
 
 def run(config: Config) -> None:
     """Label and write."""
-    from erprm.rollouts.accuracy import Accurate
-    from erprm.rollouts.allocation import Adaptive
     from erprm.rollouts.run import LabelOptions, label
 
-    rule: Adaptive | Accurate | None = None
-    bounds = {"n_min": config.n_min, "n_max": config.n_max, "step": config.n_step}
-    given = {name: value for name, value in bounds.items() if value is not None}
-    if config.rmse is not None:
-        if config.width is not None or config.settled is not None:
-            raise InputError("--rmse: expected no --width or --settled beside it, found one")
-        rule = Accurate(config.eta, config.rmse, **given)
-    elif config.width is not None or config.settled is not None:
-        rule = Adaptive(config.eta, config.level, config.width, config.settled, **given)
+    rule = _rule(config)
     sampling = sampling_of(config)
     template_of(config)
     problems = load_problems(config.problems, config.limit)
@@ -112,6 +112,24 @@ def run(config: Config) -> None:
     if report.contrast is not None:
         print(f"completions as rows: {report.contrast_rows:,}, {report.contrast}")
     print(f"labels: {report.rows}")
+
+
+def _rule(config: Config) -> Rule | None:
+    """By which a prefix has enough; None: the same number for all. Raises InputError for two rules at once."""
+    from erprm.rollouts.accuracy import Accurate
+    from erprm.rollouts.allocation import Adaptive
+    from erprm.rollouts.finding import FirstErrors
+
+    bounds = {"n_min": config.n_min, "n_max": config.n_max, "step": config.n_step}
+    given = {name: value for name, value in bounds.items() if value is not None}
+    asked = [name for name in ("rmse", "find", "width", "settled") if getattr(config, name) is not None]
+    if len(asked) > 1 and asked[0] in ("rmse", "find"):
+        raise InputError(f"--{asked[0]}: expected no --{asked[1]} beside it, found one")
+    if config.rmse is not None:
+        return Accurate(config.eta, config.rmse, **given)
+    if config.find is not None:
+        return FirstErrors(config.confidence, **{"n_max": config.n, **given})
+    return Adaptive(config.eta, config.level, config.width, config.settled, **given) if asked else None
 
 
 def _solutions(config: Config, problems: list[Problem]) -> tuple[list[StepRow], str]:

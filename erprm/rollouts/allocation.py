@@ -12,7 +12,8 @@ all prefixes together.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,25 @@ from erprm.errors import InputError
 from erprm.values import distinct, interval
 
 Counts = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Chains:
+    """Which prefixes lie along each of S solutions, for rules that look at whole solutions.
+
+    Attributes:
+        offsets: [S + 1] int64 into `places`.
+        places: [M] int64, of each step, which of the N prefixes ends with it; -1 where that one is not sampled.
+        right: [S] float64, outcomes 0 or 1; NaN where a solution did not finish.
+    """
+
+    offsets: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    places: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    right: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    def along(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """A number of each prefix [N] at each step [M]; 0 where a step's prefix is not sampled."""
+        return np.append(values, np.zeros(1, values.dtype))[self.places]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +54,7 @@ class Tally:
         depths: int, steps in the prefix.
         uses: int, steps of solutions that get their label from this prefix.
         parents: int, which of the N is one step shorter; -1 where none is.
+        chains: the solutions that these are the prefixes of.
     """
 
     successes: Counts
@@ -43,6 +64,7 @@ class Tally:
     depths: npt.NDArray[np.int32]
     uses: npt.NDArray[np.int64]
     parents: npt.NDArray[np.int64]
+    chains: Chains = field(default_factory=Chains)
 
     def __len__(self) -> int:
         return len(self.trials)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from erprm.grading.answered import Answered
+from erprm.rollouts.finding import Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class LabelReport:
         answered: how many completions state a final answer, earlier runs included.
         passing: trials that are completions of shorter prefixes, earlier runs included.
         rmse: for a run with a target of accuracy, the expected error of V_eta that was reached; else None.
+        found: for a run that looks for first errors, of how many solutions they are known; else None.
         contrast: where completions are as training rows, if asked for; contrast_rows: how many.
     """
 
@@ -62,6 +64,7 @@ class LabelReport:
     answered: Answered
     passing: int = 0
     rmse: float | None = None
+    found: Found | None = None
     contrast: str | None = None
     contrast_rows: int = 0
 
@@ -81,6 +84,8 @@ class LabelReport:
                          "if their answer was complete, and counted in extra['truncated']")
         if self.rmse is not None:
             lines.append(f"expected root mean square error of V_eta, under the fitted rates: {self.rmse:.4f}")
+        if self.found is not None:
+            lines.append(str(self.found))
         if self.quarantined:
             lines.append(f"damaged, moved to quarantine and sampled again: {', '.join(self.quarantined)}")
         if self.out_of_budget:

@@ -28,15 +28,18 @@ from erprm.grading import GraderPool
 from erprm.grading.answered import Answered
 from erprm.problems import Problem
 from erprm.rollouts.accuracy import Accurate
-from erprm.rollouts.allocation import Adaptive, Counts, Tally
+from erprm.rollouts.allocation import Adaptive, Chains, Counts, Tally
 from erprm.rollouts.completing import Completer
 from erprm.rollouts.contrast import contrast_rows
+from erprm.rollouts.finding import FirstErrors, Found
 from erprm.rollouts.plan import Plan, find_problem
 from erprm.rollouts.report import LabelReport, Saved
 from erprm.rollouts.settings import store_settings
 from erprm.rollouts.store import RolloutStore
 from erprm.rows import StepRow, rows_as_bytes
 from erprm.steps import join_steps
+
+Rule = Adaptive | Accurate | FirstErrors
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class LabelOptions:
     """
 
     n: int = 16
-    adaptive: Adaptive | Accurate | None = None
+    adaptive: Rule | None = None
     token_budget: int | None = None
     seed: int = 0
     splitter: str = "newline"
@@ -107,7 +110,7 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
         started = time.perf_counter()
         earlier = Answered("completions")
         restored = plan.restore(_counted(store.completed(texts=plan.counts_passing), earlier))
-        run = Run(plan, options, np.bincount(np.concatenate(nodes), minlength=len(plan.open)))
+        run = Run(plan, options, nodes, rows)
         with progress("labelling", run.total(), "completions") as bar:
             completer = run.fill(engine, sampling, store, grader, bar)
         completer.answered.count(earlier.texts, earlier.without, earlier.cut)
@@ -121,7 +124,8 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
             quarantined=tuple(store.quarantined), saved=run.saved(), out_of_budget=completer.out_of_budget,
             seconds=time.perf_counter() - started, engine_seconds=completer.engine_seconds, grading=str(grader.report),
             answered=completer.answered,
-            passing=int(plan.passed.sum()), rmse=run.expected_rmse(), contrast=contrast, contrast_rows=len(pairs))
+            passing=int(plan.passed.sum()), rmse=run.expected_rmse(), found=run.found(), contrast=contrast,
+            contrast_rows=len(pairs))
 
 
 def _counted(tables: Iterable[pa.Table], answered: Answered) -> Iterator[pa.Table]:
@@ -164,16 +168,21 @@ class Run:
     """One run over a plan: what is wanted, in rounds when the rule is adaptive, and what was saved.
 
     Args:
-        uses: [nodes], steps of solutions at each prefix.
+        nodes: of each row, the prefixes that end with its steps, [L] each.
+        rows: the solutions.
     """
 
-    def __init__(self, plan: Plan, options: LabelOptions, uses: npt.NDArray[np.int64]) -> None:
+    def __init__(self, plan: Plan, options: LabelOptions, nodes: Sequence[npt.NDArray[np.int64]],
+                 rows: Sequence[StepRow]) -> None:
         self._plan, self._options = plan, options
         self._open = np.flatnonzero(plan.open)
+        uses = np.bincount(np.concatenate(nodes), minlength=len(plan.open))
         self._uses, self._own = uses[self._open], plan.own[self._open]
         place = np.full(len(plan.open), -1)
         place[self._open] = np.arange(len(self._open))
         self._parents = place[plan.ledger.parents()[self._open]]
+        self._chains = Chains(np.cumsum([0, *map(len, nodes)]), place[np.concatenate(nodes)],
+                              np.array([row.outcome if row.finished else np.nan for row in rows], np.float64))
         rule = options.adaptive
         if rule is None:
             plan.ledger.want(self._open, options.n)
@@ -201,7 +210,7 @@ class Run:
                 return completer
             bar.resize(completer.completions + self.total())
 
-    def _raise_wants(self, rule: Adaptive | Accurate) -> bool:
+    def _raise_wants(self, rule: Rule) -> bool:
         """Ask for more where the counts do not suffice yet; returns whether anything is missing."""
         tally = self._tally()
         wanted = rule.wanted(tally)
@@ -214,13 +223,18 @@ class Run:
         rule = self._options.adaptive
         return rule.expected_rmse(self._tally()) if isinstance(rule, Accurate) else None
 
+    def found(self) -> Found | None:
+        """What is known of first errors, where the rule is about them."""
+        rule = self._options.adaptive
+        return rule.found(self._tally()) if isinstance(rule, FirstErrors) else None
+
     def _tally(self) -> Tally:
         k, n = (column[self._open] for column in self._plan.ledger.counts())
         sampled = self._sampled()
         spent = self._plan.spent[self._open]
         overall = max(1.0, spent.sum() / max(1, sampled.sum()))  # counts as one completion more of each prefix
         return Tally(k, n, sampled, (spent + overall) / (sampled + 1.0), self._plan.ledger.depths()[self._open],
-                     self._uses, self._parents)
+                     self._uses, self._parents, self._chains)
 
     def _sampled(self) -> Counts:
         """Trials of the open prefixes that were sampled there."""

@@ -49,6 +49,11 @@ class ErrorPrior:
         if not 0 < self.hazard < 1:
             raise InputError(f"hazard: expected a number in (0, 1), found {self.hazard}")
 
+    def is_close(self, other: ErrorPrior) -> bool:
+        """Whether no number differs by more than one per cent."""
+        pairs = zip((*self.alive, *self.dead, self.hazard), (*other.alive, *other.dead, other.hazard), strict=True)
+        return all(math.isclose(one, two, rel_tol=0.01) for one, two in pairs)
+
 
 def first_error(successes: npt.ArrayLike, trials: npt.ArrayLike, right: bool | None = None,
                 prior: ErrorPrior | None = None) -> Array:
@@ -74,7 +79,7 @@ def first_error(successes: npt.ArrayLike, trials: npt.ArrayLike, right: bool | N
 
 def first_errors(successes: npt.ArrayLike, trials: npt.ArrayLike, offsets: npt.ArrayLike, right: npt.ArrayLike,
                  prior: ErrorPrior | None = None) -> Iterator[tuple[Ints, Array]]:
-    """`first_error` of S solutions, those of one length together.
+    """`first_error` of S solutions, those of one length together, about a million cells [G, L, L + 1] at a time.
 
     Args:
         successes, trials: integers [M], the steps of the solutions one behind the other.
@@ -83,14 +88,23 @@ def first_errors(successes: npt.ArrayLike, trials: npt.ArrayLike, offsets: npt.A
 
     Yields:
         (which solutions [G], all of one length L; their posteriors [G, L + 1]).
+
+    Raises:
+        InputError: for counts out of order, or a solution without a step.
     """
     k, n = check_counts(successes, trials, least=0)
     bounds, outcomes = np.asarray(offsets, np.int64), np.asarray(right, np.float64)
     lengths = np.diff(bounds)
+    if (lengths < 1).any():
+        raise InputError(f"offsets: expected at least one step of each solution, found none of solution "
+                         f"{int(np.argmax(lengths < 1))}")
     for length in np.unique(lengths).tolist():
-        which = np.flatnonzero(lengths == length)
-        places = bounds[which][:, None] + np.arange(length)
-        yield which, _posterior(k[places], n[places], outcomes[which], prior or ErrorPrior())
+        equal = np.flatnonzero(lengths == length)
+        size = max(1, 2**20 // (length * (length + 1)))
+        for begin in range(0, len(equal), size):
+            which = equal[begin: begin + size]
+            places = bounds[which][:, None] + np.arange(length)
+            yield which, _posterior(k[places], n[places], outcomes[which], prior or ErrorPrior())
 
 
 def _posterior(k: Array, n: Array, right: Array, prior: ErrorPrior) -> Array:
@@ -116,20 +130,30 @@ def next_sample(posterior: npt.ArrayLike, successes: npt.ArrayLike, trials: npt.
     Returns:
         (its number in 0 .. L - 1, nats per token).
     """
-    p = np.asarray(posterior, np.float64)
     k, n = _counts(successes, trials)
-    length = len(k)
+    gains = sample_gains(np.asarray(posterior, np.float64)[None], k[None], n[None], prior, np.asarray(cost)[None])[0]
+    best = int(np.argmax(gains))
+    return best, float(gains[best])
+
+
+def sample_gains(posterior: Array, successes: Array, trials: Array, prior: ErrorPrior, cost: npt.ArrayLike) -> Array:
+    """How much the next outcome of each prefix is expected to lower the entropy, in nats per token, [G, L].
+
+    Args:
+        posterior: [G, L + 1], as `first_errors` yields it for these counts [G, L].
+        cost: expected tokens of one more completion of each prefix, positive, [G, L].
+    """
+    length = successes.shape[1]
     dead = np.arange(length)[:, None] >= np.arange(length + 1)[None, :]  # [prefix j, first error e]
-    rates = {state: (k + a) / (n + a + b) for state, (a, b) in (("alive", prior.alive), ("dead", prior.dead))}
-    chance = np.where(dead, rates["dead"][:, None], rates["alive"][:, None])  # of a success at j, given e: [L, L + 1]
-    expected = np.zeros(length)
+    rates = {state: ((successes + a) / (trials + a + b))[:, :, None]
+             for state, (a, b) in (("alive", prior.alive), ("dead", prior.dead))}
+    chance = np.where(dead, rates["dead"], rates["alive"])  # of a success at j, given e: [G, L, L + 1]
+    expected = np.zeros(successes.shape)
     for likelihood in (chance, 1.0 - chance):
-        joint = likelihood * p
-        total = joint.sum(1, keepdims=True)
-        expected += total[:, 0] * _entropy(joint / np.maximum(total, np.finfo(np.float64).tiny))
-    gain = (_entropy(p[None])[0] - expected) / np.asarray(cost, np.float64)
-    best = int(np.argmax(gain))
-    return best, float(gain[best])
+        joint = likelihood * posterior[:, None, :]
+        total = joint.sum(2, keepdims=True)
+        expected += total[:, :, 0] * _entropy(joint / np.maximum(total, np.finfo(np.float64).tiny))
+    return np.asarray((_entropy(posterior)[:, None] - expected) / np.asarray(cost, np.float64))
 
 
 def fit_error_prior(successes: npt.ArrayLike, trials: npt.ArrayLike, offsets: npt.ArrayLike,
@@ -159,7 +183,10 @@ def fit_error_prior(successes: npt.ArrayLike, trials: npt.ArrayLike, offsets: np
             errors += float(p[:, :-1].sum())
             steps += len(which) + float(after[:, :-1].sum())  # steps at which a first error could have happened
         hazard = min(max(errors / steps, 1e-3), 1.0 - 1e-3)
+        before = prior
         prior = ErrorPrior(_fitted(k, n, alive, prior.alive), _fitted(k, n, 1.0 - alive, prior.dead), hazard)
+        if prior.is_close(before):
+            break
     return prior
 
 
@@ -200,6 +227,7 @@ def _entropy(p: Array) -> Array:
 def _fitted(k: Array, n: Array, weight: Array, start: tuple[float, float]) -> tuple[float, float]:
     """(a, b) that maximise the weighted beta-binomial likelihood, with one pseudo-prefix at the start's mean."""
     from scipy.optimize import minimize
+    from scipy.special import digamma
 
     counted = (n > 0) & (weight > 1e-6)
     if not counted.any():
@@ -208,9 +236,14 @@ def _fitted(k: Array, n: Array, weight: Array, start: tuple[float, float]) -> tu
     k = np.append(pairs[0], start[0] / (start[0] + start[1]))
     n, weight = np.append(pairs[1], 1.0), np.append(np.bincount(inverse, weight[counted]), 1.0)
 
-    def loss(logs: Array) -> float:
-        return float(-np.sum(weight * _beta_binomial(k, n, *np.exp(logs))) / weight.sum())
+    def loss(logs: Array) -> tuple[float, Array]:
+        a, b = np.exp(logs)
+        shared = digamma(a + b) - digamma(a + b + n)
+        slopes = [np.sum(weight * (digamma(own + count) - digamma(own) + shared)) * own
+                  for own, count in ((a, k), (b, n - k))]
+        return float(-np.sum(weight * _beta_binomial(k, n, a, b)) / weight.sum()), -np.array(slopes) / weight.sum()
 
-    found = minimize(loss, np.log(start), method="L-BFGS-B", bounds=[(math.log(_LEAST), math.log(_MOST))] * 2)
+    found = minimize(loss, np.log(start), jac=True, method="L-BFGS-B",
+                     bounds=[(math.log(_LEAST), math.log(_MOST))] * 2)
     a, b = np.exp(found.x)
     return float(a), float(b)

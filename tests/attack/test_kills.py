@@ -14,6 +14,7 @@ from attack.kill import Case, Nursery, survives
 
 from erprm.prm.model import PRM
 from erprm.problems import Problem, write_problems
+from erprm.rollouts.store import read_parts
 from erprm.rows import StepRow, read_rows, write_rows
 
 _EVERY = 1 if os.environ.get("ERPRM_ATTACK") else 2
@@ -71,6 +72,30 @@ def test_a_kill_at_any_change_loses_nothing(command: str, options: tuple[str, ..
                 *(text.format(folder) for text in options)]
 
     assert survives(nursery, Case(command, _prepare, argv, _left, _results_are_whole, _EVERY), tmp_path) >= 4
+
+
+def test_looking_for_first_errors_survives_as_well(nursery: Nursery, model_dir: Path, tmp_path: Path) -> None:
+    """Rounds depend on all counts so far, so that a run that was killed may go on in other places; what it ends with
+    is whole: no completion twice, samples numbered without gaps, every count in the rows one of the store's."""
+    def argv(folder: Path) -> list[str]:
+        return ["label", "--problems", str(folder / "problems.jsonl"), "--policy", str(model_dir), "--device", "cpu",
+                "--max-tokens", "4", "--workers", "1", "--part-completions", "3", "--solutions",
+                str(folder / "rows.jsonl"), "--find", "first-error", "--n", "2", "--confidence", "0.99",
+                "--no-count-passing", "--out", str(folder / "labels")]
+
+    def left(folder: Path) -> list[bool]:
+        samples: dict[str, list[int]] = {}
+        for table in read_parts(folder / "labels", ["prefix_id", "sample"]):
+            for record in table.to_pylist():
+                samples.setdefault(record["prefix_id"], []).append(record["sample"])
+        rows = list(read_rows(folder / "labels" / "rows.parquet"))
+        asked = {(row.problem_id, row.steps[0]): row.trials[0] for row in rows if row.trials}
+        return [all(sorted(numbers) == list(range(len(numbers))) for numbers in samples.values()),
+                sum(asked.values()) == sum(map(len, samples.values())), max(asked.values()) <= 2, len(rows) == 6]
+
+    case = Case("find", _prepare, argv, left, _results_are_whole, 4 * _EVERY)
+    assert survives(nursery, case, tmp_path) >= 2
+    assert all(left(tmp_path / "find-undisturbed"))
 
 
 @pytest.mark.parametrize(("command", "suffix"), [("score", "jsonl"), ("convert", "jsonl"), ("convert", "parquet")])
