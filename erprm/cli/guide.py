@@ -1,12 +1,19 @@
-"""Decode under a process reward model: beam search, DVTS, guided sampling, or particles.
+"""Decode under a process reward model: search by steps, particles, best-of-N, or token by token.
 
     erprm guide --problems gsm8k:test.jsonl --policy models/policy --prm runs/prm --method beam --out solutions.parquet
     erprm guide --problems problems.jsonl --policy models/policy --prm runs/prm --method dvts --trees 8 --out dvts.jsonl
     erprm guide --problems problems.jsonl --policy models/policy --prm runs/prm --method guided --eta 2 --out out.jsonl
+    erprm guide --problems problems.jsonl --policy models/policy --prm runs/prm --method adaptive --out out.jsonl
 
 beam keeps the --width best partial solutions and samples --expand next steps from each; dvts grows --trees independent
 trees that keep one path each; guided samples --trees solutions from the policy tilted by exp(eta V), drawing each step
-among --expand candidates; smc weighs and resamples --particles solutions by exp(eta (V_t - V_(t-1))).
+among --expand candidates; smc weighs and resamples --particles solutions by exp(eta (V_t - V_(t-1))); best-of-n scores
+--candidates whole solutions; adaptive draws them --expand at a time until the leader's interval lies above the others';
+q-sharp samples --trees solutions token by token, each among the --top-k likeliest tokens, tilted by exp(eta V) (engine
+transformers alone).
+
+eta is the inverse temperature: 0 is the policy itself, and a large eta follows the scores alone. The Q# paper calls
+1/eta by that letter.
 
 The result has one row per solution, the best first, graded, with its step scores;
 `erprm evaluate --scored` reads it.
@@ -17,8 +24,8 @@ command goes on behind the last finished part of --part-problems problems.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from erprm.cli.config import option
@@ -30,12 +37,13 @@ from erprm.engines import Engine
 from erprm.errors import InputError
 from erprm.files.progress import progress
 from erprm.files.writing import locked, remove_folder
-from erprm.grading.graders import noted
 from erprm.problems import Problem, load_problems
 from erprm.rows import StepRow, write_rows
 from erprm.selection.aggregate import AGGREGATIONS
-from erprm.selection.search import Branch, Path, Scorer, SearchSettings
-from erprm.steps import Steps, gaps_to_keep, join_steps
+from erprm.selection.meter import Meter
+from erprm.selection.methods import METHODS, SCORED, MethodOptions
+from erprm.selection.search import Branch, Scorer, SearchSettings
+from erprm.steps import join_steps
 from erprm.values.scales import SCORES_ARE
 
 if TYPE_CHECKING:
@@ -49,16 +57,22 @@ class Config(GradingConfig, ShowConfig):
     problems: str = option(help="where the problems are, as for erprm sample")
     prm: str = option(help="the process reward model: a folder or a hub name")
     out: str = option(help="where the solutions go: .parquet or .jsonl")
-    method: str = option("beam", help="how to search", choices=("beam", "dvts", "guided", "smc"))
-    width: int = option(4, help="beam: partial solutions kept")
-    expand: int = option(4, help="next steps sampled from each partial solution")
-    trees: int = option(4, help="dvts and guided: independent trees, one solution each")
+    method: str = option("beam", help="how to search", choices=SCORED)
+    width: int = option(4, help="beam: partial solutions kept", least=1)
+    expand: int = option(4, help="next steps sampled from each partial solution; adaptive: solutions between two looks",
+                         least=1)
+    trees: int = option(4, help="dvts, guided and q-sharp: independent trees, one solution each", least=1)
     particles: int = option(16, help="smc: particles, one solution each", least=1)
+    candidates: int = option(16, help="best-of-n and adaptive: solutions, at most", least=1)
+    top_k: int = option(8, help="q-sharp: tokens that are weighed", least=1)
     max_steps: int = option(40, help="longest solution, in steps")
-    aggregate: str = option("min", help="beam and dvts: step scores into one number", choices=AGGREGATIONS)
-    eta: float = option(2.0, help="guided and smc: inverse temperature; 0 is the policy itself")
-    scores_are: str = option("value", help="guided and smc: what the scores estimate, V_eta or the success rate",
-                             choices=SCORES_ARE)
+    aggregate: str = option("min", help="step scores into one number, by which solutions are ranked",
+                            choices=AGGREGATIONS)
+    eta: float = option(2.0, help="guided, smc and q-sharp: inverse temperature; 0 is the policy itself")
+    scores_are: str = option("value", help="guided, smc and q-sharp: what the scores estimate: " + "; ".join(
+        f"{name}: {about}" for name, about in SCORES_ARE.items()), choices=SCORES_ARE)
+    memory_gib: float = option(4.0, help="memory for what the model has read of solutions under way, so that only new "
+                                         "steps are scored; 0: every step anew", least=0)
     limit: int | None = option(None, help="only the first so many problems")
     part_problems: int = option(256, help="problems searched together, and committed to disk, at a time")
 
@@ -66,6 +80,7 @@ class Config(GradingConfig, ShowConfig):
 def run(config: Config) -> int | None:
     """Search, grade and write."""
     from erprm.engines.identity import model_identity
+    from erprm.prm.scoring.prefixes import PrefixScorer
     from erprm.prm.scoring.scorer import PRMScorer
     from erprm.rollouts.settings import store_settings
     from erprm.selection.files import search_in_parts
@@ -74,55 +89,72 @@ def run(config: Config) -> int | None:
         raise InputError(f"out: expected a .parquet or .jsonl file, found {config.out!r}")
     if config.part_problems < 1:
         raise InputError(f"part_problems: expected at least 1, found {config.part_problems}")
-    settings = SearchSettings(width=config.width if config.method == "beam" else 1, expand=config.expand,
-                              trees=1 if config.method == "beam" else config.trees, max_steps=config.max_steps,
-                              how=config.aggregate, splitter=config.splitter, sampling=sampling_of(config),
-                              seed=config.seed)
+    options = _options(config)
     template_of(config)
     problems = load_problems(config.problems, config.limit)
     show_prompts(config, ((problem.question, "") for problem in problems))
     if config.dry_run:
         show_references(config, problems)
-        paths = config.particles if config.method == "smc" else settings.width * settings.trees
-        print(f"guide: {len(problems):,} problems, {config.method}, {paths} solutions each, at most "
-              f"{len(problems) * paths * settings.expand * settings.max_steps:,} step samples, into {config.out}")
+        whole = config.method in ("best-of-n", "adaptive")
+        print(f"guide: {len(problems):,} problems, {config.method}, at most {options.n} "
+              + ("solutions" if whole else f"next steps at a time and {config.max_steps} steps")
+              + f" each, into {config.out}")
         return None
-    scorer = PRMScorer(config.prm, device=config.device)
-    engine = engine_of(config)
-    identity = store_settings("guide", engine.fingerprint(), settings.sampling, problems, config.seed, config.splitter,
-                              extraction_of(config))
+    scorer = PrefixScorer(PRMScorer(config.prm, device=config.device), config.memory_gib)
+    engine = Meter(engine_of(config))
+    identity = store_settings("guide", engine.fingerprint(), options.settings.sampling, problems, config.seed,
+                              config.splitter, extraction_of(config))
     identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (
-        "method", "width", "expand", "trees", "max_steps", "aggregate", "eta", "scores_are")}
-    if config.method == "smc":
-        identity["particles"] = str(config.particles)
+        "method", "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k")} | {"n": str(options.n)}
     lost: list[str] = []
     with locked(config.out), progress(config.method, total=len(problems), unit="problems") as bar, \
             pool_of(config) as grader:
-        search = Search(config, settings, engine, scorer.score, grader, bar.advance, lost)
+        search = Search(config.method, options, engine, scorer.score, grader, bar.advance, lost)
         rows = search_in_parts(problems, search, f"{config.out}.parts", identity, config.part_problems, bar.advance)
         if lost and not rows:
             raise InputError(f"{config.prm}: it can read none of the {len(lost):,} candidates; the first: {lost[0]}")
         written = write_rows(config.out, rows)
         remove_folder(f"{config.out}.parts")
     engine.close()
-    first = {row.problem_id: row.outcome for row in reversed(rows)}
-    share = sum(outcome or 0.0 for outcome in first.values()) / max(len(problems), 1)
-    print(f"{written:,} solutions to {len(problems):,} problems; the first of each is right for {100 * share:.1f} %")
+    _summarise(config, options, rows, written, len(problems))
+    if engine.samples:
+        print(f"this run: {engine.tokens:,} tokens generated; scored: {scorer.report}"
+              + ("" if scorer.keeps else "; prefixes were scored anew, see docs/search.md"))
     if lost:
         print(f"{len(lost):,} candidates that the model cannot read were lost in this run; the first: {lost[0]}")
-    if len(first) < len(problems):
-        print(f"{len(problems) - len(first):,} problems have no solution; they count as wrong")
     show_rows(config, rows, config.splitter)
     print(f"solutions: {config.out}")
     return None
+
+
+def _options(config: Config) -> MethodOptions:
+    settings = SearchSettings(width=config.width, expand=config.expand, trees=config.trees, max_steps=config.max_steps,
+                              how=config.aggregate, splitter=config.splitter, sampling=sampling_of(config),
+                              seed=config.seed)
+    n = {"beam": config.width * config.expand, "smc": config.particles, "best-of-n": config.candidates,
+         "adaptive": config.candidates}.get(config.method, config.trees * config.expand)
+    return MethodOptions(settings, n, config.eta, config.scores_are, config.top_k)
+
+
+def _summarise(config: Config, options: MethodOptions, rows: Sequence[StepRow], written: int, problems: int) -> None:
+    first = {row.problem_id: row.outcome for row in reversed(rows)}
+    share = sum(outcome or 0.0 for outcome in first.values()) / max(problems, 1)
+    print(f"{written:,} solutions to {problems:,} problems; the first of each is right for {100 * share:.1f} %")
+    if config.method == "adaptive" and rows:
+        most = options.n * problems
+        length = sum(len(join_steps(row.steps, gaps=row.gaps)) for row in rows) / written
+        print(f"adaptive: {written:,} of {most:,} candidates were drawn; {1 - written / most:.1%} were saved, about "
+              f"{(most - written) * length:,.0f} characters")
+    if len(first) < problems:
+        print(f"{problems - len(first):,} problems have no solution; they count as wrong")
 
 
 @dataclass(frozen=True)
 class Search:
     """Problems to graded rows, the best first: what one part of the result holds. `lost` collects reasons."""
 
-    config: Config
-    settings: SearchSettings
+    method: str
+    options: MethodOptions
     engine: Engine
     score: Scorer
     grader: GraderPool
@@ -130,36 +162,11 @@ class Search:
     lost: list[str]
 
     def __call__(self, problems: Sequence[Problem]) -> list[StepRow]:
-        from erprm.selection.beam import beam_search
-        from erprm.selection.guided import guided_decode
-        from erprm.selection.particles import particle_search
+        from erprm.selection.graded import graded_rows
 
         def refused(branch: Branch, error: InputError) -> None:
             self.lost.append(f"{branch.question[:60]!r}: {error}")
 
-        questions = [problem.question for problem in problems]
-        if self.config.method == "guided":
-            found = guided_decode(questions, self.engine, self.score, self.settings, self.config.eta,
-                                  self.config.scores_are, self.advance, refused)
-        elif self.config.method == "smc":
-            clouds = particle_search(questions, self.engine, self.score, self.settings, self.config.eta,
-                                     self.config.particles, self.config.scores_are, self.advance, refused)
-            found = [cloud.ranked() for cloud in clouds]
-        else:
-            found = beam_search(questions, self.engine, self.score, self.settings, self.advance, refused)
-        rows = list(_rows(problems, found))
-        by_id = {problem.id: problem for problem in problems}
-        verdicts = self.grader.verdicts((join_steps(row.steps, gaps=row.gaps), by_id[row.problem_id]) for row in rows)
-        return [replace(row, outcome=float(verdict.right), answer=verdict.answer,
-                        extra=noted(by_id[row.problem_id].grader))
-                for row, verdict in zip(rows, verdicts, strict=True)]
-
-
-def _rows(problems: Sequence[Problem], found: Sequence[Sequence[Path]]) -> Iterator[StepRow]:
-    for problem, paths in zip(problems, found, strict=True):
-        for rank, path in enumerate(paths):
-            if path.steps:
-                yield StepRow(problem.question, path.steps, finished=path.finished, problem_id=problem.id,
-                              solution_id=f"{problem.id}/{rank}", gold=problem.answer,
-                              gaps=gaps_to_keep(Steps(path.steps, path.gaps), path.finished),
-                              scores=tuple(map(float, path.scores)))
+        found = METHODS[self.method].search([problem.question for problem in problems], self.engine, self.score,
+                                            self.options, self.advance, refused)
+        return graded_rows(problems, found, self.grader)

@@ -7,7 +7,7 @@ every step then writes one token per row. Rows that finish are taken out and the
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +43,18 @@ class Finished:
     sample: int
     ids: list[int]
     stopped: bool
+
+
+@dataclass(frozen=True)
+class Writing:
+    """A sample under way: `request` counts what was asked for, `prompt` and `written` are token ids."""
+
+    request: int
+    prompt: Sequence[int]
+    written: Sequence[int]
+
+
+Guide = Callable[[Sequence[Writing], Tensor], Tensor]  # logits [A, V] of A samples to those that are drawn from
 
 
 class ModelCaller:
@@ -108,9 +120,9 @@ class RowBatch:
     """Up to `rows` samples in the making."""
 
     def __init__(self, call: ModelCaller, prompts: Sequence[Prompt], sampling: Sampling, is_eos: Tensor,
-                 stop: StopStrings, rows: int, block_tokens: int) -> None:
+                 stop: StopStrings, rows: int, block_tokens: int, guide: Guide | None = None) -> None:
         self._call, self._prompts, self._sampling = call, prompts, sampling
-        self._is_eos, self._stop, self._most = is_eos, stop, rows
+        self._is_eos, self._stop, self._most, self._guide = is_eos, stop, rows, guide
         self._device = is_eos.device
         self._queue = PromptQueue(call, prompts, block_tokens, self._device)
         self._cache: RowCache | None = None
@@ -218,6 +230,8 @@ class RowBatch:
     def _accept(self, rows: Tensor, logits: Tensor) -> None:
         """Draw the next token of `rows` [A] from `logits` [A, V], and mark the rows that it finishes."""
         counts, alive = self._counts[rows], self._alive[rows]
+        if self._guide is not None:
+            logits = self._guided(self._guide, rows, logits)
         token = draw(logits, self._seeds[rows], counts, self._sampling.temperature, self._sampling.top_p)
         self._last[rows] = token
         self._tokens[rows, torch.where(alive, counts, self._longest)] = token
@@ -228,6 +242,17 @@ class RowBatch:
             ended = ended | self._stops(rows, counts, alive & self._stop.may_end[token])
         self._stopped[rows] = torch.where(alive, ended, self._stopped[rows])
         self._alive[rows] = alive & ~ended & (counts < self._limits[rows])
+
+    def _guided(self, guide: Guide, rows: Tensor, logits: Tensor) -> Tensor:
+        """The logits [A, V] of `rows` after the guide has seen those that are still written."""
+        going = self._alive[rows].nonzero().squeeze(1)
+        writings = []
+        for row in rows[going].tolist():
+            owner = self._owners[row]
+            assert owner is not None
+            writings.append(Writing(owner[0], self._prompts[owner[0]].ids,
+                                    self._tokens[row, : self._counts[row]].tolist()))
+        return logits.index_copy(0, going, guide(writings, logits[going]).to(logits.dtype)) if writings else logits
 
     def _stops(self, rows: Tensor, counts: Tensor, candidates: Tensor) -> Tensor:
         """Which of the `candidates` (bool [A]) hold a stop string now."""

@@ -10,6 +10,7 @@ ones without stopping the others, so that the batch stays full until the work ru
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from erprm.engines.base import Completion, Request, Sampling
-from erprm.engines.batch import ModelCaller, Prompt, RowBatch
+from erprm.engines.batch import Guide, ModelCaller, Prompt, RowBatch, Writing
 from erprm.engines.identity import model_identity
 from erprm.engines.prompts import PromptTemplate
 from erprm.engines.stopping import Detokenizer, StopStrings
@@ -69,10 +70,14 @@ class TransformersEngine:
         return {"engine": f"transformers {transformers.__version__}", "model": self._identity,
                 "dtype": str(self._model.dtype).removeprefix("torch."), "prompt": self._template.fingerprint()}
 
-    def sample(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
+    def sample(self, requests: Sequence[Request], sampling: Sampling, guide: Guide | None = None,
+               ) -> list[list[Completion]]:
         """For each request, in order, its n completions, in the order of their seeds.
 
         A prompt that leaves no room in the model's context gets n empty completions with `finish_reason` "length".
+
+        Args:
+            guide: changes the logits before a token is drawn (`erprm.selection.q_sharp`).
 
         Raises:
             InputError: for n < 1, an empty prompt, or a closed engine.
@@ -93,13 +98,31 @@ class TransformersEngine:
                 places.append(place)
         if not prompts:
             return results
-        batch = RowBatch(self._call, prompts, sampling, self._is_eos, stop, self._batch_rows, self._prefill_tokens)
+        def placed(writings: Sequence[Writing], logits: torch.Tensor) -> torch.Tensor:
+            assert guide is not None
+            return guide([replace(writing, request=places[writing.request]) for writing in writings], logits)
+
+        batch = RowBatch(self._call, prompts, sampling, self._is_eos, stop, self._batch_rows, self._prefill_tokens,
+                         None if guide is None else placed)
         for done in batch.run():
             written = self._detokenizer.text(done.ids)
             text = stop.cut(written)
             results[places[done.prompt]][done.sample] = Completion(
                 text, "stop" if done.stopped else "length", len(done.ids), _stopped_at(written, text, sampling))
         return results
+
+    @property
+    def tokenizer(self) -> Any:
+        """The policy's."""
+        return self._tokenizer
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of generated token ids, without special tokens."""
+        return self._detokenizer.text(ids)
+
+    def ends(self, token: int) -> bool:
+        """Whether a token ends a completion."""
+        return bool(self._is_eos[token])
 
     def close(self) -> None:
         """Drop the model."""

@@ -32,6 +32,7 @@ from erprm.errors import InputError
 from erprm.rows import StepRow, row_scores
 from erprm.statistics.bootstrap import RESAMPLES
 from erprm.values import Array, row_targets, soft_values
+from erprm.values.counts import Ints
 from erprm.values.scales import check_scores_are
 from erprm.values.soft import check_eta
 
@@ -138,7 +139,7 @@ def _before(row: StepRow, values: Array, depth: int) -> float:
     return np.nan if row.outcome is None else row.outcome
 
 
-def _end(rows: Sequence[StepRow], values: Sequence[Array], places: Array, eta: float, seed: int) -> Residual | None:
+def _end(rows: Sequence[StepRow], values: Sequence[Array], places: Ints, eta: float, seed: int) -> Residual | None:
     ended = [index for index, row in enumerate(rows) if row.finished and row.outcome is not None]
     if not ended:
         return None
@@ -147,7 +148,7 @@ def _end(rows: Sequence[StepRow], values: Sequence[Array], places: Array, eta: f
     return _residual(eta * last, eta * outcomes, places[ended], [], seed)
 
 
-def _residual(before: Array, after: Array, problems: Array, prefixes: Sequence[Any], seed: int) -> Residual:
+def _residual(before: Array, after: Array, problems: Ints, prefixes: Sequence[Any], seed: int) -> Residual:
     """Of transitions eta V_t -> eta V_(t+1), [M] each, in problems [M]; `prefixes` [M] or none."""
     top = max(float(before.max()), float(after.max()))
     _, number = np.unique(problems, return_inverse=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from erprm.engines.base import Engine
-from erprm.selection.search import Branch, Path, Refused, Scorer, SearchSettings, extend
+from erprm.selection.search import Branch, Path, Refused, Scorer, SearchSettings, extend, ranked
 
 
 def beam_search(questions: Sequence[str], engine: Engine, score: Scorer, settings: SearchSettings,
@@ -46,7 +46,7 @@ def beam_search(questions: Sequence[str], engine: Engine, score: Scorer, setting
         for (key, _), extended in zip(places, extend(engine, score, branches, settings, refused), strict=True):
             children[key] += extended
         kept = {key: _best(paths, settings) for key, paths in children.items()}
-    return [_ranked([path for tree in range(settings.trees) for path in kept[index, tree]], settings.how)
+    return [ranked([path for tree in range(settings.trees) for path in kept[index, tree]], settings.how)
             for index in range(len(questions))]
 
 
@@ -54,7 +54,3 @@ def _best(paths: Sequence[Path], settings: SearchSettings) -> list[Path]:
     """The `width` best distinct paths; earlier ones win ties, so that the result does not depend on anything else."""
     distinct = list(dict.fromkeys(paths))
     return sorted(distinct, key=lambda path: -path.value(settings.how))[: settings.width]
-
-
-def _ranked(paths: Sequence[Path], how: str) -> list[Path]:
-    return sorted(paths, key=lambda path: (not path.finished, -path.value(how)))

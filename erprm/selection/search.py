@@ -1,6 +1,7 @@
 """What every search shares: partial solutions, one-step extensions from an engine, and their scores from a PRM.
 
-A scorer is any callable from (question, steps) pairs to one array of step scores each; `PRMScorer.score` is one.
+A scorer is any callable from (question, steps) pairs to one array each of step scores [L], or [L, 3] with the ends of
+their intervals; `PRMScorer.score` is one.
 Extensions are sampled with what ends a step (`Splitter.stops`) as stop strings: a step that ends otherwise ends the
 solution. Where there is no whole step yet (a blank line between two steps, or within a formula) it goes on from there.
 """
@@ -31,7 +32,7 @@ class Path:
         steps: its step texts.
         gaps: one text more than steps, around them: gaps[0] + steps[0] + gaps[1] + ... is what the policy wrote.
         begun: what it has written of the next step, where a step's beginning is what ends the one before.
-        scores: one per step, as scored at this length.
+        scores: one per step, as scored at this length; low, high: the ends of their intervals, where they have one.
         finished: the policy ended it; False for one that ran out of tokens or steps.
         open: it can still be extended.
     """
@@ -42,6 +43,8 @@ class Path:
     open: bool = True
     gaps: tuple[str, ...] = ("",)
     begun: str = ""
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
     @property
     def text(self) -> str:
@@ -110,22 +113,33 @@ def extend(engine: Engine, score: Scorer, branches: Sequence[Branch], settings: 
         For each branch its extensions with their scores, in the order of their seeds, repetitions included. An empty
         extension closes the path as it stands; so does a branch of which every extension was lost.
     """
-    extended = _write(engine, branches, settings)
-    texts = sorted({(branch.question, path.steps) for branch, paths in zip(branches, extended, strict=True)
-                    for path in paths if path.steps})
+    extended = scored_paths(score, branches, _write(engine, branches, settings), refused)
+    return [paths or [replace(branch.path, open=False)] for branch, paths in zip(branches, extended, strict=True)]
+
+
+def scored_paths(score: Scorer, branches: Sequence[Branch], paths: Sequence[Sequence[Path]],
+                 refused: Refused | None = None) -> list[list[Path]]:
+    """The paths of each branch with their scores, in one batch; without those that the scorer cannot read."""
+    texts = sorted({(branch.question, path.steps) for branch, of_branch in zip(branches, paths, strict=True)
+                    for path in of_branch if path.steps})
     scores = dict(zip(texts, score(texts) if refused is None else score_each(score, texts), strict=True))
     result = []
-    for branch, paths in zip(branches, extended, strict=True):
+    for branch, of_branch in zip(branches, paths, strict=True):
         kept = []
-        for path in paths:
+        for path in of_branch:
             found = scores[branch.question, path.steps] if path.steps else None
             if isinstance(found, InputError):
                 assert refused is not None
                 refused(branch, found)
             else:
                 kept.append(path if found is None else _scored(path, found))
-        result.append(kept or [replace(branch.path, open=False)])
+        result.append(kept)
     return result
+
+
+def ranked(paths: Sequence[Path], how: str) -> list[Path]:
+    """The best aggregated score first; finished paths before unfinished ones."""
+    return sorted(paths, key=lambda path: (not path.finished, -path.value(how)))
 
 
 def score_each(score: Scorer, texts: Sequence[Text]) -> list[npt.NDArray[np.floating] | InputError]:
@@ -140,9 +154,14 @@ def score_each(score: Scorer, texts: Sequence[Text]) -> list[npt.NDArray[np.floa
 
 
 def _scored(path: Path, scores: npt.NDArray[np.floating]) -> Path:
+    """The path with scores [L], or [L, 3] with the ends of their intervals."""
     if len(scores) != len(path.steps):
         raise InputError(f"score: expected one score per step ({len(path.steps)}), found {len(scores)}")
-    return replace(path, scores=tuple(float(score) for score in scores))
+    columns = [tuple(map(float, column)) for column in np.asarray(scores).reshape(len(scores), -1).T]
+    if len(columns) not in (1, 3):
+        raise InputError(f"score: expected one score per step, or one with its interval, found {len(columns)} numbers; "
+                         "choose one eta of the model")
+    return replace(path, **dict(zip(("scores", "low", "high"), columns, strict=False)))
 
 
 @dataclass(slots=True)
@@ -162,14 +181,14 @@ class _Candidate:
         self.tokens += max(1, completion.tokens)
         path = self.branch.path
         if stop is None:
-            return _longer(path, self.text, "", settings, finished=completion.finish_reason == "stop")
+            return longer(path, self.text, "", settings, finished=completion.finish_reason == "stop")
         begun = stop.lstrip()  # "\n## Step" begins the next one
-        longer = _longer(path, self.text[: len(self.text) - len(begun)], begun, settings)
-        if longer is not None:
-            return longer
+        extended = longer(path, self.text[: len(self.text) - len(begun)], begun, settings)
+        if extended is not None:
+            return extended
         if self.tokens < settings.sampling.max_tokens:
             return None
-        return _longer(path, self.text, "", settings, finished=False)
+        return longer(path, self.text, "", settings, finished=False)
 
 
 def _write(engine: Engine, branches: Sequence[Branch], settings: SearchSettings) -> list[list[Path]]:
@@ -189,9 +208,9 @@ def _write(engine: Engine, branches: Sequence[Branch], settings: SearchSettings)
     completions = [completion for of_branch in written for completion in of_branch]
     while True:
         for place, completion in zip(waiting, completions, strict=True):
-            longer = flat[place].take(completion, settings)
-            if longer is not None:
-                done[place] = longer
+            extended = flat[place].take(completion, settings)
+            if extended is not None:
+                done[place] = extended
         waiting = [place for place in waiting if place not in done]
         if not waiting:
             break
@@ -204,7 +223,7 @@ def _write(engine: Engine, branches: Sequence[Branch], settings: SearchSettings)
     return [[next(ordered) for _ in of_branch] for of_branch in candidates]
 
 
-def _longer(path: Path, text: str, begun: str, settings: SearchSettings, finished: bool | None = None) -> Path | None:
+def longer(path: Path, text: str, begun: str, settings: SearchSettings, finished: bool | None = None) -> Path | None:
     """`path` with the steps of `text` behind it; None when there is none, or the last one is not whole.
 
     Args:
@@ -217,7 +236,7 @@ def _longer(path: Path, text: str, begun: str, settings: SearchSettings, finishe
     if finished is None and (not steps or (SPLITTERS[settings.splitter].keeps_blocks and block_is_open(text))):
         return None
     gaps = (*path.gaps[:-1], path.gaps[-1] + written.gaps[0], *(written.gaps[1:] if steps else ()))
-    longer = Path((*path.steps, *steps), gaps=gaps, begun=begun)
+    extended = Path((*path.steps, *steps), gaps=gaps, begun=begun)
     if finished is None:
-        return replace(longer, open=len(longer.steps) < settings.max_steps)
-    return replace(longer, finished=finished and bool(longer.steps), open=False)
+        return replace(extended, open=len(extended.steps) < settings.max_steps)
+    return replace(extended, finished=finished and bool(extended.steps), open=False)

@@ -121,8 +121,9 @@ def test_solutions_without_answers_have_no_majority_curve_and_text_is_no_score(
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("method", ["beam", "dvts", "guided"])
-def test_guide_writes_graded_scored_solutions(tmp_path: Path, model_dir: Path, prm_dir: Path, method: str) -> None:
+@pytest.mark.parametrize("method", ["beam", "dvts", "guided", "best-of-n", "adaptive"])
+def test_guide_writes_graded_scored_solutions(tmp_path: Path, model_dir: Path, prm_dir: Path, method: str,
+                                              capsys: pytest.CaptureFixture[str]) -> None:
     problems = tmp_path / "problems.jsonl"
     problems.write_text("".join(json.dumps({"id": str(i), "question": f"{i}+3?", "answer": str(i + 3)}) + "\n"
                                 for i in range(3)))
@@ -133,6 +134,9 @@ def test_guide_writes_graded_scored_solutions(tmp_path: Path, model_dir: Path, p
     rows = list(read_rows(out))
     assert {row.problem_id for row in rows} == {"0", "1", "2"}
     assert all(len(row.scores) == len(row.steps) and row.outcome in (0.0, 1.0) for row in rows)
+    printed = capsys.readouterr().out
+    assert "tokens generated; scored:" in printed
+    assert ("of 48 candidates were drawn" in printed) == (method == "adaptive")
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

@@ -1,61 +1,21 @@
 """Search on a policy whose probabilities are known, and once on a real model."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import scipy.stats
+from selection.toy_chain import FIRST, REWARD, SECOND, TwoSteps, soft_values
 
-from erprm.engines import Completion, Request, Sampling, load_engine
+from erprm.engines import Sampling, load_engine
 from erprm.errors import InputError
 from erprm.selection import particle_search
 from erprm.selection.beam import beam_search
 from erprm.selection.guided import guided_decode, guided_log_probs
 from erprm.selection.particles import Particles, systematic
 from erprm.selection.search import SearchSettings
-from erprm.values import soft_mean
-
-# A policy over two steps: the first is a, b or c, the second x or y; then it ends.
-FIRST = {"a": 0.6, "b": 0.3, "c": 0.1}
-SECOND = {"x": 0.7, "y": 0.3}
-REWARD = {("a", "x"): 0.0, ("a", "y"): 0.2, ("b", "x"): 0.1, ("b", "y"): 0.9, ("c", "x"): 0.3, ("c", "y"): 1.0}
-
-
-class TwoSteps:
-    """An engine that samples from the table above."""
-
-    def __init__(self) -> None:
-        self.written = 0
-
-    def fingerprint(self) -> dict[str, str]:
-        return {"engine": "table"}
-
-    def sample(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Completion]]:
-        assert "\n" in sampling.stop
-        return [[self._one(request, request.seed + i) for i in range(request.n)] for request in requests]
-
-    def _one(self, request: Request, seed: int) -> Completion:
-        self.written += 1
-        table = SECOND if request.prefix else FIRST
-        step = str(np.random.default_rng(seed).choice(list(table), p=list(table.values())))
-        return Completion(step, "stop", 1, None if request.prefix else "\n")
-
-    def close(self) -> None:
-        pass
-
-
-def soft_values(eta: float):
-    """The exact V_eta of every prefix, as a scorer."""
-    def score(texts: Sequence[tuple[str, Sequence[str]]]) -> list[np.ndarray]:
-        return [np.array([value(tuple(steps[: i + 1])) for i in range(len(steps))]) for _, steps in texts]
-
-    def value(steps: tuple[str, ...]) -> float:
-        if len(steps) == 2:
-            return REWARD[steps]
-        return float(soft_mean([REWARD[steps[0], s] for s in SECOND], eta, list(SECOND.values())))
-
-    return score
 
 
 def test_beam_search_finds_the_best_path_and_ends() -> None:
@@ -82,14 +42,36 @@ def test_independent_trees_explore_more_than_one_beam() -> None:
     assert firsts(SearchSettings(trees=4, width=1, expand=2)) > firsts(SearchSettings(trees=1, width=4, expand=2))
 
 
+def choice_law(chances: dict[str, float], values: dict[str, float], eta: float, candidates: int) -> dict[str, float]:
+    """The exact probability of each step when one of `candidates` draws is taken with weight exp(eta V)."""
+    names = list(chances)
+    law = dict.fromkeys(names, 0.0)
+    for counts in itertools.product(range(candidates + 1), repeat=len(names)):
+        if sum(counts) == candidates:
+            mass = scipy.stats.multinomial.pmf(counts, candidates, list(chances.values()))
+            weights = [count * math.exp(eta * values[name]) for name, count in zip(names, counts, strict=True)]
+            for name, weight in zip(names, weights, strict=True):
+                law[name] += mass * weight / sum(weights)
+    return law
+
+
+@pytest.mark.parametrize(("candidates", "draws"), [(4, 1500), (64, 400)])
 @pytest.mark.parametrize("eta", [0.0, 3.0])
-def test_guided_decoding_samples_the_optimal_policy(eta: float) -> None:
-    """Frequencies of whole solutions equal pi0 exp(eta r) / Z; at eta = 0 they are the policy's own."""
-    draws = guided_decode([f"q{i}" for i in range(1500)], TwoSteps(), soft_values(eta), SearchSettings(expand=16), eta)
-    weight = {(a, b): FIRST[a] * SECOND[b] * math.exp(eta * REWARD[a, b]) for a in FIRST for b in SECOND}
-    for steps, share in weight.items():
-        seen = np.mean([paths[0].steps == steps for paths in draws])
-        assert seen == pytest.approx(share / sum(weight.values()), abs=0.04), steps
+def test_guided_decoding_samples_the_optimal_policy(eta: float, candidates: int, draws: int) -> None:
+    """Chi-square of whole solutions against the exact law of K candidates, and at 64 against pi* itself."""
+    found = guided_decode([f"q{i}" for i in range(draws)], TwoSteps(), soft_values(eta),
+                          SearchSettings(expand=candidates), eta)
+    counts = [sum(paths[0].steps == steps for paths in found) for steps in REWARD]
+    values = {name: float(soft_values(eta)([("", [name])])[0][0]) for name in FIRST}
+    first = choice_law(FIRST, values, eta, candidates)
+    second = {a: choice_law(SECOND, {b: REWARD[a, b] for b in SECOND}, eta, candidates) for a in FIRST}
+    law = np.array([first[a] * second[a][b] for a, b in REWARD])
+    assert scipy.stats.chisquare(counts, draws * law).pvalue > 1e-3
+    weight = np.array([FIRST[a] * SECOND[b] * math.exp(eta * REWARD[a, b]) for a, b in REWARD])
+    optimal = weight / weight.sum()
+    assert np.abs(law - optimal).max() < (0.15 if candidates == 4 else 0.01)
+    if candidates == 64:
+        assert scipy.stats.chisquare(counts, draws * optimal).pvalue > 1e-3
 
 
 def test_guided_log_probabilities_add_eta_times_the_value() -> None:

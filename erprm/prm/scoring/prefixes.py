@@ -56,9 +56,12 @@ class PrefixScorer:
         if not memory_gib >= 0:
             raise InputError(f"memory_gib: expected a number of at least 0, found {memory_gib}")
         self.scorer = scorer
-        self._forward = scorer.forward if isinstance(scorer.forward, Forward) and scorer.forward.at_tags else None
+        self._forward: Forward | None = None
+        if isinstance(scorer.forward, Forward) and scorer.forward.at_tags:
+            self._forward = scorer.forward
         self._pool = KeyValuePool()
-        self._scores = np.empty(0, np.float32)  # of each token in the pool; NaN: not computed yet
+        self._columns = 1 if self._forward is None else self._forward.head.columns
+        self._scores = np.empty((0, self._columns), np.float32)  # of each token in the pool; NaN: not computed yet
         self._kept: list[_Known] = []  # by key
         self._limit = 0
         if self._forward is not None:
@@ -85,14 +88,22 @@ class PrefixScorer:
         given = list(rows)
         if self._forward is None or not self.keeps:
             return self.scorer.score(given, advance)
-        encoded = self.scorer.encode(given)
-        found, computed = self._score(encoded, self._forward, advance)
+        found = self.score_ids(self.scorer.encode(given), advance)
         for number, scores in enumerate(found):
             if not np.all(np.isfinite(scores)):
                 [found[number]] = self.scorer.score([given[number]])  # raises, unless another row spoiled this one
-        self.scorer.report += ScoreReport(len(given), sum(map(len, found)), sum(len(row.ids) for row in encoded),
-                                          computed)
         return found
+
+    def score_ids(self, rows: list[EncodedRow], advance: Callable[[int], object] | None = None) -> list[Scores]:
+        """The same for rows of token ids; what the model says of any of their positions, NaN and all."""
+        if self._forward is None or not self.keeps:
+            flat, computed = self.scorer.forward(rows, advance)
+            found = np.split(flat, np.cumsum([len(row.tag_positions) for row in rows])[:-1])
+        else:
+            found, computed = self._score(rows, self._forward, advance)
+        self.scorer.report += ScoreReport(len(rows), sum(map(len, found)), sum(len(row.ids) for row in rows), computed,
+                                          written=sum(row.written > 0 for row in rows))
+        return [self.scorer.in_columns(said) for said in found]
 
     def _score(self, rows: list[EncodedRow], forward: Forward, advance: Callable[[int], object] | None,
                ) -> tuple[list[Scores], int]:
@@ -123,7 +134,8 @@ class PrefixScorer:
             self._run(batch, size, forward)
             members = order[done: done + len(batch)]
             for number, (one, _) in zip(members, batch, strict=True):
-                result[number] = self._scores[one.path[rows[number].tag_positions]]
+                said = self._scores[one.path[rows[number].tag_positions]]
+                result[number] = said[:, 0] if self._columns == 1 else said
             sound = all(np.all(np.isfinite(result[number])) for number in members)  # NaN would spread from the pool
             if sound and self._pool.used + size <= self._limit:
                 self._pool.keep(size)
@@ -152,7 +164,7 @@ class PrefixScorer:
         """Leading tokens that both share, up to the first tag of the row that is none of the other's."""
         shared = common_length(known.ids, row.ids)
         tags = row.tag_positions[row.tag_positions < shared]
-        other = tags[self._scores[known.path[tags]] == _NO_TAG]
+        other = tags[self._scores[known.path[tags], 0] == _NO_TAG]
         return int(other[0]) if len(other) else shared
 
     def _begin(self, row: EncodedRow, key: bytes, path: Ints, place: int) -> _Known:
@@ -160,7 +172,7 @@ class PrefixScorer:
         new = len(row.ids) - len(path)
         if len(self._scores) < place + new:
             more = max(place + new, 2 * len(self._scores)) - len(self._scores)
-            self._scores = np.concatenate([self._scores, np.full(more, _NO_TAG, np.float32)])
+            self._scores = np.concatenate([self._scores, np.full((more, self._columns), _NO_TAG, np.float32)])
         self._scores[place: place + new] = _NO_TAG
         self._scores[place + row.tag_positions[row.tag_positions >= len(path)] - len(path)] = np.nan
         return _Known(row.ids, key, np.concatenate([path, np.arange(place, place + new)]))
@@ -183,7 +195,7 @@ class PrefixScorer:
         base, device, first = forward.base, forward.device, self._pool.used
         own = np.array([len(known.ids) - start for known, start in new], np.int64)
         lengths = np.array([len(known.ids) for known, _ in new], np.int64)
-        tags = [np.flatnonzero(np.isnan(self._scores[known.path[start:]])) + start for known, start in new]
+        tags = [np.flatnonzero(np.isnan(self._scores[known.path[start:], 0])) + start for known, start in new]
         counts = np.array([len(part) for part in tags], np.int64)
         places = np.concatenate([known.path[part] for (known, _), part in zip(new, tags, strict=True)])
         numbers = np.split(np.arange(len(places)), np.cumsum(counts)[:-1])
@@ -197,7 +209,7 @@ class PrefixScorer:
                       for members in attention_groups(counts, lengths, forward.cost, most)[0]]
         ids = np.concatenate([known.ids[start:] for known, start in new])
         positions = np.concatenate([np.arange(start, len(known.ids)) for known, start in new])
-        tensors = [torch.from_numpy(array).to(device) for array in (ids[None], positions[None], places - first)]
+        on_device = [torch.from_numpy(array).to(device) for array in (ids[None], positions[None], places - first)]
         self._scores[places] = forward.scores(
-            *tensors, PathTensors.of(groups, device, base.dtype, self._pool),
-            PathTensors.of(tag_groups, device, base.dtype, self._pool)).cpu().numpy()
+            on_device[0], on_device[1], on_device[2], PathTensors.of(groups, device, base.dtype, self._pool),
+            PathTensors.of(tag_groups, device, base.dtype, self._pool)).reshape(-1, self._columns).cpu().numpy()

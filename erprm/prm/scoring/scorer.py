@@ -180,9 +180,14 @@ class PRMScorer:
             flat[offsets[number]: offsets[number + 1]] = alone
         self.report += ScoreReport(len(rows), len(flat), sum(len(row.ids) for row in encoded), computed,
                                    written=sum(row.written > 0 for row in encoded))
-        if self.checkpoint.columns == (SCORES, LOW, HIGH):
-            flat = np.column_stack([flat[:, 0], *beta_interval(flat[:, 0], flat[:, 1])]).astype(np.float32)
+        flat = self.in_columns(flat)
         return [flat[begin:end] for begin, end in pairwise(offsets)]
+
+    def in_columns(self, said: Scores) -> Scores:
+        """What the head says of M steps, [M] or [M, C], as `checkpoint.columns` name it."""
+        if self.checkpoint.columns != (SCORES, LOW, HIGH):
+            return said
+        return np.column_stack([said[:, 0], *beta_interval(said[:, 0], said[:, 1])]).astype(np.float32)
 
     def encode(self, rows: list[Row], first: int = 0) -> list[EncodedRow]:
         """Token ids of rows, cut where that was asked for. Raises InputError as `score`, naming the row."""
