@@ -22,7 +22,7 @@ from erprm.engines.prompts import PromptTemplate
 from erprm.errors import InputError, import_extra
 from erprm.grading import GraderPool
 from erprm.options import option
-from erprm.policy.fine_tuning import SFTOptions, load_policy, load_tokenizer, save
+from erprm.policy.fine_tuning import SFTOptions, load_policy, policy_tokenizer, save
 from erprm.policy.reward import PRMReward, Rewarded, step_tokens
 from erprm.problems import Problem
 from erprm.values import Array
@@ -100,9 +100,7 @@ def train_grpo(model: str | Path, problems: Sequence[Problem], reward: PRMReward
     from erprm.prm.training.saving import WholeCheckpoints
 
     asking = template or PromptTemplate()
-    tokenizer = load_tokenizer(model, asking)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer = policy_tokenizer(model, asking)
     lengths = [len(ids) for ids in asking.many_ids(tokenizer, [(problem.question, "") for problem in problems])]
     kept = [problem for problem, length in zip(problems, lengths, strict=True)
             if length + options.max_tokens <= options.max_length]
