@@ -3,8 +3,9 @@
     PromptTemplate().ids(tokenizer, "2+3*4?", "3*4=12\\n")                     # base model: question, newline, prefix
     PromptTemplate(kind="chat", system="Reason step by step.").ids(...)        # chat model: the assistant has begun
 
-A chat model's partial solution always continues the assistant's turn. It is put behind the template's own generation
-prompt, so the policy sees exactly the tokens that it would have seen had it written the prefix itself.
+A chat model's partial solution always continues the assistant's turn, behind the template's own generation prompt.
+Prompt and partial solution are read apart, so that the policy sees exactly the tokens that it would have seen had it
+written the prefix itself: one read ("A:" and a line break) has tokens across the seam that it never writes.
 """
 
 from __future__ import annotations
@@ -71,11 +72,14 @@ class PromptTemplate:
         return self.many_ids(tokenizer, [(question, prefix)])[0]
 
     def many_ids(self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[tuple[str, str]]) -> list[list[int]]:
-        """`ids` of each (question, prefix), in one call of the tokenizer: a call costs more than a prompt's text."""
+        """`ids` of each (question, prefix), in few calls of the tokenizer: a call costs more than a prompt's text."""
         if not prompts:
             return []
-        texts = [self.render(tokenizer, question, prefix) for question, prefix in prompts]
-        found: list[list[int]] = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        questions = list(dict.fromkeys(question for question, _ in prompts))
+        texts = [self.render(tokenizer, question, "") for question in questions]
+        asked = dict(zip(questions, _encoded(tokenizer, texts), strict=True))
+        found = [asked[question] + written for (question, _), written in zip(
+            prompts, continuations(tokenizer, [prefix for _, prefix in prompts]), strict=True)]
         added = tokenizer("", add_special_tokens=True)["input_ids"] if self.kind == "plain" else []
         if tokenizer.bos_token_id in added:
             return [[tokenizer.bos_token_id, *ids] for ids in found]
@@ -86,3 +90,21 @@ class PromptTemplate:
     def fingerprint(self) -> str:
         """A text that differs between templates which give different prompts."""
         return f"{self.kind}:{self.text!r}" + (f":{self.system!r}" if self.system is not None else "")
+
+
+def continuations(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of texts behind others, as a policy writes them: without the space that some tokenizers put before
+    the first word of what they read."""
+    alone, letter, both = _encoded(tokenizer, ["\n", "a", "\na"])
+    if both == alone + letter:
+        return _encoded(tokenizer, texts)
+    found = _encoded(tokenizer, [f"\n{text}" for text in texts])
+    if any(ids[: len(alone)] != alone for ids in found):
+        raise InputError("prompt: expected a tokenizer that reads a line break by itself or adds no space before a "
+                         "text, found neither")
+    return [ids[len(alone):] for ids in found]
+
+
+def _encoded(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    found: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    return found

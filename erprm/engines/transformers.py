@@ -87,10 +87,11 @@ class TransformersEngine:
         stop = StopStrings(sampling.stop, self._detokenizer, self._is_eos.shape[0], self._device)
         prompts, places = [], []
         results: list[list[Completion]] = []
-        for place, request in enumerate(requests):
+        for request in requests:
             if request.n < 1:
                 raise InputError(f"n: expected at least 1, found {request.n}")
-            ids = self._template.ids(self._tokenizer, request.question, request.prefix)
+        found = self._template.many_ids(self._tokenizer, [(request.question, request.prefix) for request in requests])
+        for place, (request, ids) in enumerate(zip(requests, found, strict=True)):
             limit = min(sampling.max_tokens, self._context - len(ids))
             results.append([Completion("", "length", 0)] * request.n)
             if limit >= 1:
