@@ -125,15 +125,6 @@ def accuracy_curves(pool: Pool, ns: Sequence[int], *, weigh_by: str | None = Non
     return Curves(tuple(ns), found, seed, level)
 
 
-def mean_over_seeds(runs: Sequence[Curves]) -> Curves:
-    """The same selectors on the same problems, averaged over training seeds problem by problem."""
-    names = [name for name in runs[0].by_problem if all(name in run.by_problem for run in runs)]
-    if any(run.ns != runs[0].ns for run in runs):
-        raise InputError("runs: expected the same ns in every run")
-    average = {name: np.mean([run.by_problem[name] for run in runs], axis=0) for name in names}
-    return Curves(runs[0].ns, average, runs[0].seed, runs[0].level)
-
-
 def compare(curves: Curves, pairs: Iterable[tuple[str, str]], n: int) -> list[Comparison]:
     """Paired tests at `n`. The name "pass@1" stands for one random candidate.
 

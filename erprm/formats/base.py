@@ -83,7 +83,6 @@ class Options:
         check(self)
 
 
-Repair = Callable[[str], None]
 Decode = Callable[[Mapping[str, Any], Options, Report], Iterator[StepRow]]
 Encode = Callable[[Sequence[StepRow], Options], Mapping[str, Any]]
 

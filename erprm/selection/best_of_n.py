@@ -72,6 +72,29 @@ def pass_at_n_by_problem(correct: npt.ArrayLike, ns: Sequence[int]) -> Array:
     return np.asarray(chance[right.sum(axis=1).astype(np.int64)])
 
 
+def pool_accuracy(scores: Array, offsets: npt.NDArray[np.int64], outcomes: Array, problems: npt.NDArray[np.int64],
+                  ) -> dict[str, float]:
+    """Best-of-N over all graded rows of each problem, however many, by the minimum over their steps.
+
+    Args:
+        scores: [M], offsets: [R + 1] into it; rows with a NaN score are left out.
+        outcomes: [R], NaN where a row was not graded.
+        problems: [R], equal for rows of one problem.
+
+    Returns:
+        "best_of_n", the accuracy of the chosen rows, and "mean_of_n", that of a row drawn at random, over problems with
+        at least two graded rows; empty when there is none.
+    """
+    lowest = np.minimum.reduceat(scores, offsets[:-1]) if len(outcomes) else scores
+    usable = ~np.isnan(lowest) & ~np.isnan(outcomes)
+    order = np.flatnonzero(usable)[np.argsort(problems[usable], kind="stable")]
+    pools = [rows for rows in np.split(order, np.flatnonzero(np.diff(problems[order])) + 1) if len(rows) > 1]
+    if not pools:
+        return {}
+    chosen = [best_of_n_curve(lowest[rows][None], outcomes[rows][None], [len(rows)]) for rows in pools]
+    return {"best_of_n": float(np.mean(chosen)), "mean_of_n": float(np.mean([outcomes[rows].mean() for rows in pools]))}
+
+
 def check_pool(values: npt.ArrayLike, ns: Sequence[int], name: str) -> Array:
     """`values` as float64 [P, N] in [0, 1] with every n in 1..N. Raises InputError."""
     pool = np.asarray(values, np.float64)

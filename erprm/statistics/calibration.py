@@ -2,6 +2,7 @@
 
     result = calibrate(scores, k / n, name="er_eta_2")
     result.brier, result.ece, result.auc
+    step_metrics(scores, targets, chances)         # {"step_auc": 0.81, "brier": 0.12, "calibration_error": 0.03}
 
 The truth of a step is the share of completions that reached the right answer, or any value in [0, 1]; a fraction counts
 as that share of a success and the rest of a failure. A PRM trained on V_eta predicts V_eta: compare its scores with
@@ -71,14 +72,20 @@ def calibrate(scores: npt.ArrayLike, truth: npt.ArrayLike, *, name: str = "", bi
         found.append(Bin(float(index / bins), float((index + 1) / bins), int(inside.sum()), float(s[inside].mean()),
                          float(v[inside].mean()), spread / float(np.sqrt(inside.sum()))))
     ece = sum(part.count * abs(part.score - part.truth) for part in found) / s.size
-    brier = float(np.mean((s - v) ** 2))
-    return Calibration(name, int(s.size), brier, float(ece), area_under_curve(s, v), tuple(found))
+    brier, auc = float(np.mean((s - v) ** 2)), soft_auc(s, v)
+    return Calibration(name, int(s.size), brier, float(ece), None if np.isnan(auc) else auc, tuple(found))
 
 
-def area_under_curve(scores: npt.ArrayLike, truth: npt.ArrayLike) -> float | None:
-    """The chance that a success's step scores above a failure's, ties one half; None without both."""
-    area = soft_auc(np.asarray(scores, np.float64), np.asarray(truth, np.float64))
-    return None if np.isnan(area) else area
+def step_metrics(scores: Array, targets: Array, chances: Array) -> dict[str, float]:
+    """What is measured of M scored steps on held-out rows while a PRM trains.
+
+    Args:
+        scores: [M] in [0, 1].
+        targets: [M] in [0, 1], what the model was trained towards; Brier score and calibration error are against these.
+        chances: [M] in [0, 1], the chance that a completion from the step succeeds; the AUC is against these.
+    """
+    found = calibrate(scores, targets)
+    return {"step_auc": soft_auc(scores, chances), "brier": found.brier, "calibration_error": found.ece}
 
 
 def _unit(values: npt.ArrayLike, name: str) -> Array:

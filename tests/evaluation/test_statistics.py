@@ -5,9 +5,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from erprm.errors import InputError
-from erprm.evaluation.curves import Pool, accuracy_curves, compare, mean_over_seeds
+from erprm.evaluation.curves import Pool, accuracy_curves, compare
+from erprm.statistics.agreement import soft_auc
 from erprm.statistics.bootstrap import bootstrap_interval, holm, paired_test
-from erprm.statistics.calibration import area_under_curve, calibrate
+from erprm.statistics.calibration import calibrate
 
 
 def test_bootstrap_interval_has_the_width_of_the_standard_error_and_repeats() -> None:
@@ -59,12 +60,12 @@ def test_calibration_of_a_perfect_and_of_a_boastful_scorer() -> None:
 def test_area_under_curve_equals_scikit_learn_and_takes_fractions_as_shares() -> None:
     rng = np.random.default_rng(4)
     scores, truth = rng.integers(0, 5, 200) / 4, rng.integers(0, 2, 200)
-    assert area_under_curve(scores, truth) == pytest.approx(roc_auc_score(truth, scores))
+    assert soft_auc(scores, truth) == pytest.approx(roc_auc_score(truth, scores))
     k = rng.integers(0, 17, 50)
     s = rng.random(50)
     spread = roc_auc_score(np.tile([1, 0], 50), np.repeat(s, 2), sample_weight=np.stack([k, 16 - k], 1).ravel())
-    assert area_under_curve(s, k / 16) == pytest.approx(spread)
-    assert area_under_curve([0.1, 0.9], [1, 1]) is None
+    assert soft_auc(s, k / 16) == pytest.approx(spread)
+    assert calibrate([0.1, 0.9], [1, 1]).auc is None
 
 
 def pool(seed: int, skill: float = 1.0) -> Pool:
@@ -92,10 +93,3 @@ def test_curves_order_the_selectors_and_compare_them() -> None:
         compare(curves, [("better", "noise")], n=16)
     with pytest.raises(InputError, match="n: expected one of 1, 4, 16"):
         compare(curves, [("good", "noise")], n=8)
-
-
-def test_mean_over_seeds_narrows_the_noise_of_training() -> None:
-    runs = [accuracy_curves(pool(0), [1, 16]), accuracy_curves(pool(0, skill=2.0), [1, 16])]
-    merged = mean_over_seeds(runs)
-    both = [run.by_problem["good"].mean(axis=0)[1] for run in runs]
-    assert merged.by_problem["good"].mean(axis=0)[1] == pytest.approx(np.mean(both))

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tiny
 import torch
@@ -18,7 +17,6 @@ from erprm.prm.training.config import PRMConfig
 from erprm.prm.training.encode import encode_dataset
 from erprm.prm.training.trainer import PRMTrainer
 from erprm.rows import write_rows
-from erprm.statistics.agreement import calibration_error, pool_accuracy, soft_auc
 
 TRAIN, HELD_OUT = rows(24, 4), rows(6, 4, seed=1)
 
@@ -135,29 +133,6 @@ def test_trl_rows_train_as_they_are(tmp_path: Path) -> None:
 def test_bad_options_are_refused_before_training(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         trainer(tmp_path, **options)
-
-
-def test_the_step_auc_counts_completions() -> None:
-    """Against all pairs of a succeeding and a failing completion."""
-    draw = np.random.default_rng(0)
-    scores, wins = draw.integers(0, 5, 30) / 5, draw.integers(0, 5, 30)
-    good, bad = np.repeat(scores, wins), np.repeat(scores, 4 - wins)
-    pairs = (good[:, None] > bad).mean() + 0.5 * (good[:, None] == bad).mean()
-    assert soft_auc(scores, wins / 4) == pytest.approx(pairs)
-    assert np.isnan(soft_auc(scores, np.ones(30)))
-
-
-def test_a_calibrated_score_has_no_error_and_a_shifted_one_its_shift() -> None:
-    scores = np.linspace(0.05, 0.95, 10)
-    assert calibration_error(scores, scores) == 0.0
-    assert calibration_error(scores, scores - 0.03) == pytest.approx(0.03)
-
-
-def test_the_pool_takes_the_best_minimum_and_shares_ties() -> None:
-    scores = np.array([0.9, 0.2, 0.5, 0.5, 0.8, 0.1])
-    offsets = np.array([0, 2, 3, 4, 5, 6])
-    outcomes, problems = np.array([1.0, 1.0, 0.0, 1.0, np.nan]), np.array([0, 0, 0, 1, 1])
-    assert pool_accuracy(scores, offsets, outcomes, problems) == {"best_of_n": 0.5, "mean_of_n": pytest.approx(2 / 3)}
 
 
 def test_math_aps_samples_train(data: Path, tmp_path: Path) -> None:

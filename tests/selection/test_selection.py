@@ -17,6 +17,7 @@ from erprm.selection import (
     majority_curve,
     pass_at_n,
 )
+from erprm.selection.best_of_n import pool_accuracy
 from erprm.values import soft_of_mean
 
 candidates = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), min_size=1, max_size=7)
@@ -125,3 +126,10 @@ def test_majority_choice_of_one_problem() -> None:
 def test_bad_input_is_named(call, words: str) -> None:
     with pytest.raises(InputError, match=words):
         call()
+
+
+def test_the_pool_takes_the_best_minimum_and_shares_ties() -> None:
+    scores = np.array([0.9, 0.2, 0.5, 0.5, 0.8, 0.1])
+    offsets = np.array([0, 2, 3, 4, 5, 6])
+    outcomes, problems = np.array([1.0, 1.0, 0.0, 1.0, np.nan]), np.array([0, 0, 0, 1, 1])
+    assert pool_accuracy(scores, offsets, outcomes, problems) == {"best_of_n": 0.5, "mean_of_n": pytest.approx(2 / 3)}

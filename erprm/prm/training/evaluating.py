@@ -16,7 +16,8 @@ from transformers.trainer_utils import EvalLoopOutput
 from erprm.errors import InputError
 from erprm.prm.training.batches import Collator
 from erprm.prm.training.dataset import EncodedDataset
-from erprm.statistics.agreement import pool_accuracy, step_metrics
+from erprm.selection.best_of_n import pool_accuracy
+from erprm.statistics.calibration import step_metrics
 from erprm.values import step_targets
 from erprm.values.spec import TargetSpec, eta_name
 
@@ -71,7 +72,7 @@ class StepEvaluation(Trainer):  # type: ignore[misc]
 
     def evaluation_loop(self, dataloader: EvaluationBatches, description: str, prediction_loss_only: bool | None = None,
                         ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval") -> EvalLoopOutput:
-        """Score every labelled step once and measure (see `erprm.statistics.agreement`).
+        """Score every labelled step once and measure (see `erprm.statistics.calibration.step_metrics`).
 
         Returns:
             predictions: scores [M] (with several etas [M, H]) of the dataset's steps, NaN where a step has no target;
