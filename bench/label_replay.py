@@ -46,26 +46,27 @@ class Pool:
             print(label(problems, rows, engine, Sampling(max_tokens=given.max_tokens), given.pool, grader,
                         LabelOptions(n=DRAWN)))
         number = {problem.id: index for index, problem in enumerate(problems)}
-        ended = {(row.problem_id, prefix_text(row.steps, len(row.steps))) for row in rows if row.finished}
+        ended = {(row.problem_id, prefix_text(row.steps, len(row.steps), gaps=row.gaps))
+                 for row in rows if row.finished}
         place: dict[tuple[str, str], int] = {}
         depths: list[int] = []
-        steps: list[tuple[str, ...]] = []
+        shorter: list[tuple[str, str] | None] = []  # the prefix of one step less
         seen: dict[str, int] = {}
         self.solutions: list[tuple[list[int], int, int]] = []
         for row in rows:
-            keys = [(row.problem_id, prefix_text(row.steps, length)) for length in range(1, len(row.steps) + 1)]
+            keys = [(row.problem_id, prefix_text(row.steps, length, gaps=row.gaps))
+                    for length in range(1, len(row.steps) + 1)]
             keys = [key for key in keys if key not in ended]
             for length, key in enumerate(keys, start=1):
                 if key not in place:
                     place[key] = len(place)
                     depths.append(length)
-                    steps.append(row.steps[:length])
+                    shorter.append(keys[length - 2] if length > 1 else None)
             seen[row.problem_id] = seen.get(row.problem_id, -1) + 1
             self.solutions.append(([place[key] for key in keys], int(row.outcome == 1), seen[row.problem_id]))
         self.problem = np.array([number[problem] for problem, _ in place])
         self.depth = np.array(depths, np.int32)
-        self.parent = np.array([place.get((problem, prefix_text(of, len(of) - 1)), -1)
-                                for (problem, _), of in zip(place, steps, strict=True)])
+        self.parent = np.array([-1 if key is None else place[key] for key in shorter])
         self.passing: dict[tuple[int, int], Array] = {}
         self.right = np.zeros((len(place), DRAWN), bool)
         self.tokens = np.zeros((len(place), DRAWN), np.int64)
@@ -73,8 +74,8 @@ class Pool:
             for record in table.to_pylist():
                 at, sample = place[record["problem_id"], record["prefix"]], record["sample"]
                 self.right[at, sample], self.tokens[at, sample] = record["right"], record["tokens"]
-                whole = (*steps[at], *(split_steps(record["text"]) if record["text"].strip() else ()))
-                for length in range(len(steps[at]) + 1, len(whole)):
+                whole = split_steps(record["prefix"] + record["text"])
+                for length in range(depths[at] + 1, len(whole)):
                     longer = place.get((record["problem_id"], prefix_text(whole, length)))
                     if longer is None:
                         break

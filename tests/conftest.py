@@ -63,6 +63,17 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def prm_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny PRM with its tokenizer, saved once a session. Do not write into it."""
+    from erprm.prm.model import PRM
+
+    folder = tmp_path_factory.mktemp("tiny-prm")
+    PRM.from_base(tiny.llama(), tiny.tokenizer()).save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def vllm_engine(model_dir: Path) -> Iterator["VllmEngine"]:
     """The tiny Llama in vLLM, loaded once a session. Tests that use it belong to the xdist group "vllm"."""
     from erprm.engines.vllm import VllmEngine

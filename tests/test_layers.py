@@ -75,3 +75,23 @@ def test_no_files_import_in_a_circle() -> None:
 def test_every_part_has_a_layer() -> None:
     parts = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
     assert parts - {"__init__"} <= set(LEVEL)
+
+
+def test_no_run_of_more_than_six_lines_stands_twice() -> None:
+    """Imports aside, which each file needs for itself."""
+    places: dict[tuple[str, ...], str] = {}
+    found = []
+    for path in sorted(path for name in ("erprm", "kernels", "bench", "tests")
+                       for path in (ROOT.parent / name).rglob("*.py") if "erprm/kernels" not in str(path)):
+        text = path.read_text(encoding="utf-8")
+        imports = {number for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)
+                   for number in range(node.lineno, (node.end_lineno or node.lineno) + 1)}
+        lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)
+                 if line.strip() and number not in imports]
+        for start in range(len(lines) - 6):
+            run = tuple(line for _, line in lines[start:start + 7])
+            place = f"{path.relative_to(ROOT.parent)}:{lines[start][0]}"
+            if run in places:
+                found.append(f"{places[run]} and {place}: {run[0]}")
+            places[run] = place
+    assert not found, "\n".join(found)

@@ -21,7 +21,8 @@ def steps_of(answer: Any, name: str, options: Options, report: Report) -> tuple[
 
 
 def joined(row: StepRow, options: Options) -> str:
-    answer = join_steps(row.steps, options.splitter)
-    if options.tag in answer or split_steps(answer, options.splitter) != list(row.steps):
-        raise RecordError(f"steps: expected texts that a {options.splitter} keeps apart", repr(answer[:60]))
-    return answer
+    """The text as it was written where it is cut into the row's steps again, else the steps joined."""
+    for answer in (join_steps(row.steps, options.splitter, gaps=row.gaps), join_steps(row.steps, options.splitter)):
+        if options.tag not in answer and split_steps(answer, options.splitter) == list(row.steps):
+            return answer
+    raise RecordError(f"steps: expected texts that a {options.splitter} keeps apart", repr(answer[:60]))

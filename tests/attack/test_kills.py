@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 from attack.kill import Case, Nursery, survives
 
-from erprm.prm.model import PRM
 from erprm.problems import Problem, write_problems
 from erprm.rollouts.store import read_parts
 from erprm.rows import StepRow, read_rows, write_rows
@@ -27,14 +25,6 @@ def nursery(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                  "erprm.cli.score", "erprm.cli.convert", "erprm.prm.scoring.scorer", "erprm.rollouts.sample",
                  "erprm.selection.beam", "erprm.selection.files", "pyarrow.pandas_compat") as nursery:
         yield nursery
-
-
-@pytest.fixture(scope="module")
-def prm_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prm")
-    PRM.from_base(tiny.llama(), tiny.tokenizer()).save_pretrained(folder)
-    tiny.tokenizer().save_pretrained(folder)
-    return folder
 
 
 def _prepare(folder: Path) -> None:

@@ -6,19 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 
 from erprm.cli import main
-from erprm.prm.model import PRM
 from erprm.rows import StepRow, read_rows, write_rows
-
-
-@pytest.fixture(scope="module")
-def prm_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prm")
-    PRM.from_base(tiny.llama(), tiny.tokenizer()).save_pretrained(folder)
-    tiny.tokenizer().save_pretrained(folder)
-    return folder
 
 
 def pool_file(path: Path, skill: float) -> Path:

@@ -12,6 +12,7 @@ from erprm.cli import main
 from erprm.errors import InputError
 from erprm.formats import Options, read, write
 from erprm.rows import StepRow
+from erprm.steps import split_steps
 
 SHEPHERD = {
     "input": "Natalia sold clips to 48 friends.\nHow many? Step 1: She sold 48/2 = 24 + 0 -\n(or 24) ки\n"
@@ -300,3 +301,12 @@ def test_converted_rows_have_ids_that_follow_from_their_prompts(tmp_path: Path) 
     ids = [row.problem_id for row in read(out, "erprm")]
     assert ids[0] == ids[1] != ids[2] == ids[3]
     assert all(ids)
+
+
+def test_a_candidate_is_written_as_the_policy_wrote_it_where_that_is_cut_the_same_way(tmp_path: Path) -> None:
+    texts = "So 1+1\n= 2.\n\n\nThe answer is 2.", "1+1=2\nThe answer is 2"
+    rows = [StepRow("1+1?", tuple(steps), outcome=1.0, problem_id="a", gaps=steps.gaps)
+            for steps in (split_steps(texts[0], "blank-line"), split_steps(texts[1], "newline"))]
+    write(tmp_path / "bon.jsonl", "rlhflow-bon", rows)
+    record = json.loads((tmp_path / "bon.jsonl").read_text())
+    assert record["answers"] == [texts[0], "1+1=2\n\nThe answer is 2"]
