@@ -26,7 +26,7 @@ from erprm.cli.config import option
 from erprm.cli.fine_tuning_options import FineTuningConfig, options_of
 from erprm.cli.prompt_options import template_of
 from erprm.errors import InputError
-from erprm.files.runs import run_folder, settings_of
+from erprm.files.runs import run_once
 from erprm.files.writing import written_beside
 from erprm.rows import StepRow, read_rows
 from erprm.selection.aggregate import AGGREGATIONS
@@ -60,15 +60,7 @@ def run(config: Config) -> None:
         print(f"dpo: pairs ({config.pairs}) from {len(rows):,} solutions to {problems:,} problems, scored by "
               f"{config.prm or 'their file'}, for {config.policy} into {config.out}")
         return
-    with run_folder(config.out, settings_of(config, files=("policy", "prm", "solutions"), left_out=())) as folder:
-        if folder.finished:
-            print(f"{config.out}: this run is finished; nothing to do")
-            return
-        folder.check(started=False)
-        folder.begin()
-        _improve(config, rows)
-        folder.finish()
-    print(f"policy: {Path(config.out)}")
+    run_once(config, ("policy", "prm", "solutions"), lambda: _improve(config, rows))
 
 
 def _improve(config: Config, rows: Sequence[StepRow]) -> None:

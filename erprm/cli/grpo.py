@@ -25,7 +25,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from erprm.cli.config import option
@@ -33,7 +32,7 @@ from erprm.cli.fine_tuning_options import FineTuningConfig
 from erprm.cli.grading_options import GradingConfig, extraction_of, pool_of
 from erprm.cli.prompt_options import template_of
 from erprm.errors import InputError
-from erprm.files.runs import run_folder, settings_of
+from erprm.files.runs import run_once
 from erprm.policy.crediting import RewardOptions
 from erprm.policy.grpo import GRPOOptions
 from erprm.problems import load_problems
@@ -69,16 +68,7 @@ def run(config: Config) -> None:
               f"{options.max_tokens:,} tokens, paid by {config.prm or 'their outcome'} "
               f"({'per step' if options.dense else 'as a whole'}), for {config.policy} into {config.out}")
         return
-    with run_folder(config.out, settings_of(config, files=("policy", "prm", "problems"),
-                                            left_out=("workers",))) as folder:
-        if folder.finished:
-            print(f"{config.out}: this run is finished; nothing to do")
-            return
-        folder.check(started=False)
-        folder.begin()
-        _train(config, problems, options, paid)
-        folder.finish()
-    print(f"policy: {Path(config.out)}")
+    run_once(config, ("policy", "prm", "problems"), lambda: _train(config, problems, options, paid), ("workers",))
 
 
 def _train(config: Config, problems: Sequence[Problem], options: GRPOOptions, paid: RewardOptions) -> None:

@@ -11,12 +11,11 @@ again then does nothing, and one with other options is refused.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from erprm.cli.config import option
 from erprm.cli.fine_tuning_options import FineTuningConfig, options_of
 from erprm.cli.prompt_options import template_of
-from erprm.files.runs import run_folder, settings_of
+from erprm.files.runs import run_once
 from erprm.rows import read_rows
 
 
@@ -39,15 +38,9 @@ def run(config: Config) -> None:
         return
     from erprm.policy.sft import train_sft
 
-    with run_folder(config.out, settings_of(config, files=("model", "data"), left_out=())) as folder:
-        if folder.finished:
-            print(f"{config.out}: this run is finished; nothing to do")
-            return
-        folder.check(started=False)
-        folder.begin()
-        report = train_sft(config.model, rows, config.out, options_of(config), template,
-                           config.splitter)
-        folder.finish()
-    print(f"{report.rows:,} solutions, {report.tokens:,} tokens, {report.dropped:,} dropped as too long; "
-          f"last loss {report.loss:.3f}")
-    print(f"policy: {Path(config.out)}")
+    def work() -> None:
+        report = train_sft(config.model, rows, config.out, options_of(config), template, config.splitter)
+        print(f"{report.rows:,} solutions, {report.tokens:,} tokens, {report.dropped:,} dropped as too long; "
+              f"last loss {report.loss:.3f}")
+
+    run_once(config, ("model", "data"), work)

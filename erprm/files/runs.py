@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,27 @@ def run_folder(folder: str | Path, settings: Mapping[str, Any]) -> Iterator[RunF
         yield RunFolder(Path(folder), settings)
 
 
-def settings_of(config: Any, files: Iterable[str], left_out: Iterable[str]) -> dict[str, Any]:
+def run_once(config: Any, files: Iterable[str], work: Callable[[], object], left_out: Iterable[str] = ()) -> None:
+    """Have `work` fill the folder `config.out`, unless a run with these settings has done so; say where.
+
+    Args:
+        config, files, left_out: as for `settings_of`.
+
+    Raises:
+        InputError: as `RunFolder.check`; when another process writes there.
+    """
+    with run_folder(config.out, settings_of(config, files, left_out)) as folder:
+        if folder.finished:
+            print(f"{config.out}: this run is finished; nothing to do")
+            return
+        folder.check(started=False)
+        folder.begin()
+        work()
+        folder.finish()
+    print(f"wrote {config.out}")
+
+
+def settings_of(config: Any, files: Iterable[str], left_out: Iterable[str] = ()) -> dict[str, Any]:
     """The fields of a dataclass as settings of a run; what lies at `files` by its content, without `left_out`."""
     names, omitted = set(files), {"out", "dry_run", "report_to", *left_out}
     values = {item.name: getattr(config, item.name) for item in dataclasses.fields(config) if item.name not in omitted}

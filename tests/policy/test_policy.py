@@ -192,7 +192,7 @@ def test_raft_command(model_dir: Path, prm: Path, tmp_path: Path, capsys: pytest
     assert main(["raft", "--policy", str(model_dir), "--prm", str(prm), "--solutions", str(tmp_path / "pool.jsonl"),
                  "--out", str(tmp_path / "out"), "--max-steps", "2", "--batch-size", "4",
                  "--learning-rate", "1e-3", "--warmup-steps", "0"]) == 0
-    assert f"policy: {tmp_path / 'out'}" in capsys.readouterr().out
+    assert f"wrote {tmp_path / 'out'}" in capsys.readouterr().out
     assert len(list(read_rows(tmp_path / "out" / "chosen.parquet"))) == 9
     assert moved(model_dir, tmp_path / "out")
 
