@@ -33,6 +33,8 @@ TAKEN: dict[str, tuple[str, str] | tuple[()]] = {
     "erprm.problems.sources.SOURCES": (),
     "erprm.problems.tasks.TASKS": (),
     "erprm.selection.aggregate.AGGREGATIONS": ("evaluate", "aggregate"),
+    "erprm.selection.methods.METHODS": (),
+    "erprm.selection.methods.SCORED": ("guide", "method"),
     "erprm.splitters.SPLITTERS": ("sample", "splitter"),
     "erprm.values.estimators.ESTIMATORS": ("train", "estimator"),
     "erprm.values.kinds.KINDS": ("train", "target"),

@@ -69,8 +69,8 @@ class Config(GradingConfig, ShowConfig):
     aggregate: str = option("min", help="step scores into one number, by which solutions are ranked",
                             choices=AGGREGATIONS)
     eta: float = option(2.0, help="guided, smc and q-sharp: inverse temperature; 0 is the policy itself")
-    scores_are: str = option("value", help="guided, smc and q-sharp: what the scores estimate: " + "; ".join(
-        f"{name}: {about}" for name, about in SCORES_ARE.items()), choices=SCORES_ARE)
+    scores_are: str = option("value", help="guided, smc and q-sharp: what the scores estimate",
+                             choices=SCORES_ARE)
     memory_gib: float = option(4.0, help="memory for what the model has read of solutions under way, so that only new "
                                          "steps are scored; 0: every step anew", least=0)
     limit: int | None = option(None, help="only the first so many problems")

@@ -65,12 +65,12 @@ class Method:
     """One way.
 
     Attributes:
-        about: one line for --help.
+        help: one line.
         search: solutions of every question.
         votes: the answer is the most frequent one, no score is asked for.
     """
 
-    about: str
+    help: str
     search: Search
     votes: bool = False
 
@@ -138,4 +138,4 @@ METHODS = {
     "majority": Method("the most frequent answer of N whole solutions", _majority, votes=True),
     "q-sharp": Method("N / expand solutions, each token drawn by exp(eta V) among the likeliest", _q_sharp),
 }
-SCORED = tuple(name for name, method in METHODS.items() if not method.votes)
+SCORED = {name: method for name, method in METHODS.items() if not method.votes}
