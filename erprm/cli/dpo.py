@@ -66,10 +66,13 @@ def run(config: Config) -> None:
 def _improve(config: Config, rows: Sequence[StepRow]) -> None:
     from erprm.cli.policy_scores import step_scores
     from erprm.policy.dpo import train_dpo
+    from erprm.policy.fine_tuning import policy_tokenizer
     from erprm.policy.preferences import preference_pairs, step_forks
     from erprm.selection.aggregate import aggregate_all
 
-    template, scores = template_of(config), step_scores(rows, config.prm)
+    template = template_of(config)
+    policy_tokenizer(config.policy, template)  # what it refuses is said before anything is scored
+    scores = step_scores(rows, config.prm)
     pairs: list[dict[str, Any]] = []
     if config.pairs != "steps":
         pairs += preference_pairs(rows, aggregate_all(scores, config.aggregate), config.margin, config.splitter,

@@ -100,8 +100,8 @@ def run(config: Config) -> int | None:
               + ("solutions" if whole else f"next steps at a time and {config.max_steps} steps")
               + f" each, into {config.out}")
         return None
-    scorer = PrefixScorer(PRMScorer(config.prm, device=config.device), config.memory_gib)
     engine = Meter(engine_of(config))
+    scorer = PrefixScorer(PRMScorer(config.prm, device=config.device), config.memory_gib)
     identity = store_settings("guide", engine.fingerprint(), options.settings.sampling, problems, config.seed,
                               config.splitter, extraction_of(config))
     identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (

@@ -49,11 +49,13 @@ def run(config: Config) -> None:
 
 def _improve(config: Config, rows: Sequence[StepRow]) -> None:
     from erprm.cli.policy_scores import step_scores
+    from erprm.policy.fine_tuning import policy_tokenizer
     from erprm.policy.preferences import best_solutions
     from erprm.policy.sft import train_sft
     from erprm.selection.aggregate import aggregate_all
 
     template, options = template_of(config), options_of(config)
+    policy_tokenizer(config.policy, template)  # what it refuses is said before anything is scored
     scores = aggregate_all(step_scores(rows, config.prm), config.aggregate)
     chosen = best_solutions(rows, scores, config.minimum)
     write_rows(Path(config.out) / "chosen.parquet", chosen)

@@ -63,8 +63,8 @@ class PromptTemplate:
     def ids(self, tokenizer: PreTrainedTokenizerBase, question: str, prefix: str) -> list[int]:
         """Token ids of the prompt with the partial solution `prefix`, [T].
 
-        A plain prompt begins with BOS where the tokenizer adds one; an end-of-sequence token is never added. A chat
-        template writes its own special tokens.
+        A plain prompt begins with one BOS where the tokenizer adds one, whether or not its text has it; an
+        end-of-sequence token is never added. A chat template writes its own special tokens.
 
         Raises:
             InputError: for a chat prompt without a chat template, and for a prompt without any token.
@@ -82,10 +82,15 @@ class PromptTemplate:
             prompts, continuations(tokenizer, [prefix for _, prefix in prompts]), strict=True)]
         added = tokenizer("", add_special_tokens=True)["input_ids"] if self.kind == "plain" else []
         if tokenizer.bos_token_id in added:
-            return [[tokenizer.bos_token_id, *ids] for ids in found]
+            bos = tokenizer.bos_token_id
+            return [ids if ids[:1] == [bos] else [bos, *ids] for ids in found]
         if not all(found):
             raise InputError("prompt: expected at least one token, found an empty question and prefix")
         return found
+
+    def check(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Raise InputError where the tokenizer's chat template can't write the turns, before weights are loaded."""
+        self.render(tokenizer, "1+1?", "")
 
     def fingerprint(self) -> str:
         """A text that differs between templates which give different prompts."""

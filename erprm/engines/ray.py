@@ -20,6 +20,7 @@ from typing import Any
 from erprm.engines.actors import Actors, check_count, resources
 from erprm.engines.base import Completion, Engine, Request, Sampling, prefix_seed
 from erprm.errors import InputError, import_extra
+from erprm.tokenizers import load_tokenizer
 
 INNER = ("transformers", "vllm")
 
@@ -67,6 +68,9 @@ class RayEngine:
             MissingExtraError: when Ray is not installed.
         """
         _check(inner, batch_requests)
+        template = options.get("template")
+        if template is not None and template.kind == "chat":
+            template.check(load_tokenizer(model, revision=options.get("revision")))
         self._batch = batch_requests
         self._actors = Actors(_Worker, (inner, model, options), f"the engine {inner!r} with model {model!r}",
                               actors=actors, address=address, cpus=cpus, gpus=gpus, retries=retries, options=options)

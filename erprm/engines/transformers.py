@@ -55,6 +55,7 @@ class TransformersEngine:
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._batch_rows, self._prefill_tokens = batch_rows, prefill_tokens
         config, self._tokenizer = _read(model, revision)
+        self._template.check(self._tokenizer)
         _check_cache(model, config)
         loaded = AutoModelForCausalLM.from_pretrained(
             model, config=config, revision=revision, dtype=_dtype(dtype, self._device), attn_implementation="sdpa")
@@ -62,6 +63,7 @@ class TransformersEngine:
         self._call: ModelCaller | None = ModelCaller(self._model)
         self._context = int(getattr(config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
         self._detokenizer = Detokenizer(self._tokenizer)
+        self._stops: dict[tuple[str, ...], StopStrings] = {}  # which tokens may end them: a search in all of V
         self._is_eos = _eos_table(self._model, self._tokenizer, self._device)
         self._identity = model_identity(model, getattr(config, "_commit_hash", None) or revision)
 
@@ -84,7 +86,9 @@ class TransformersEngine:
         """
         if self._call is None:
             raise InputError("engine: it was closed")
-        stop = StopStrings(sampling.stop, self._detokenizer, self._is_eos.shape[0], self._device)
+        if (stop := self._stops.get(sampling.stop)) is None:
+            stop = StopStrings(sampling.stop, self._detokenizer, self._is_eos.shape[0], self._device)
+            self._stops[sampling.stop] = stop
         prompts, places = [], []
         results: list[list[Completion]] = []
         for request in requests:

@@ -18,6 +18,7 @@ from erprm.engines.identity import model_identity
 from erprm.engines.prompts import PromptTemplate
 from erprm.engines.vllm_process import checkpoint_dtype, load_llm, on_cpu, release_llm
 from erprm.errors import InputError
+from erprm.tokenizers import load_tokenizer
 
 
 class VllmEngine:
@@ -32,7 +33,8 @@ class VllmEngine:
             model: a folder or a hub name.
             template: the text around a question; plain by default.
             dtype: "float32", "bfloat16", "float16"; "auto" is the checkpoint's on a GPU, float32 on a CPU.
-            max_model_len: most tokens of prompt and completion together; the model's own by default.
+            max_model_len: most tokens of prompt and completion together; by default the model's own, on a CPU as many
+                of them as the cache holds.
             tensor_parallel_size: GPUs over which the model is split.
             data_parallel_size: copies of the model under torchrun with `distributed_executor_backend=
                 "external_launcher"`; else use "ray:vllm" with as many actors.
@@ -46,6 +48,8 @@ class VllmEngine:
             MissingExtraError: when vLLM is not installed.
         """
         self._template = template or PromptTemplate()
+        self._tokenizer = load_tokenizer(model, revision=revision)
+        self._template.check(self._tokenizer)
         if dtype == "auto":
             dtype = "float32" if on_cpu() else checkpoint_dtype(model, revision)
         given = {"dtype": dtype, "max_model_len": max_model_len, "revision": revision}
@@ -56,7 +60,6 @@ class VllmEngine:
         self.llm: Any = load_llm(threads, model=model, tensor_parallel_size=tensor_parallel_size,
                                  max_num_seqs=max_num_seqs, **(chosen | options))
         self._config = self.llm.llm_engine.model_config
-        self._tokenizer = self.llm.get_tokenizer()
         self._identity = model_identity(model, revision)
 
     def fingerprint(self) -> dict[str, str]:

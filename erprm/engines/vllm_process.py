@@ -16,13 +16,14 @@ import gc
 import logging
 import os
 import random
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 from erprm.errors import InputError, import_extra
 
@@ -34,12 +35,13 @@ _CPU_ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",  # about forty lines of advice on every start otherwise
 }
+CPU_CACHE, CPU_BLOCK = 1 << 30, 32  # bytes of keys and values, tokens of a block
 _CPU_DEFAULTS: dict[str, Any] = {
     "dtype": "float32",
     "enforce_eager": True,
-    "block_size": 32,  # a multiple of 32 is asked for; the default of 128 loses most of the prefix reuse
+    "block_size": CPU_BLOCK,  # a multiple of 32 is asked for; the default of 128 loses most of the prefix reuse
     "enable_chunked_prefill": False,  # a seeded request whose prompt is read in chunks stops the CPU engine
-    "kv_cache_memory_bytes": 1 << 30,  # the default takes 16 GiB or more
+    "kv_cache_memory_bytes": CPU_CACHE,  # the default takes 16 GiB or more
     "use_tqdm_on_load": False,
 }
 
@@ -96,6 +98,38 @@ def checkpoint_dtype(model: str, revision: str | None = None) -> str:
     return "auto" if config.dtype is None else str(config.dtype).removeprefix("torch.")
 
 
+def longest_on_cpu(config: PreTrainedConfig, dtype: str = "auto", cache: int = CPU_CACHE, block: int = CPU_BLOCK,
+                   ) -> int:
+    """The model's positions, or as many as a CPU's cache holds.
+
+    Args:
+        dtype: of keys and values; "auto" is the configuration's.
+        cache, block: bytes of the cache, tokens of a block.
+    """
+    config = config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    kind = config.dtype if dtype == "auto" else getattr(torch, dtype)
+    token = 2 * config.num_hidden_layers * heads * size * (4 if kind is None else kind.itemsize)
+    fits = max((cache // token // block - 1) * block, block)  # vLLM keeps a block for itself
+    return int(min(getattr(config, "max_position_embeddings", None) or fits, fits))
+
+
+def _with_cpu_length(options: dict[str, Any]) -> dict[str, Any]:
+    """`options` with as many positions as the cache holds, where not all do and none are asked for."""
+    if options.get("max_model_len") is not None:
+        return options
+    config = AutoConfig.from_pretrained(options["model"], revision=options.get("revision"))
+    cache = int(options["kv_cache_memory_bytes"])
+    longest = longest_on_cpu(config, str(options["dtype"]), cache, int(options["block_size"]))
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if positions is None or longest >= positions:
+        return options
+    print(f"vllm: the cache of {cache / 2**30:.3g} GiB on this CPU holds {longest:,} of the model's {positions:,} "
+          "positions: max_model_len is set to that; kv_cache_memory_bytes raises it", file=sys.stderr)
+    return options | {"max_model_len": longest}
+
+
 def load_llm(threads: int = 1, **options: Any) -> Any:
     """`vllm.LLM(**options)`; on a CPU with defaults that work there, each of which `options` overrides.
 
@@ -120,7 +154,7 @@ def load_llm(threads: int = 1, **options: Any) -> Any:
         set_num_threads(threads)
     try:
         with _random_state_kept():
-            llm = vllm.LLM(**options)
+            llm = vllm.LLM(**(_with_cpu_length(options) if cpu else options))
     except (ValueError, TypeError, OSError) as error:
         raise InputError(f"vllm: model {options.get('model')!r} with these options: "
                          f"{' '.join(str(error).split())[:400]}") from error

@@ -1,4 +1,4 @@
-"""`erprm guide` with a real policy that writes the step tag, as policies trained on tagged solutions do."""
+"""`erprm guide` with a real policy that writes the step tag, and every command with a chat template that refuses."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from transformers import LlamaForCausalLM
 
 from erprm.cli import main
 from erprm.prm.model import PRM
-from erprm.rows import read_rows
+from erprm.rows import StepRow, read_rows, write_rows
 
 
 @pytest.mark.parametrize(("method", "longest"), [("beam", 30), ("smc", 30), ("q-sharp", 60)])
@@ -45,3 +45,30 @@ def test_a_policy_that_writes_the_tag_and_candidates_that_are_too_long(method: s
     assert rows
     assert any(tiny.TAG in step for row in rows for step in row.steps)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "policy", "prm", "problems.jsonl"]
+
+
+@pytest.mark.parametrize("engine", ["transformers", pytest.param("vllm", marks=pytest.mark.vllm),
+                                    pytest.param("ray:transformers", marks=pytest.mark.ray)])
+@pytest.mark.parametrize("command", ["sample", "label", "guide", "sft", "raft", "dpo"])
+def test_a_chat_template_that_refuses_a_system_turn_is_one_line_before_weights_are_read(
+        command: str, engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trains = command in ("sft", "raft", "dpo")
+    if trains and engine != "transformers":
+        pytest.skip("these train")
+    policy, tokenizer = tmp_path / "policy", tiny.tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
+    tiny.llama().config.save_pretrained(policy)  # there are no weights to read
+    tokenizer.save_pretrained(policy)
+    write_rows(tmp_path / "rows.jsonl", [StepRow("0+3?", ("0+3=3",), outcome=1.0, problem_id="0")])
+    (tmp_path / "problems.jsonl").write_text('{"id": "0", "question": "0+3?", "answer": "3"}\n')
+    problems, rows, prm = (str(tmp_path / name) for name in ("problems.jsonl", "rows.jsonl", "prm"))
+    words = {"sample": ["--problems", problems], "label": ["--problems", problems, "--solutions", rows],
+             "guide": ["--problems", problems, "--prm", prm], "sft": ["--data", rows],
+             "raft": ["--solutions", rows, "--prm", prm], "dpo": ["--solutions", rows, "--prm", prm]}[command]
+    writer = [] if trains else ["--engine", engine, "--workers", "1"]
+    model = "--model" if command == "sft" else "--policy"
+    capsys.readouterr()
+    assert main([command, model, str(policy), *words, *writer, "--prompt", "chat", "--system", "Be brief.", "--out",
+                 str(tmp_path / "out.jsonl")]) == 2
+    assert "the model's chat template refuses the turns system, user: System role not supported" in \
+        capsys.readouterr().err.splitlines()[-1]

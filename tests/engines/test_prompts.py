@@ -6,6 +6,7 @@ from tokenizers import processors
 
 from erprm.engines import PromptTemplate
 from erprm.errors import InputError
+from erprm.policy.fine_tuning import encode
 
 CHAT = ("{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% if not loop.last or add_generation_prompt %}</>"
         "{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}")
@@ -25,6 +26,16 @@ def test_bos_is_added_where_the_tokenizer_adds_one_and_eos_never() -> None:
     ids = PromptTemplate().ids(tokenizer, "2+3?", "")
     assert ids[0] == bos
     assert eos not in ids
+
+
+def test_a_bos_that_is_typed_into_a_plain_prompt_is_not_doubled() -> None:
+    tokenizer = tiny.tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)])
+    typed, plain = PromptTemplate(text="<s>Q: {question}\n"), PromptTemplate(text="Q: {question}\n")
+    prompts = [("2+3?", ""), ("2+3?", "3*4=12\n")]
+    assert typed.many_ids(tokenizer, prompts) == plain.many_ids(tokenizer, prompts)
+    assert encode(tokenizer, typed, "2+3?", "5") == encode(tokenizer, plain, "2+3?", "5")  # what sft and dpo learn
 
 
 def test_a_chat_prefix_continues_the_assistants_turn_with_its_last_newline() -> None:

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, Mist
 
 from erprm.engines import Request, Sampling, batch, load_engine
 from erprm.engines.draw import draw, uniform
+from erprm.engines.stopping import Detokenizer
 from erprm.engines.transformers import TransformersEngine
 from erprm.errors import InputError
 
@@ -90,6 +91,20 @@ def test_a_stop_string_ends_a_completion_and_is_left_out(engine: TransformersEng
     assert cut.text == free[0].text[:free[0].text.index(stop)]
     assert cut.finish_reason == "stop"
     assert cut.tokens < free[0].tokens
+
+
+def test_stop_strings_are_looked_up_in_the_vocabulary_once(engine: TransformersEngine,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[object] = []
+    text = Detokenizer.text
+    monkeypatch.setattr(Detokenizer, "text", lambda self, ids: decoded.append(ids) or text(self, ids))
+    sampling, request = Sampling(max_tokens=2, stop=("a stop", "another")), Request("2+3?", "", 1, 5)
+    vocabulary = len(tiny.tokenizer())
+    first = engine.sample([request], sampling)
+    assert len(decoded) >= vocabulary
+    decoded.clear()
+    assert engine.sample([request], sampling) == first
+    assert len(decoded) < 10
 
 
 def test_max_tokens_and_the_context_cut_off(engine: TransformersEngine) -> None:

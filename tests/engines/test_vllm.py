@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from erprm.engines import PromptTemplate, Request, Sampling, load_engine
 from erprm.engines.vllm import VllmEngine
+from erprm.engines.vllm_process import longest_on_cpu, on_cpu
 from erprm.errors import InputError
 
 pytestmark = [pytest.mark.vllm, pytest.mark.xdist_group("vllm")]
@@ -95,9 +96,21 @@ def test_bad_input_is_one_line(vllm_engine: VllmEngine, model_dir: Path) -> None
         load_engine("vllm", "/no/such/model")
 
 
+def test_as_many_positions_as_the_cache_of_a_cpu_holds(model_dir: Path) -> None:
+    config = AutoConfig.from_pretrained(model_dir)
+    each = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4  # bytes of keys and values
+    assert longest_on_cpu(config, "float32") == config.max_position_embeddings
+    assert longest_on_cpu(config, "float32", cache=100 * each) == 64  # whole blocks, without one
+    assert longest_on_cpu(config, "bfloat16", cache=100 * each) == 160
+    assert longest_on_cpu(config, "float32", cache=1) == 32
+
+
 def test_chat_continues_the_assistant_turn_and_a_second_engine_leaves_the_first_alone(
-        vllm_engine: VllmEngine, model_dir: Path, tmp_path: Path) -> None:
+        vllm_engine: VllmEngine, model_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = Path(shutil.copytree(model_dir, tmp_path / "chat"))
+    config = AutoConfig.from_pretrained(folder)
+    config.max_position_embeddings = 131_072  # more than a cache of 4 MiB holds
+    config.save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = CHAT
     tokenizer.save_pretrained(folder)
@@ -105,7 +118,10 @@ def test_chat_continues_the_assistant_turn_and_a_second_engine_leaves_the_first_
     torch.manual_seed(5)
     expected_draw = torch.rand(3)
     torch.manual_seed(5)
-    chat = VllmEngine(str(folder), template=PromptTemplate(kind="chat"), max_model_len=256)
+    chat = VllmEngine(str(folder), template=PromptTemplate(kind="chat"), kv_cache_memory_bytes=1 << 22)
+    if on_cpu():
+        assert chat.llm.llm_engine.model_config.max_model_len == 4064
+        assert "holds 4,064 of the model's 131,072 positions: max_model_len is set to that" in capfd.readouterr().err
     assert chat.fingerprint()["dtype"] == "float32"  # vLLM's own "auto" would have halved it
     assert torch.equal(torch.rand(3), expected_draw)  # loading leaves the process's own random numbers alone
     [[sample]] = chat.sample([Request("2+3?", "so", 1, 0)], Sampling(temperature=0, max_tokens=12))

@@ -24,9 +24,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig
 
-from erprm.engines.vllm_process import checkpoint_dtype, import_vllm, load_llm, release_llm
+from erprm.engines.vllm_process import (
+    CPU_BLOCK,
+    CPU_CACHE,
+    checkpoint_dtype,
+    import_vllm,
+    load_llm,
+    longest_on_cpu,
+    release_llm,
+)
 from erprm.errors import InputError
 from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.spec import FILE_NAME, PRMSpec
@@ -35,7 +43,6 @@ from erprm.tokenizers import load_tokenizer
 Scores = npt.NDArray[np.float32]
 Ids = Sequence[int] | npt.NDArray[np.int64]
 _TASK = "token_classify"
-_CPU_CACHE, _CPU_BLOCK = 1 << 30, 32  # bytes and tokens, of a server without an accelerator
 
 
 def classifier_overrides(labels: tuple[str, str]) -> dict[str, Any]:
@@ -193,19 +200,9 @@ def serve_script(folder: str | Path, tag_id: int, labels: tuple[str, str]) -> st
     options = ["--host", "127.0.0.1", "--port", "8000", "--runner", "pooling", "--convert", "classify",
                "--hf-overrides", json.dumps(classifier_overrides(labels), ensure_ascii=False),
                "--pooler-config", json.dumps(pooler_options(tag_id)), "--dtype", checkpoint_dtype(str(folder))]
-    cpu = ["--enforce-eager", "--block-size", str(_CPU_BLOCK), "--kv-cache-memory-bytes", str(_CPU_CACHE),
-           "--max-model-len", str(_longest_on_cpu(AutoConfig.from_pretrained(str(folder))))]
+    cpu = ["--enforce-eager", "--block-size", str(CPU_BLOCK), "--kv-cache-memory-bytes", str(CPU_CACHE),
+           "--max-model-len", str(longest_on_cpu(AutoConfig.from_pretrained(str(folder))))]
     return _START.replace("OPTIONS", shlex.join(options)).replace("CPU_FLAGS", shlex.join(cpu))
-
-
-def _longest_on_cpu(config: PreTrainedConfig) -> int:
-    """The model's positions, or as many as the cache of a CPU server holds."""
-    config = config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    token = 2 * config.num_hidden_layers * heads * size * (4 if config.dtype is None else config.dtype.itemsize)
-    fits = max(_CPU_CACHE // token // _CPU_BLOCK * _CPU_BLOCK, _CPU_BLOCK)
-    return int(min(getattr(config, "max_position_embeddings", None) or fits, fits))
 
 
 def _check_version(version: str) -> None:
