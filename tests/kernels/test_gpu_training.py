@@ -7,6 +7,7 @@ import torch
 
 from erprm import PRMConfig, PRMScorer, PRMTrainer
 from erprm.prm.attention import blocks, spans
+from erprm.prm.spec import PRMSpec
 from erprm.rows import StepRow
 
 pytestmark = pytest.mark.gpu
@@ -27,6 +28,18 @@ def test_a_step_in_each_layout_and_the_scores_of_what_it_saved(layout: str, mode
     there = PRMScorer(tmp_path / "prm", device="cpu").score(rows)
     for ours, expected in zip(here, there, strict=True):
         assert torch.allclose(torch.as_tensor(ours).float(), torch.as_tensor(expected).float(), atol=0.05)
+
+
+def test_scoring_copies_from_pinned_memory(model_dir: Path) -> None:
+    """A copy from pageable memory waits until the device has it, and the next batch is not prepared meanwhile."""
+    scorer = PRMScorer(model_dir, form="causal-lm", device="cuda", spec=PRMSpec(loss="vocab"))
+    rows = [(row.prompt, list(row.steps)) for row in ROWS]
+    scorer.score(rows)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        scorer.score(rows)
+    copies = [event.key for event in profiler.key_averages() if "Memcpy HtoD" in event.key]
+    assert copies
+    assert not [name for name in copies if "Pageable" in name]
 
 
 def test_flex_attention_over_spans_is_the_dense_mask() -> None:

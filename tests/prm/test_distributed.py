@@ -45,6 +45,15 @@ def test_processes_and_micro_batches_divide_a_step_without_a_trace(name: str, ru
     assert result(runs, name)["eval_step_auc"] == pytest.approx(result(runs, "one-by-four")["eval_step_auc"], abs=1e-6)
 
 
+def test_a_sharded_output_head_learns_as_a_whole_one(runs: Path) -> None:
+    """FSDP2 and the vocab loss, which reads the head's weight itself: equal losses, equal weights after two steps."""
+    expected, found = (load_file(runs / run / "model.safetensors") for run in ("one-vocab", "fsdp-vocab"))
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, atol=1e-5, rtol=0, msg=key)
+    assert result(runs, "fsdp-vocab")["loss"] == pytest.approx(result(runs, "one-vocab")["loss"], abs=1e-5)
+
+
 def test_fsdp_ends_with_the_same_held_out_auc(runs: Path) -> None:
     """On the demo's rows: same losses on the way, same metrics on held-out problems."""
     one, two = result(runs, "one-learns"), result(runs, "fsdp-learns")

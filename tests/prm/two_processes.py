@@ -85,8 +85,10 @@ if __name__ == "__main__":
         write_demo(target / "demo")
         train(target, "one-by-four", plain(), 4, 4, **STEP)
         train(target, "at-once", plain(), 16, 1, **STEP)
+        train(target, "one-vocab", plain(), 16, 1, loss="vocab", **STEP)
         train(target, "one-learns", of_the_demo(target / "demo"), 16, 1, **LEARN)
     else:
         train(target, "two-by-two", plain(), 4, 2, **STEP)
         train(target, "two-shared", plain(), 4, 2, layout="shared", **STEP)
+        train(target, "fsdp-vocab", plain(), 8, 1, loss="vocab", **STEP, **FSDP)
         train(target, "fsdp-learns", of_the_demo(target / "demo"), 8, 1, **LEARN, **FSDP)

@@ -33,6 +33,12 @@ Ints = npt.NDArray[np.int64]
 PATHS = "erprm_paths"
 
 
+def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """The array on a device; to a GPU from pinned memory, since a copy from pageable memory waits."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 @dataclass(frozen=True, slots=True)
 class PathGroup:
     """Rows of one attention call; -1 in `queries` is padding, and `keys` are padded with 0 behind what is seen.
@@ -85,13 +91,13 @@ class PathTensors:
             keys = group.keys
             if keys.shape[1] % 8 and device.type == "cuda":  # masked attention on a GPU wants aligned masks
                 keys = np.pad(keys, ((0, 0), (0, -keys.shape[1] % 8)))
-            seen = torch.from_numpy(group.seen).to(device, non_blocking=True)
+            seen = to_device(group.seen, device)
             hidden = torch.arange(keys.shape[1], device=device) >= seen[:, None, :, None]
             mask = torch.zeros(rows, 1, width, keys.shape[1], dtype=dtype, device=device)
-            tensors.append((torch.from_numpy(group.queries.clip(0).ravel()).to(device, non_blocking=True),
-                            torch.from_numpy(keys.ravel()).to(device, non_blocking=True),
+            tensors.append((to_device(group.queries.clip(0).ravel(), device),
+                            to_device(keys.ravel(), device),
                             mask.masked_fill_(hidden, -torch.inf)))
-        return cls(tensors, torch.from_numpy(places).to(device, non_blocking=True), pool=pool)
+        return cls(tensors, to_device(places, device), pool=pool)
 
 
 def paths_forward(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *,

@@ -29,7 +29,7 @@ from transformers import PreTrainedModel
 
 from erprm.errors import InputError
 from erprm.prm.attention import spans, tags_only
-from erprm.prm.attention.paths import PATHS, PathTensors
+from erprm.prm.attention.paths import PATHS, PathTensors, to_device
 from erprm.prm.checkpoints.forms import HIGH, LOW, SCORES, Checkpoint, LinearHead, load_base, open_checkpoint
 from erprm.prm.logits import LogitRule, logit_rule
 from erprm.prm.rows.tokens import EncodedRow, written_note
@@ -261,7 +261,7 @@ class Forward:
 
     def _run(self, batch: ScoreBatch) -> Tensor:
         """Scores at the batch's tags, [U] float32 on the device."""
-        ids, positions, tags = (torch.from_numpy(array).to(self.device, non_blocking=True)
+        ids, positions, tags = (to_device(array, self.device)
                                 for array in (batch.ids, batch.positions, batch.tags))
         if batch.groups is None or batch.tag_groups is None:
             return self.scores(ids, positions, tags)
