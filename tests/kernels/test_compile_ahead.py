@@ -3,9 +3,10 @@
 
 No kernel may spill, and shared memory, static and dynamic, stays within the 163 kB that a program has on an A100.
 Instructions are those of the machine code for sm_90: loop bodies times how often they run, times the program's warps,
-over what the program does. Rows: tags of the step loss at M much larger than the programs. Rewards: 256 segments of
-mean length 16 (lengths from 1 to 31, so the longest of a program is 31). The vocabulary's unit is one warp's
-instructions for a block of 4,096 logits, of which every warp does an eighth.
+over what the program does. Rows: tags of the step loss at M much larger than the programs, with 16 completions each for
+the likelihood. Rewards: segments of mean length 16 (lengths from 1 to 31, so the longest of a block is 31). The
+vocabulary's unit is one warp's instructions for a block of 4,096 logits, of which every warp does an eighth. There is
+none for the hidden gradient where most rows have no tag: what a block does depends on the batch.
 
     python tests/kernels/test_compile_ahead.py --json      # all variants, as a list
 """
@@ -42,6 +43,7 @@ ARCHITECTURES = (80, 90, 100)
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 SHARED = 163 * 1024  # bytes that a program may have on an A100
 FLOATS = "*fp32"
+COMPLETIONS, LENGTHS, WIDTH = 16, range(1, 32), 4096  # what instructions are counted at where a case doesn't say
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 MODES = {"targets": head.TARGETS, "counts": head.COUNTS, "rewards": head.REWARDS, "binary": head.REWARDS,
          "likelihood": head.LIKELIHOOD}
@@ -80,8 +82,12 @@ def step(width: int, learnt: str = "targets", dtype: str = "bf16", etas: int = 1
         block, warps, stages, registers = head.one_margin(width, DTYPES[dtype].itemsize, mode)
         types["scalar"] = "fp32"
         constants |= dict(BLOCK_D=block, BLOCK_R=16, STAGES=stages)
-        kernel, outer = head.one_margin_kernel, lambda _, loops: loops[-1] * warps
-        units = outer if mode in (head.TARGETS, head.COUNTS) else None
+        kernel = head.one_margin_kernel
+        trips = COMPLETIONS - 1 if mode == head.LIKELIHOOD else sum(-(-size // 16) for size in LENGTHS) / len(LENGTHS)
+
+        def units(_: int, loops: list[int]) -> float:  # over the tags, and within it over a tag's completions
+            inner = sum(loops[:-1])
+            return (loops[-1] - inner + trips * inner) * warps
     else:
         block, warps, lanes = head.several_margins(DTYPES[dtype], mode, binary)
         registers = None
@@ -91,20 +97,25 @@ def step(width: int, learnt: str = "targets", dtype: str = "bf16", etas: int = 1
                           STAGES=head.STAGES, FACTOR=triton.language.bfloat16)
         kernel = head.margins_kernel
 
-        def units(_: int, loops: list[int]) -> float:  # two loops over the columns inside one over blocks of tags
-            inner, outer_body = sum(loops[:-1]), loops[-1]
-            return (outer_body - inner + inner * width / block) * warps / head.BLOCK_M
+        trips = COMPLETIONS - 1 if mode == head.LIKELIHOOD else -(-LENGTHS[-1] // lanes)
 
-        units = units if mode in (head.TARGETS, head.COUNTS) else None
+        def units(_: int, loops: list[int]) -> float:  # over blocks of tags; within it twice over the columns, and
+            columns, of_tags = loops[0] + loops[-2], sum(loops[1:-2])  # between these over the tags' completions
+            once = loops[-1] - columns - of_tags
+            return (once + columns * width / block + of_tags * trips) * warps / head.BLOCK_M
     return Case(kernel, learnt, types, constants, warps, registers, width, dtype, etas, units)
 
 
 def gradient(etas: int, every: bool) -> Case:
+    def units(_: int, loops: list[int]) -> float:  # the columns of 16 rows; what comes before them is little
+        return max(loops) * WIDTH / head_gradients.BLOCK_D * 8 / head_gradients.BLOCK_N
+
     types = dict(grad=FLOATS, dz=FLOATS, dw=FLOATS, db=FLOATS, head=FLOATS, positions="*i64", dhidden="*bf16",
                  dhead=FLOATS, dbias=FLOATS, N="i32", M="i32", D="i32", P="i32", search_steps="i32")
     return Case(head_gradients.gradients_kernel, "every row" if every else "dense", types,
                 dict(H=etas, EVERY=every, BLOCK_N=head_gradients.BLOCK_N, BLOCK_D=head_gradients.BLOCK_D,
-                     SHARES=head_gradients.SHARES, COLUMNS=head_gradients.COLUMNS), 8, dtype="bf16", etas=etas)
+                     SHARES=head_gradients.SHARES, COLUMNS=head_gradients.COLUMNS), 8, width=WIDTH, dtype="bf16",
+                etas=etas, units=units if every else None)
 
 
 def soft_value(dtype: str, etas: int = 1) -> Case:
@@ -118,13 +129,16 @@ def soft_value(dtype: str, etas: int = 1) -> Case:
                     dict(H=etas, SEGMENTS=soft.SEGMENTS, TILE=soft.TILE), warps, dtype=dtype, etas=etas,
                     units=lambda rest, loops: (rest + trips * loops[0]) * warps / outcomes)
     lanes = soft.lanes_of(outcomes, soft.SEGMENTS)
-    trips = -(-31 // lanes)
+    trips = -(-LENGTHS[-1] // lanes)
 
     def units(rest: int, loops: list[int]) -> float:  # the extreme, the sums; the loop for a tiny eta is not entered
-        return (rest + trips * (loops[0] + max(loops[1:]))) * warps / (soft.SLOTS // lanes * 16)
+        extreme, *of_etas = loops
+        body = of_etas.pop() - sum(of_etas) if etas > 1 else 0  # of the loop over etas, without those inside it
+        every = rest - body + trips * extreme + etas * (body + trips * max(of_etas))
+        return every * warps / (soft.SLOTS // lanes * 16)
 
     return Case(soft.rewards_kernel, "forward", types, dict(H=etas, SEGMENTS=soft.SLOTS // lanes, LANES=lanes), warps,
-                dtype=dtype, etas=etas, units=units if etas == 1 else None)
+                dtype=dtype, etas=etas, units=units)
 
 
 def vocab(dtype: str) -> Case:
@@ -136,7 +150,8 @@ def vocab(dtype: str) -> Case:
 
 SOFT_BACKWARD = Case(soft.backward_kernel, "backward", dict(
     grad=FLOATS, rewards=FLOATS, offsets="*i64", etas=FLOATS, extremes=FLOATS, logs=FLOATS, result=FLOATS, S="i32",
-    H="i32"), dict(BLOCK_S=32, BLOCK_R=16), 4)
+    H="i32"), dict(BLOCK_S=32, BLOCK_R=16), 4,  # over 31 outcomes, and within it over the one eta
+    units=lambda rest, loops: (rest - loops[-1] + loops[0] + -(-LENGTHS[-1] // 16) * loops[-1]) * 4 / (32 * 16))
 # In the tests: every kernel and mode, at the widths that bind; `--json` has all of them.
 TESTED = [*(step(width) for width in (1024, 2048, 4096)), step(4096, "rewards"), step(4096, "likelihood"),
           step(16_384, dtype="fp32"), *(step(width, etas=6) for width in (1024, 2048, 4096)),
@@ -237,4 +252,7 @@ def test_every_kernel_has_a_case() -> None:
 if __name__ == "__main__":
     if sys.argv[1:] != ["--json"]:
         sys.exit("usage: python tests/kernels/test_compile_ahead.py --json")
-    json.dump([resources(case, architecture) for case in ALL for architecture in ARCHITECTURES], sys.stdout, indent=1)
+    every = [(case, architecture) for case in ALL for architecture in ARCHITECTURES]
+    for number, (case, architecture) in enumerate(every):  # each as it is compiled, since all take a quarter of an hour
+        print("[" if number == 0 else ",", json.dumps(resources(case, architecture)), flush=True)
+    print("]")
