@@ -7,6 +7,7 @@ import importlib
 import io
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from erprm.errors import InputError, MissingExtraError
 from erprm.terminal import printable
@@ -25,6 +26,7 @@ COMMANDS = {
     "dpo": "prefer better-scored solutions, and steps, to worse ones",
     "grpo": "reinforce the policy under the process reward model",
     "guide": "decode under the process reward model: beam, DVTS, guided, particles",
+    "search-bench": "compare searches at equal compute: accuracy against tokens",
     "convert": "read one public format, write another",
     "serve": "step scores and rewards over HTTP, with a page to look at",
     "export": "write a trained model in the forms that others load",
@@ -64,11 +66,16 @@ def one_line(error: BaseException) -> str:
     return printable(" ".join(str(error).split()))
 
 
+def module_of(command: str) -> ModuleType:
+    """The module of one of `COMMANDS`."""
+    return importlib.import_module(f"erprm.cli.{command.replace('-', '_')}")
+
+
 def run(command: str, arguments: Sequence[str]) -> int:
     """Run one of `COMMANDS` with its arguments; returns the exit code. Raises what the command raises."""
     from erprm.cli import config
 
-    module = importlib.import_module(f"erprm.cli.{command}")
+    module = module_of(command)
     parser = config.Parser(prog=f"erprm {command}", description=module.__doc__, allow_abbrev=False,
                            formatter_class=argparse.RawDescriptionHelpFormatter)
     config.add_arguments(parser, module.Config)
@@ -80,7 +87,7 @@ def run(command: str, arguments: Sequence[str]) -> int:
 
 def _overview(arguments: list[str]) -> int:
     lines = ["usage: erprm COMMAND [options]", "", "commands:"]
-    lines += [f"  {name:10} {text}" for name, text in COMMANDS.items()]
+    lines += [f"  {name:12} {text}" for name, text in COMMANDS.items()]
     lines += ["", "erprm COMMAND --help explains one command; every command takes --config FILE.yaml"]
     text = "\n".join(lines)
     if arguments and arguments[0] not in ("-h", "--help"):

@@ -11,12 +11,15 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from erprm.evaluation.curves import BestOfN
 from erprm.evaluation.style import colours, dashes, display_name
 from erprm.files.writing import written_beside
 from erprm.statistics.calibration import Calibration
+
+if TYPE_CHECKING:
+    from erprm.evaluation.search_bench import Point
 
 _QUIET = "#8888884d"  # grid and guides, on light and dark ground alike
 
@@ -65,6 +68,29 @@ def calibration_figure(calibrations: Sequence[Calibration]) -> Any:
     axes.set_xlabel("score, %")
     axes.set_ylabel("truth, %")
     axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def search_figure(points: Sequence[Point]) -> Any:
+    """Accuracy against generated plus scored tokens per problem (log scale), one line per method, with intervals."""
+    figure, axes = _figure((8.4, 4.6))
+    methods = list(dict.fromkeys(point.method for point in points))
+    colour = colours(methods)
+    for name in methods:
+        line = sorted((point for point in points if point.method == name), key=lambda point: point.tokens)
+        heights = [100 * point.accuracy for point in line]
+        spread = [[100 * max(point.accuracy - point.low, 0) for point in line],
+                  [100 * max(point.high - point.accuracy, 0) for point in line]]
+        axes.errorbar([point.tokens for point in line], heights, spread, color=colour[name], marker="o", markersize=4,
+                      linewidth=1.5, elinewidth=0.8, capsize=2, label=display_name(name))
+        for point, height in zip(line, heights, strict=True):
+            axes.annotate(f"{point.n}", (point.tokens, height), textcoords="offset points", xytext=(4, 4), fontsize=7,
+                          color=colour[name])
+    axes.set_xscale("log")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("generated and scored tokens per problem (at each point: N)")
+    axes.set_ylabel("accuracy, %")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
     return figure
 
 

@@ -161,7 +161,8 @@ def _scored(path: Path, scores: npt.NDArray[np.floating]) -> Path:
     if len(columns) not in (1, 3):
         raise InputError(f"score: expected one score per step, or one with its interval, found {len(columns)} numbers; "
                          "choose one eta of the model")
-    return replace(path, **dict(zip(("scores", "low", "high"), columns, strict=False)))
+    return replace(path, scores=columns[0]) if len(columns) == 1 else \
+        replace(path, scores=columns[0], low=columns[1], high=columns[2])
 
 
 @dataclass(slots=True)

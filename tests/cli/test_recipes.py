@@ -1,12 +1,13 @@
 """Every recipe is understood by every command it has a section for, and says beforehand what it would do."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import yaml
 
-from erprm.cli import main
+from erprm.cli import main, module_of
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 ROW = {"prompt": "1+1?", "steps": ["1+1=2", "The answer is 2"], "successes": [3, 1], "trials": [4, 1], "outcome": 1.0,
@@ -22,6 +23,7 @@ def test_dry_run(recipe: Path, tmp_path: Path, model_dir: Path, capsys: pytest.C
             "label": ["--problems", str(problems), "--solutions", str(rows)],
             "dpo": ["--solutions", str(rows)], "grpo": ["--problems", str(problems)],
             "raft": ["--problems", str(problems)],
+            "search-bench": ["--problems", str(problems)],
             "train": ["--data", str(rows), "--model", str(model_dir), "--no-bf16", "--no-fsdp"], "demo": []}
     sections = yaml.safe_load(recipe.read_text())
     shown = {}
@@ -37,9 +39,6 @@ def test_dry_run(recipe: Path, tmp_path: Path, model_dir: Path, capsys: pytest.C
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_option_is_known(recipe: Path) -> None:
-    import dataclasses
-    import importlib
-
     for command, options in yaml.safe_load(recipe.read_text()).items():
-        known = {field.name for field in dataclasses.fields(importlib.import_module(f"erprm.cli.{command}").Config)}
+        known = {field.name for field in dataclasses.fields(module_of(command).Config)}
         assert set(options) <= known

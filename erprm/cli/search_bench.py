@@ -1,0 +1,126 @@
+r"""Which search is worth its tokens? Beam, DVTS, particles, guided, best-of-N and votes at equal compute, one figure.
+
+    erprm search-bench --problems gsm8k:test.jsonl --policy models/policy --prm runs/prm --out runs/search
+    erprm search-bench --problems p.jsonl --policy models/policy --prm runs/prm --methods smc best-of-n --ns 4 16 64 \
+        --out runs/search
+
+Every method runs on every problem at every N of --ns: N solutions, or N next steps of a problem at a time (beam and
+dvts keep N / --expand of them). The cost is counted: tokens that the policy generates, and tokens that the reward model
+computes; what it has read of a solution under way is not read again. How to read the figure: the higher a line at the
+same place of the horizontal axis, the better its tokens are spent; majority scores nothing, so a PRM has to beat it at
+more than its own N. Intervals are 95 % over problems, and the p-values in search.json pair the problems.
+
+--eta is the inverse temperature of guided, smc and q-sharp: 0 is the policy itself, and a large eta follows the scores
+alone. Give the eta that the model was trained with and leave --scores-are at value; for a model of success rates (soft
+or hard labels) any eta goes with --scores-are mean.
+
+Written: search.json with every number, search.png, and points/ with what is finished: interrupted, the same command
+goes on; with more methods or another N only what is missing is done. Other settings that matter are refused there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from erprm.cli.config import option
+from erprm.cli.engine_options import EngineConfig, engine_of, sampling_of
+from erprm.cli.grading_options import GradingConfig, extraction_of, pool_of
+from erprm.cli.prompt_options import template_of
+from erprm.errors import InputError
+from erprm.files.progress import progress
+from erprm.problems import load_problems
+from erprm.selection.aggregate import AGGREGATIONS
+from erprm.selection.methods import METHODS, MethodOptions
+from erprm.selection.search import SearchSettings
+from erprm.values.scales import SCORES_ARE
+
+if TYPE_CHECKING:
+    from erprm.evaluation.search_bench import Point
+
+
+@dataclass(frozen=True)
+class Config(GradingConfig, EngineConfig):
+    """Options of `erprm search-bench`."""
+
+    problems: str = option(help="where the problems are, as for erprm sample")
+    prm: str = option(help="the process reward model: a folder or a hub name")
+    out: str = option(help="folder for the results")
+    methods: tuple[str, ...] = option(("best-of-n", "majority", "beam", "dvts", "guided", "smc"), choices=METHODS,
+                                      help="what is compared: " + "; ".join(
+                                          f"{name}: {method.about}" for name, method in METHODS.items()))
+    ns: tuple[int, ...] = option((4, 16), help="sizes N", least=1)
+    expand: int = option(4, help="next steps sampled from each partial solution", least=1)
+    top_k: int = option(8, help="q-sharp: tokens that are weighed", least=1)
+    max_steps: int = option(40, help="longest solution, in steps", least=1)
+    aggregate: str = option("min", help="step scores into one number, by which solutions are ranked",
+                            choices=AGGREGATIONS)
+    eta: float = option(2.0, help="inverse temperature of guided, smc and q-sharp")
+    scores_are: str = option("value", help="what the scores estimate: " + "; ".join(
+        f"{name}: {about}" for name, about in SCORES_ARE.items()), choices=SCORES_ARE)
+    memory_gib: float = option(4.0, help="memory for what the model has read of solutions under way", least=0)
+    limit: int | None = option(None, help="only the first so many problems", least=1)
+    part_problems: int = option(64, help="problems searched together, and committed to disk, at a time", least=1)
+
+
+def run(config: Config) -> int | None:
+    """Run what is missing, then write the figure and the numbers."""
+    from erprm.engines.identity import model_identity
+    from erprm.evaluation.figures import save_png, search_figure
+    from erprm.evaluation.search_bench import SearchBench
+    from erprm.files.writing import written_beside
+    from erprm.prm.scoring.scorer import PRMScorer
+    from erprm.rollouts.settings import store_settings
+
+    settings = SearchSettings(expand=config.expand, max_steps=config.max_steps, how=config.aggregate,
+                              splitter=config.splitter, sampling=sampling_of(config), seed=config.seed)
+    options = MethodOptions(settings, 1, config.eta, config.scores_are, config.top_k)
+    template_of(config)
+    problems = load_problems(config.problems, config.limit)
+    points = [(method, n) for method in dict.fromkeys(config.methods) for n in sorted(set(config.ns))]
+    if not problems or not points:
+        raise InputError(f"search-bench: expected problems, methods and ns, found {len(problems)} problems and "
+                         f"{len(points)} pairs of method and N")
+    if config.dry_run:
+        print(f"search-bench: {len(problems):,} problems, {len(points)} points: "
+              + ", ".join(f"{method} at N = {n}" for method, n in points) + f", into {config.out}")
+        return None
+    out = Path(config.out)
+    prm = PRMScorer(config.prm, device=config.device)
+    engine = engine_of(config)
+    identity = store_settings("search-bench", engine.fingerprint(), settings.sampling, problems, config.seed,
+                              config.splitter, extraction_of(config))
+    identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (
+        "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k", "memory_gib")}
+    found: list[Point] = []
+    with pool_of(config) as grader, progress("search-bench", total=len(points) * len(problems), unit="problems") as bar:
+        bench = SearchBench(problems, engine, prm, grader, options, config.memory_gib, config.part_problems)
+        for method, n in points:
+            found.append(bench.point(method, n, out / "points", identity, bar.advance))
+    engine.close()
+    results = {"problems": len(problems), "expand": config.expand, "eta": config.eta, "aggregate": config.aggregate,
+               "seed": config.seed, "points": [point.to_dict() for point in found], "paired": _paired(found)}
+    save_png(out / "search.png", search_figure(found))
+    with written_beside(out / "search.json") as beside:
+        beside.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    columns = ("N", "accuracy, %", "interval", "generated", "scored")
+    print("method".ljust(14) + "".join(name.rjust(14) for name in columns))
+    for point in found:
+        print(point.method.ljust(14) + f"{point.n:14,}{100 * point.accuracy:14.1f}"
+              + f"{100 * point.low:.1f}-{100 * point.high:.1f}".rjust(14)
+              + f"{point.generated:14,.0f}{point.scored:14,.0f}"
+              + (f"  {point.lost:,} candidates could not be read" if point.lost else ""))
+    print(f"tokens are per problem; figure: {out / 'search.png'}; results: {out / 'search.json'}")
+    return None
+
+
+def _paired(points: Sequence[Point]) -> list[dict[str, Any]]:
+    """Every two methods at each N, on the same problems; p-values uncorrected."""
+    from erprm.statistics.bootstrap import Comparison, paired_test
+
+    return [asdict(Comparison(first.method, second.method, first.n, paired_test(first.right, second.right)))
+            for first, second in combinations(points, 2) if first.n == second.n]
