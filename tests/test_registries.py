@@ -14,7 +14,7 @@ import datasets
 import pytest
 
 import erprm
-from erprm.cli import COMMANDS, config, main
+from erprm.cli import COMMANDS, config, main, module_of
 from erprm.grading.graders import GRADERS, grader_of
 from erprm.problems import SOURCES
 
@@ -33,8 +33,7 @@ TAKEN: dict[str, tuple[str, str] | tuple[()]] = {
     "erprm.problems.sources.SOURCES": (),
     "erprm.problems.tasks.TASKS": (),
     "erprm.selection.aggregate.AGGREGATIONS": ("evaluate", "aggregate"),
-    "erprm.selection.methods.METHODS": (),
-    "erprm.selection.methods.SCORED": ("guide", "method"),
+    "erprm.selection.methods.METHODS": ("guide", "method"),
     "erprm.splitters.SPLITTERS": ("sample", "splitter"),
     "erprm.values.estimators.ESTIMATORS": ("train", "estimator"),
     "erprm.values.kinds.KINDS": ("train", "target"),
@@ -69,7 +68,7 @@ def test_every_registry_says_what_its_entries_are() -> None:
 @pytest.mark.parametrize("registry", [registry for registry, place in TAKEN.items() if place])
 def test_the_command_line_takes_and_explains_every_name(registry: str, capsys: pytest.CaptureFixture[str]) -> None:
     command, option = TAKEN[registry]  # type: ignore[misc]
-    kind = importlib.import_module(f"erprm.cli.{command}").Config
+    kind = module_of(command).Config
     required = {item.name.rstrip("_"): (item.metadata["choices"] or ["x"])[0] for item in dataclasses.fields(kind)
                 if item.metadata.get("required")}
     with pytest.raises(SystemExit):

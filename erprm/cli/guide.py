@@ -9,8 +9,8 @@ beam keeps the --width best partial solutions and samples --expand next steps fr
 trees that keep one path each; guided samples --trees solutions from the policy tilted by exp(eta V), drawing each step
 among --expand candidates; smc weighs and resamples --particles solutions by exp(eta (V_t - V_(t-1))); best-of-n scores
 --candidates whole solutions; adaptive draws them --expand at a time until the leader's interval lies above the others';
-q-sharp samples --trees solutions token by token, each among the --top-k likeliest tokens, tilted by exp(eta V) (engine
-transformers alone).
+majority puts their most frequent answer first and asks for no score; q-sharp samples --trees solutions token by token,
+each among the --top-k likeliest tokens, tilted by exp(eta V) (engine transformers alone).
 
 eta is the inverse temperature: 0 is the policy itself, and a large eta follows the scores alone. The Q# paper calls
 1/eta by that letter.
@@ -41,7 +41,7 @@ from erprm.problems import Problem, load_problems
 from erprm.rows import StepRow, write_rows
 from erprm.selection.aggregate import AGGREGATIONS
 from erprm.selection.meter import Meter
-from erprm.selection.methods import METHODS, SCORED, MethodOptions
+from erprm.selection.methods import METHODS, MethodOptions
 from erprm.selection.search import Branch, Scorer, SearchSettings
 from erprm.steps import join_steps
 from erprm.values.scales import SCORES_ARE
@@ -57,13 +57,14 @@ class Config(GradingConfig, ShowConfig):
     problems: str = option(help="where the problems are, as for erprm sample")
     prm: str = option(help="the process reward model: a folder or a hub name")
     out: str = option(help="where the solutions go: .parquet or .jsonl")
-    method: str = option("beam", help="how to search", choices=SCORED)
+    method: str = option("beam", choices=METHODS, help="how to search: " + "; ".join(
+        f"{name}: {method.help}" for name, method in METHODS.items()))
     width: int = option(4, help="beam: partial solutions kept", least=1)
     expand: int = option(4, help="next steps sampled from each partial solution; adaptive: solutions between two looks",
                          least=1)
     trees: int = option(4, help="dvts, guided and q-sharp: independent trees, one solution each", least=1)
     particles: int = option(16, help="smc: particles, one solution each", least=1)
-    candidates: int = option(16, help="best-of-n and adaptive: solutions, at most", least=1)
+    candidates: int = option(16, help="best-of-n, majority and adaptive: solutions, at most", least=1)
     top_k: int = option(8, help="q-sharp: tokens that are weighed", least=1)
     max_steps: int = option(40, help="longest solution, in steps")
     aggregate: str = option("min", help="step scores into one number, by which solutions are ranked",
@@ -95,7 +96,7 @@ def run(config: Config) -> int | None:
     show_prompts(config, ((problem.question, "") for problem in problems))
     if config.dry_run:
         show_references(config, problems)
-        whole = config.method in ("best-of-n", "adaptive")
+        whole = config.method in ("best-of-n", "adaptive", "majority")
         print(f"guide: {len(problems):,} problems, {config.method}, at most {options.n} "
               + ("solutions" if whole else f"next steps at a time and {config.max_steps} steps")
               + f" each, into {config.out}")
@@ -132,7 +133,7 @@ def _options(config: Config) -> MethodOptions:
                               how=config.aggregate, splitter=config.splitter, sampling=sampling_of(config),
                               seed=config.seed)
     n = {"beam": config.width * config.expand, "smc": config.particles, "best-of-n": config.candidates,
-         "adaptive": config.candidates}.get(config.method, config.trees * config.expand)
+         "adaptive": config.candidates, "majority": config.candidates}.get(config.method, config.trees * config.expand)
     return MethodOptions(settings, n, config.eta, config.scores_are, config.top_k)
 
 
@@ -169,4 +170,4 @@ class Search:
 
         found = METHODS[self.method].search([problem.question for problem in problems], self.engine, self.score,
                                             self.options, self.advance, refused)
-        return graded_rows(problems, found, self.grader)
+        return graded_rows(problems, found, self.grader, METHODS[self.method].votes)

@@ -52,7 +52,7 @@ class Config(GradingConfig, EngineConfig):
     out: str = option(help="folder for the results")
     methods: tuple[str, ...] = option(("best-of-n", "majority", "beam", "dvts", "guided", "smc"), choices=METHODS,
                                       help="what is compared: " + "; ".join(
-                                          f"{name}: {method.about}" for name, method in METHODS.items()))
+                                          f"{name}: {method.help}" for name, method in METHODS.items()))
     ns: tuple[int, ...] = option((4, 16), help="sizes N", least=1)
     expand: int = option(4, help="next steps sampled from each partial solution", least=1)
     top_k: int = option(8, help="q-sharp: tokens that are weighed", least=1)

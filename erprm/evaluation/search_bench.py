@@ -5,9 +5,9 @@
     point.accuracy, point.generated, point.scored
 
 A point is one method at one N over all problems. What it costs is counted, not estimated: tokens that the policy
-generated, and tokens that the reward model computed (prefixes that were kept are not computed again). Points are made in
-parts; what an interrupted run has finished is not done again, and each part starts with nothing kept, so that its cost
-is the same.
+generated, and tokens that the reward model computed (prefixes that were kept are not computed again). Points are made
+in parts; what an interrupted run has finished is not done again, and each part starts with nothing kept, so that its
+cost is the same.
 """
 
 from __future__ import annotations
@@ -24,16 +24,13 @@ from erprm.engines.base import Engine
 from erprm.errors import InputError
 from erprm.files.parts import Parts
 from erprm.grading import GraderPool
-from erprm.grading.graders import ballot
 from erprm.prm.scoring.prefixes import PrefixScorer
 from erprm.prm.scoring.scorer import PRMScorer
 from erprm.problems import Problem
-from erprm.rows import StepRow
 from erprm.selection.graded import graded_rows
 from erprm.selection.meter import Meter
 from erprm.selection.methods import METHODS, MethodOptions
 from erprm.selection.search import Branch
-from erprm.selection.voting import majority_choice
 from erprm.statistics.bootstrap import bootstrap_interval
 
 
@@ -119,17 +116,7 @@ class SearchBench:
 
         found = METHODS[method].search([problem.question for problem in problems], policy, scorer.score,
                                        replace(self.options, n=n), None, refused)
-        by_problem: dict[str, list[StepRow]] = {problem.id: [] for problem in problems}
-        for row in graded_rows(problems, found, self.grader):
-            by_problem[row.problem_id].append(row)
-        return {"right": [_right(rows, METHODS[method].votes) for rows in by_problem.values()],
+        rows = graded_rows(problems, found, self.grader, METHODS[method].votes)
+        first = {row.problem_id: row.outcome or 0.0 for row in reversed(rows)}
+        return {"right": [first.get(problem.id, 0.0) for problem in problems],
                 "generated": policy.tokens, "scored": scorer.report.computed - before, "lost": len(lost)}
-
-
-def _right(rows: Sequence[StepRow], votes: bool) -> float:
-    """The outcome of the first row, or of the most frequent answer; wrong without any."""
-    if not votes:
-        return (rows[0].outcome or 0.0) if rows else 0.0
-    ballots = [ballot(row) for row in rows]
-    chosen = majority_choice(ballots)
-    return 0.0 if chosen is None else (rows[ballots.index(chosen)].outcome or 0.0)

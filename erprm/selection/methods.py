@@ -65,7 +65,7 @@ class Method:
     """One way.
 
     Attributes:
-        help: one line.
+        help: one line for --help.
         search: solutions of every question.
         votes: the answer is the most frequent one, no score is asked for.
     """
@@ -138,4 +138,3 @@ METHODS = {
     "majority": Method("the most frequent answer of N whole solutions", _majority, votes=True),
     "q-sharp": Method("N / expand solutions, each token drawn by exp(eta V) among the likeliest", _q_sharp),
 }
-SCORED = {name: method for name, method in METHODS.items() if not method.votes}

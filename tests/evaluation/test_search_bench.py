@@ -7,9 +7,12 @@ import pytest
 import tiny
 
 from erprm.cli import main
-from erprm.evaluation.search_bench import SearchBench, _right
+from erprm.evaluation.search_bench import SearchBench
+from erprm.grading import GraderPool
 from erprm.prm.model import PRM
-from erprm.rows import StepRow
+from erprm.problems import Problem
+from erprm.selection.graded import graded_rows
+from erprm.selection.search import Path as Solution
 
 METHODS = ("best-of-n", "majority", "beam", "dvts", "guided", "smc", "adaptive", "q-sharp")
 
@@ -73,13 +76,15 @@ def test_every_method_has_its_point_and_a_second_run_goes_on(tmp_path: Path, mod
     assert "eta" in capsys.readouterr().err
 
 
-def test_a_vote_goes_to_the_most_frequent_answer() -> None:
-    rows = [StepRow("q", ("a",), outcome=outcome, answer=answer) for outcome, answer in
-            ((0.0, "3"), (1.0, "1/2"), (1.0, "0.5"), (0.0, None))]
-    assert _right(rows, votes=True) == 1.0
-    assert _right(rows, votes=False) == 0.0
-    assert _right(rows[3:], votes=True) == 0.0
-    assert _right([], votes=False) == 0.0
+def test_the_most_frequent_answer_comes_first() -> None:
+    problems = [Problem(str(number), f"q{number}", "0.5") for number in range(2)]
+    found = [[Solution((f"#### {answer}",), finished=True) for answer in answers]
+             for answers in (["3", "1/2", "0.5", "\\frac12"], ["7"])]
+    with GraderPool(1) as grader:
+        plain, voted = (graded_rows(problems, found, grader, votes) for votes in (False, True))
+    assert [row.solution_id for row in plain] == ["0/0", "0/1", "0/2", "0/3", "1/0"]
+    assert [row.solution_id for row in voted] == ["0/1", "0/2", "0/3", "0/0", "1/0"]
+    assert [row.outcome for row in voted] == [1.0, 1.0, 1.0, 0.0, 0.0]
 
 
 def test_unknown_methods_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
