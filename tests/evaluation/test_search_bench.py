@@ -78,7 +78,7 @@ def test_every_method_has_its_point_and_a_second_run_goes_on(tmp_path: Path, mod
 
 def test_the_most_frequent_answer_comes_first() -> None:
     problems = [Problem(str(number), f"q{number}", "0.5") for number in range(2)]
-    found = [[Solution((f"#### {answer}",), finished=True) for answer in answers]
+    found = [[Solution((f"#### {answer}",), finished=True, gaps=("", "")) for answer in answers]
              for answers in (["3", "1/2", "0.5", "\\frac12"], ["7"])]
     with GraderPool(1) as grader:
         plain, voted = (graded_rows(problems, found, grader, votes) for votes in (False, True))
