@@ -34,6 +34,7 @@ COMMANDS = {
     "doctor": "check tokens, tags and rows before training",
     "bench": "run or compare benchmarks",
     "profile": "profile a named step, with a table per kernel",
+    "study": "many small experiments in a table, seeds apart",
     "demo": "the whole experiment in miniature, with a report",
 }
 

@@ -104,6 +104,8 @@ def _train(config: Config, folder: RunFolder | None) -> None:
         if folder is not None:
             with written_beside(Path(config.out) / "metrics.json") as beside:
                 beside.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+            with written_beside(Path(config.out) / "history.json") as beside:  # losses and evaluations by step
+                beside.write_text(json.dumps(trainer.state.log_history) + "\n", encoding="utf-8")
     trainer.save_merged(config.out)
     if folder is not None:
         folder.finish()

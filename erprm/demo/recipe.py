@@ -56,62 +56,102 @@ class Command:
 def command(name: str, **options: Any) -> Command:
     """`erprm sft --max-steps 30` of command("sft", max_steps=30)."""
     return Command(name, tuple(text for option, value in options.items()
-                               for text in (f"--{option.replace('_', '-')}", str(value))))
+                               for text in (f"--{option.replace('_', '-')}", *_texts(value))))
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, tuple) else (str(value),)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """The folder of a run and its settings: what a stage is made of, and the stages before any reward model."""
+
+    folder: Path
+    settings: DemoSettings
+
+    @property
+    def task(self) -> Task:
+        """The family of problems."""
+        return task(self.settings.task)
+
+    @property
+    def rows(self) -> Path:
+        """What reward models train on."""
+        return self.folder / "training.parquet"
+
+    def model(self, name: str) -> Path:
+        """A model's folder."""
+        return self.folder / "models" / name
+
+    def problems(self, split: str) -> Path:
+        """The problems of one of the four disjoint sets: teach, label, validation, heldout."""
+        return self.folder / "problems" / f"{split}.jsonl"
+
+    def sampled(self, split: str, n: int, name: str, seed: int, policy: str = "policy") -> Command:
+        """`n` solutions to each problem of a set, into NAME.parquet."""
+        return command("sample", problems=self.problems(split), policy=self.model(policy), n=n, seed=seed,
+                       max_tokens=self.task.max_tokens, out=self.folder / f"{name}.parquet")
+
+    def labelled(self, split: str, solutions: str, n: int, out: str, **more: Any) -> Command:
+        """`n` completions from each prefix of those solutions, into OUT/rows.parquet."""
+        return command("label", problems=self.problems(split), solutions=self.folder / f"{solutions}.parquet", n=n,
+                       policy=self.model("policy"), seed=self.settings.seed, max_tokens=self.task.max_tokens,
+                       splitter="newline", out=self.folder / out, **more)
+
+    def trained(self, out: Path, seed: int, **more: Any) -> Command:
+        """A reward model from the policy, at the settings' sizes; `more` says what it learns."""
+        settings = self.settings
+        return command("train", model=self.model("policy"), data=self.rows, out=out,
+                       max_steps=settings.prm_steps, batch_size=settings.prm_batch, weight_decay=0.01, warmup=30,
+                       learning_rate=settings.prm_learning_rate, seed=seed, **more)
+
+    def foundation(self) -> Iterator[Stage]:
+        """Problems, a policy that was taught them, its solutions, and rows with the counts of completions."""
+        settings, seed = self.settings, self.settings.seed
+        shown = self.folder / "demonstrations.jsonl"
+        yield "problems", [partial(_make_problems, self.task, self.problems, settings)]
+        yield "policy", [
+            partial(write_untrained, self.model("untrained"), self.task, seed, settings.hidden, settings.layers),
+            lambda: write_rows(shown, demonstrations(self.task, read_problems(self.problems("teach")),
+                                                     settings.demonstrations, settings.wandering, seed)),
+            command("sft", model=self.model("untrained"), data=shown, out=self.model("policy"),
+                    max_steps=settings.sft_steps, learning_rate=3e-3, seed=seed)]
+        yield "solutions", [self.sampled("label", settings.solutions, "solutions", seed)]
+        yield "labels", [
+            self.labelled("label", "solutions", settings.completions, "labels", contrast=settings.contrast),
+            partial(_join, [self.folder / "labels" / "rows.parquet", self.folder / "labels" / "contrast.parquet"],
+                    self.rows)]
 
 
 def recipe(folder: Path, settings: DemoSettings) -> Iterator[Stage]:
     """The stages with their parts. What a later stage is told depends on files of earlier ones: one at a time."""
-    chosen, models, targets, seed = task(settings.task), folder / "models", settings.targets, settings.seed
-    asked = {"policy": models / "policy", "max_tokens": chosen.max_tokens}
-
-    def problems(split: str) -> Path:
-        return folder / "problems" / f"{split}.jsonl"
-
-    def sampled(split: str, n: int, name: str, seed: int, policy: str = "policy") -> list[Callable[[], object]]:
-        return [command("sample", **asked | {"problems": problems(split), "policy": models / policy, "n": n,
-                                             "seed": seed, "out": folder / f"{name}.parquet"})]
+    lab, targets, seed = Lab(folder, settings), settings.targets, settings.seed
 
     def scored(rows: Path, name: str) -> list[Callable[[], object]]:
-        return [command("score", model=models / f"prm-{target.name}", rows=rows,
+        return [command("score", model=lab.model(f"prm-{target.name}"), rows=rows,
                         out=outcome.scored(folder, name, target.name)) for target in targets]
 
-    def labelled(split: str, solutions: str, n: int, out: str, **more: Any) -> Command:
-        return command("label", **asked, problems=problems(split), solutions=folder / f"{solutions}.parquet", n=n,
-                       seed=seed, splitter="newline", out=folder / out, **more)
-
-    yield "problems", [partial(_make_problems, chosen, problems, settings)]
-    shown, rows = folder / "demonstrations.jsonl", folder / "training.parquet"
-    yield "policy", [
-        partial(write_untrained, models / "untrained", chosen, seed, settings.hidden, settings.layers),
-        lambda: write_rows(shown, demonstrations(chosen, read_problems(problems("teach")), settings.demonstrations,
-                                                 settings.wandering, seed)),
-        command("sft", model=models / "untrained", data=shown, out=models / "policy", max_steps=settings.sft_steps,
-                learning_rate=3e-3, seed=seed)]
-    yield "solutions", sampled("label", settings.solutions, "solutions", seed)
-    yield "labels", [
-        labelled("label", "solutions", settings.completions, "labels", contrast=settings.contrast),
-        partial(_join, [folder / "labels" / "rows.parquet", folder / "labels" / "contrast.parquet"], rows)]
-    yield "reward models", [command(
-        "train", model=models / "policy", data=rows, out=models / f"prm-{target.name}", target=target.kind,
-        eta=target.eta, max_steps=settings.prm_steps, batch_size=settings.prm_batch, weight_decay=0.01, warmup=30,
-        learning_rate=settings.prm_learning_rate, seed=seed) for target in targets]
+    yield from lab.foundation()
+    yield "reward models", [lab.trained(lab.model(f"prm-{target.name}"), seed, target=target.kind, eta=target.eta)
+                            for target in targets]
     yield "validation", [
-        *sampled("validation", settings.validation_pool, "validation", seed + 4),
+        lab.sampled("validation", settings.validation_pool, "validation", seed + 4),
         *scored(folder / "validation.parquet", "validation"), partial(outcome.choose_aggregations, folder, targets)]
-    yield "held-out pool", sampled("heldout", settings.pool, "pool", seed + 1)
+    yield "held-out pool", [lab.sampled("heldout", settings.pool, "pool", seed + 1)]
     yield "scores", scored(folder / "pool.parquet", "pool")
     yield "truth", [
         lambda: write_rows(folder / "truth.parquet", outcome.some_of_each(
             list(read_rows(folder / "pool.parquet")), settings.truth_problems, seed)),
-        labelled("heldout", "truth", settings.truth_completions, "truth"),
+        lab.labelled("heldout", "truth", settings.truth_completions, "truth"),
         *scored(folder / "truth" / "rows.parquet", "truth")]
     yield "raft", [
-        *sampled("label", settings.raft_samples, "raft-solutions", seed + 2),
-        command("raft", policy=models / "policy", prm=models / f"prm-{settings.main}", seed=seed,
-                solutions=folder / "raft-solutions.parquet", out=models / "policy-raft", warmup_steps=10,
+        lab.sampled("label", settings.raft_samples, "raft-solutions", seed + 2),
+        command("raft", policy=lab.model("policy"), prm=lab.model(f"prm-{settings.main}"), seed=seed,
+                solutions=folder / "raft-solutions.parquet", out=lab.model("policy-raft"), warmup_steps=10,
                 aggregate=outcome.aggregations(folder)[settings.main], max_steps=settings.raft_steps,
                 learning_rate=5e-4),
-        *sampled("heldout", settings.raft_samples, "pool-raft", seed + 3, "policy-raft")]
+        lab.sampled("heldout", settings.raft_samples, "pool-raft", seed + 3, "policy-raft")]
 
 
 def _make_problems(chosen: Task, path: Callable[[str], Path], settings: DemoSettings) -> None:

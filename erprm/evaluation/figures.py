@@ -30,7 +30,7 @@ def best_of_n_figure(curves: BestOfN, floor: float | None = None, title: str = "
     Args:
         floor: pass@1, drawn as a thin line.
     """
-    figure, axes = _figure((8.4, 4.6))
+    figure, axes = new_figure((8.4, 4.6))
     colour = colours(curves.lines)
     if floor is not None:
         axes.axhline(100 * floor, color="#888888", linewidth=1, linestyle=":")
@@ -56,7 +56,7 @@ def best_of_n_figure(curves: BestOfN, floor: float | None = None, title: str = "
 
 def calibration_figure(calibrations: Sequence[Calibration]) -> Any:
     """Reliability curves: mean truth against mean score, points sized by how many steps fall into a bin."""
-    figure, axes = _figure((5.2, 4.6))
+    figure, axes = new_figure((5.2, 4.6))
     colour = colours([part.name for part in calibrations])
     axes.plot([0, 100], [0, 100], color="#888888", linewidth=1, linestyle=":")
     for part in calibrations:
@@ -117,7 +117,8 @@ def inline_svg(figure: Any, label: str) -> str:
     return text[text.index("<svg"):].replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
 
 
-def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
+def new_figure(size: tuple[float, float]) -> tuple[Any, Any]:
+    """(figure, axes) of that many inches, on which one draws in the report's manner; needs no screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

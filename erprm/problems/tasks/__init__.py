@@ -8,13 +8,14 @@ of a prefix is truly graded: what process rewards are for.
 """
 
 from erprm.errors import InputError
+from erprm.problems.tasks.chain_sum import CHAIN_SUM
 from erprm.problems.tasks.countdown import COUNTDOWN
 from erprm.problems.tasks.graph_color import GRAPH_COLOR
 from erprm.problems.tasks.knights_knaves import KNIGHTS_KNAVES
 from erprm.problems.tasks.number_sorting import NUMBER_SORTING
 from erprm.problems.tasks.task import ANSWER, Task
 
-TASKS = {one.name: one for one in (COUNTDOWN, GRAPH_COLOR, KNIGHTS_KNAVES, NUMBER_SORTING)}
+TASKS = {one.name: one for one in (CHAIN_SUM, COUNTDOWN, GRAPH_COLOR, KNIGHTS_KNAVES, NUMBER_SORTING)}
 
 
 def task(name: str) -> Task:

@@ -1,0 +1,144 @@
+"""A cell of the study: one reward model's training on one set of labels, and the file that holds what came of it.
+
+    cell = Cell("countdown", 0, "er@2:empirical-bayes", 1)
+    cell.name                                           # countdown/policy-0/er@2:empirical-bayes/prm-1
+    cells = read_cells(Path("bench/results/study"))
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erprm.errors import InputError
+from erprm.files.writing import written_beside
+from erprm.values import ESTIMATORS, KINDS, Array
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What a reward model learns, as a text: KIND, KIND@ETA or KIND@ETA:ESTIMATOR; "er" alone stands for all etas.
+
+    Attributes:
+        kind: one of `erprm.values.KINDS`.
+        eta: of "er" and "td"; None: every eta of the study in one training.
+        estimator: of the same kinds.
+    """
+
+    kind: str
+    eta: float | None = None
+    estimator: str = "plug-in"
+
+    @classmethod
+    def of(cls, text: str) -> Learnt:
+        """Raises InputError for a kind, an eta or an estimator that there isn't."""
+        kind, _, rest = text.partition("@")
+        eta, _, estimator = rest.partition(":")
+        estimator = estimator or "plug-in"
+        if kind not in KINDS or estimator not in ESTIMATORS:
+            raise InputError(f"targets: expected KIND, KIND@ETA or KIND@ETA:ESTIMATOR with a kind among "
+                             f"{', '.join(KINDS)} and an estimator among {', '.join(ESTIMATORS)}, found {text!r}")
+        try:
+            return cls(kind, float(eta) if eta else None, estimator)
+        except ValueError:
+            raise InputError(f"targets: expected a number for eta, found {text!r}") from None
+
+    def options(self, etas: tuple[float, ...]) -> dict[str, Any]:
+        """As `erprm train` takes them."""
+        options: dict[str, Any] = {"target": self.kind}
+        if "eta" in KINDS[self.kind].reads:
+            options["eta"] = self.eta if self.eta is not None else etas
+        if "estimator" in KINDS[self.kind].reads:
+            options["estimator"] = self.estimator
+        return options
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Where a result stands in the table."""
+
+    task: str
+    policy_seed: int
+    target: str
+    prm_seed: int
+
+    @property
+    def name(self) -> str:
+        """As a path: TASK/policy-SEED/TARGET/prm-SEED."""
+        return f"{self.task}/policy-{self.policy_seed}/{self.target}/prm-{self.prm_seed}"
+
+    def path(self, folder: Path) -> Path:
+        """Its file below a folder of cells."""
+        return folder / f"{self.name}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One reward: a model's, or that of one eta of a model.
+
+    Attributes:
+        aggregation: of step scores, chosen on the validation pool.
+        ns: sizes of best-of-N.
+        accuracy: at each N, the mean over held-out problems.
+        by_problem: [P] at the largest N.
+    """
+
+    aggregation: str
+    ns: tuple[int, ...]
+    accuracy: tuple[float, ...]
+    by_problem: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a cell's file says.
+
+    Attributes:
+        columns: by the reward's name: the target's, with "/ETA" where one training gave several.
+        curve: (step, value of the validation score) while it trained.
+        training: steps, seconds, tokens and whatever else the trainer measured at its end.
+    """
+
+    cell: Cell
+    columns: Mapping[str, Column]
+    curve: Sequence[tuple[int, float]]
+    training: Mapping[str, float]
+
+
+def write_cell(path: Path, result: Result, about: Mapping[str, Any]) -> None:
+    """The cell's file, there whole or not at all; `about` are the settings and the commit."""
+    record = {
+        "task": result.cell.task, "policy_seed": result.cell.policy_seed, "target": result.cell.target,
+        "prm_seed": result.cell.prm_seed, **about, "training": dict(result.training), "curve": list(result.curve),
+        "columns": {name: {"aggregation": column.aggregation, "n": column.ns, "accuracy": column.accuracy,
+                           "by_problem": np.round(column.by_problem, 6).tolist()}
+                    for name, column in result.columns.items()}}
+    with written_beside(path) as beside:
+        beside.write_text(json.dumps(record) + "\n", encoding="utf-8")
+
+
+def read_cell(path: Path) -> tuple[Result, dict[str, Any]]:
+    """(what it says, its settings). Raises InputError naming the file."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        columns = {name: Column(column["aggregation"], tuple(column["n"]), tuple(column["accuracy"]),
+                                np.array(column["by_problem"], np.float64))
+                   for name, column in record["columns"].items()}
+        cell = Cell(record["task"], record["policy_seed"], record["target"], record["prm_seed"])
+        curve = [(int(step), float(value)) for step, value in record["curve"]]
+        return Result(cell, columns, curve, record["training"]), record["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a cell of a study: {type(error).__name__}: {error}") from error
+
+
+def read_cells(folder: Path) -> list[Result]:
+    """All cells below a folder, in the order of their names. Raises InputError when there is none."""
+    found = [read_cell(path)[0] for path in sorted(folder.rglob("prm-*.json"))]
+    if not found:
+        raise InputError(f"{folder}: expected cells of a study (TASK/policy-SEED/TARGET/prm-SEED.json), found none")
+    return found

@@ -1,0 +1,156 @@
+"""The loop over the study's cells, each done once: the demo's stages up to the labels, then one training a cell.
+
+    run(Path("runs/study"), StudySettings(policy_seeds=(0, 1)))      # cells/, and work/ with what may be deleted
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from erprm.demo.outcome import NS, best_aggregations
+from erprm.demo.recipe import Command, Lab, command
+from erprm.demo.settings import DemoSettings
+from erprm.demo.stages import Stages
+from erprm.errors import InputError
+from erprm.evaluation.pools import Groups, group_by_problem, pool_of
+from erprm.files.writing import locked, remove_folder
+from erprm.rows import by_score_column, read_rows
+from erprm.selection import best_of_n_by_problem
+from erprm.study.cells import Cell, Column, Learnt, Result, read_cell, write_cell
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """The table and the sizes of its cells; `demo` are those of policy, labels and pools."""
+
+    tasks: tuple[str, ...] = ("countdown",)
+    policy_seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    prm_seeds: tuple[int, ...] = (0, 1)
+    targets: tuple[str, ...] = ("outcome", "soft", "hard", "er", "er@2")
+    etas: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0)
+    evaluations: int = 20
+    patience: int = 4
+    validation_completions: int = 16
+    demo: DemoSettings = field(default_factory=lambda: DemoSettings(prm_steps=4000))
+
+    def cells(self, only: tuple[str, ...] = ()) -> list[Cell]:
+        """All of them, or those whose name matches one of the patterns, policy after policy."""
+        cells = [Cell(task, policy, target, prm) for task in self.tasks for policy in self.policy_seeds
+                 for target in self.targets for prm in self.prm_seeds]
+        return [cell for cell in cells if not only or any(fnmatch.fnmatch(cell.name, each) for each in only)]
+
+    def of_cell(self, cell: Cell) -> dict[str, Any]:
+        """What a cell's result depends on besides its place in the table."""
+        sizes = dataclasses.asdict(dataclasses.replace(self.demo, task=cell.task, seed=cell.policy_seed))
+        return json.loads(json.dumps({  # as it comes back from a file
+            **Learnt.of(cell.target).options(self.etas), "evaluations": self.evaluations, "patience": self.patience,
+            "validation_completions": self.validation_completions, **{
+                name: sizes[name] for name in sizes if name not in _OF_THE_DEMO_ALONE}}))
+
+
+_OF_THE_DEMO_ALONE = ("etas", "truth_problems", "truth_completions", "raft_samples", "raft_steps", "main", "task",
+                      "seed")
+
+
+def run(folder: Path, settings: StudySettings, only: tuple[str, ...] = (), about: Mapping[str, Any] | None = None,
+        ) -> list[Path]:
+    """Do the cells that are missing; returns the files of all that were asked for.
+
+    Raises:
+        InputError: for a cell that is there with other settings, naming what differs.
+    """
+    cells = settings.cells(only)
+    if not cells:
+        raise InputError(f"only: expected a pattern that matches a cell such as {settings.cells()[0].name}, found "
+                         f"{' '.join(only)}")
+    missing = [cell for cell in cells if not _is_done(cell, folder / "cells", settings)]
+    for number, cell in enumerate(missing, start=1):
+        print(f"cell {number} of {len(missing)} to do, {len(cells)} in all: {cell.name}", file=sys.stderr)
+        base = folder / "work" / cell.task / f"policy-{cell.policy_seed}"
+        with locked(base):
+            lab = Lab(base, dataclasses.replace(settings.demo, task=cell.task, seed=cell.policy_seed))
+            stages = Stages(base, dataclasses.asdict(lab.settings) | {"etas": list(lab.settings.etas)})
+            for name, parts in _foundation(lab, settings):
+                stages.run(name, parts)
+            if not _is_done(cell, folder / "cells", settings):  # by a process that held the lock before
+                _do(cell, lab, settings, folder / "cells", about or {})
+    return [cell.path(folder / "cells") for cell in cells]
+
+
+def _is_done(cell: Cell, folder: Path, settings: StudySettings) -> bool:
+    path = cell.path(folder)
+    if not path.is_file():
+        return False
+    _, before = read_cell(path)
+    now = settings.of_cell(cell)
+    differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if differing:
+        name = differing[0]
+        raise InputError(f"{path}: done with {name} = {before.get(name)!r}, asked for {now.get(name)!r}; give another "
+                         "--out, or remove the cell")
+    return True
+
+
+def _foundation(lab: Lab, settings: StudySettings) -> Iterator[tuple[str, list[Callable[[], object]]]]:
+    """What all cells of a policy share: its rows with counts, labelled validation solutions, and two pools."""
+    demo = lab.settings
+    yield from lab.foundation()
+    yield "validation", [
+        lab.sampled("validation", 1, "validation-solutions", demo.seed + 5),
+        lab.labelled("validation", "validation-solutions", settings.validation_completions, "validation-labels"),
+        lab.sampled("validation", demo.validation_pool, "validation", demo.seed + 4)]
+    yield "held-out pool", [lab.sampled("heldout", demo.pool, "pool", demo.seed + 1)]
+
+
+def _do(cell: Cell, lab: Lab, settings: StudySettings, folder: Path, about: Mapping[str, Any]) -> None:
+    work = lab.folder / "cells" / cell.target.replace(":", "-") / f"prm-{cell.prm_seed}"
+    model, started = work / "model", time.monotonic()
+    lab.trained(model, cell.prm_seed, eval=lab.folder / "validation-labels" / "rows.parquet",
+                evaluations=settings.evaluations, patience=settings.patience,
+                **Learnt.of(cell.target).options(settings.etas))()
+    seconds = time.monotonic() - started
+    groups = {name: _scored(lab.folder / f"{name}.parquet", model, work / f"{name}.parquet", cell.target)
+              for name in ("validation", "pool")}
+    history = json.loads((model / "history.json").read_text(encoding="utf-8"))
+    curve = [(entry["step"], entry["eval_step_auc"]) for entry in history if "eval_step_auc" in entry]
+    metrics = json.loads((model / "metrics.json").read_text(encoding="utf-8"))
+    training = {name: float(value) for name, value in metrics.items() if isinstance(value, (int, float))}
+    training |= {"seconds": round(seconds, 1), "steps": float(max(entry["step"] for entry in history))}
+    write_cell(cell.path(folder), Result(cell, _columns(groups["validation"], groups["pool"]), curve, training),
+               {**about, "settings": settings.of_cell(cell)})
+    remove_folder(work)
+
+
+def _scored(rows: Path, model: Path, out: Path, target: str) -> Groups:
+    """The pool with the model's scores, by reward."""
+    scoring: Command = command("score", model=model, rows=rows, out=out)
+    scoring()
+    columns = by_score_column(list(read_rows(out)))
+    return group_by_problem({reward_name(target, name.removeprefix("eta=")): found for name, found in columns.items()})
+
+
+def _columns(validation: Groups, pool: Groups) -> dict[str, Column]:
+    chosen = best_aggregations(validation)
+    reduced = pool_of(pool, chosen)
+    size = len(pool.rows[0])
+    ns = tuple(n for n in (*NS, 128, 256, 512, 1024) if n <= size)
+    columns = {}
+    for name, scores in reduced.scores.items():
+        values = best_of_n_by_problem(scores, reduced.correct, ns)
+        columns[name] = Column(chosen[name], ns, tuple(np.round(values.mean(axis=0), 6).tolist()), values[:, -1])
+    return columns
+
+
+def reward_name(target: str, eta: str) -> str:
+    """What a reward is called: as its target, with "/ETA" where one training gave several."""
+    return f"{target}/{eta}" if eta else target

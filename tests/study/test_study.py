@@ -1,0 +1,138 @@
+"""The study: its table and its cells, what is read out of them, and the whole in miniature, killed and gone on with."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from erprm.cli import main
+from erprm.errors import InputError
+from erprm.study import run as study
+from erprm.study.analysis import shares, summarise
+from erprm.study.cells import Cell, Column, Learnt, Result, read_cell, read_cells, write_cell
+
+NS = (1, 2, 4)
+
+
+def cells(effect: float, policies: int = 6, seeds: int = 3, problems: int = 200, sd_policy: float = 0.08,
+          sd_prm: float = 0.03, seed: int = 0) -> list[Result]:
+    """Accuracies with known parts: policies, reward models, problems, and what "er/2" adds to "soft"."""
+    random = np.random.default_rng(seed)
+    found = []
+    for policy in range(policies):
+        level = 0.5 + sd_policy * random.standard_normal()
+        easiness = 0.1 * random.standard_normal(problems)
+        for target, more in (("soft", 0.0), ("er", effect)):
+            for prm in range(seeds):
+                values = level + more + sd_prm * random.standard_normal() + easiness
+                column = Column("min", NS, (0.3, 0.4, float(values.mean())), values)
+                name = "er/2" if target == "er" else target
+                found.append(Result(Cell("countdown", policy, target, prm), {name: column}, [(1, 0.5), (2, 0.7)],
+                                    {"seconds": 1.0}))
+    return found
+
+
+@pytest.mark.parametrize(("text", "options"), [
+    ("soft", {"target": "soft"}), ("er", {"target": "er", "eta": (0.5, 2.0), "estimator": "plug-in"}),
+    ("er@10", {"target": "er", "eta": 10.0, "estimator": "plug-in"}),
+    ("er@2:empirical-bayes", {"target": "er", "eta": 2.0, "estimator": "empirical-bayes"})])
+def test_a_target_is_a_text(text: str, options: dict[str, object]) -> None:
+    assert Learnt.of(text).options((0.5, 2.0)) == options
+
+
+@pytest.mark.parametrize("text", ["", "er@two", "sof", "er@2:bayes"])
+def test_no_target(text: str) -> None:
+    with pytest.raises(InputError, match="targets: expected"):
+        Learnt.of(text)
+
+
+def test_the_parts_of_the_variance_are_found_again() -> None:
+    parts = shares({policy: np.stack([result.columns["soft"].by_problem for result in cells(0.0, 400, 4, 50)
+                                      if result.cell.policy_seed == policy and result.cell.target == "soft"])
+                    for policy in range(400)})
+    assert parts.policy == pytest.approx(0.08, rel=0.1)
+    assert parts.prm == pytest.approx(0.03, rel=0.1)
+    assert parts.problems == pytest.approx(0.1 / 50**0.5, rel=0.1)
+
+
+def test_intervals_over_seeds_hold_the_truth_as_often_as_they_say() -> None:
+    held = [row.low <= 0.02 <= row.high for seed in range(60)
+            for row in [summarise(cells(0.02, 12, 2, 60, seed=seed))["countdown"].rewards["er/2"]]]
+    assert 0.85 <= np.mean(held) <= 1.0  # too narrow by a twelfth of the variance, as a bootstrap over 12 is
+
+
+def test_an_effect_is_seen_and_none_is_not() -> None:
+    seen = summarise(cells(0.06))["countdown"].rewards["er/2"]
+    assert seen.p < 0.01
+    assert seen.low > 0
+    assert seen.difference == pytest.approx(0.06, abs=0.03)
+    assert seen.of_seeds[1] - seen.of_seeds[0] > seen.of_problems[1] - seen.of_problems[0]
+    reference = summarise(cells(0.06))["countdown"].rewards["soft"]
+    assert (reference.difference, reference.p) == (0.0, 1.0)
+
+
+def test_a_cell_comes_back_from_its_file(tmp_path: Path) -> None:
+    result = cells(0.0, 1, 1, 5)[0]
+    write_cell(result.cell.path(tmp_path), result, {"settings": {"pool": 4}, "commit": "abc"})
+    found, settings = read_cell(tmp_path / "countdown" / "policy-0" / "soft" / "prm-0.json")
+    assert (found.cell, found.curve, settings) == (result.cell, [(1, 0.5), (2, 0.7)], {"pool": 4})
+    np.testing.assert_allclose(found.columns["soft"].by_problem, result.columns["soft"].by_problem, atol=1e-6)
+    (tmp_path / "countdown" / "policy-0" / "soft" / "prm-1.json").write_text('{"task": "countdown"}')
+    with pytest.raises(InputError, match=r"prm-1.json: not a cell of a study"):
+        read_cells(tmp_path)
+    with pytest.raises(InputError, match="expected cells of a study"):
+        read_cells(tmp_path / "nothing")
+
+
+def test_what_cannot_be_compared(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="reference: countdown: expected one of soft, er/2, found 'hard'"):
+        summarise(cells(0.0, 2, 1, 5), "hard")
+    with pytest.raises(InputError, match="only: expected a pattern that matches a cell such as"):
+        study.run(tmp_path, study.StudySettings(), ("sudoku/*",))
+
+
+def test_the_table_is_shown_without_doing_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["study", "--out", str(tmp_path), "--dry-run", "--policy-seeds", "0", "1", "--targets", "soft", "er@2"]
+    assert main([*arguments, "--only", "*/er@2/*"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"countdown/policy-{policy}/er@2/prm-{prm}: to do" for policy in (0, 1) for prm in (0, 1)]
+    assert main([*arguments, "--tasks", "sudoku"]) == 2
+    assert main([*arguments, "--etas", "2", "2"]) == 2
+    assert "etas: expected different values" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_whole_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                capsys: pytest.CaptureFixture[str]) -> None:
+    done: list[str] = []
+    do = study._do
+
+    def interrupted(cell: Cell, *rest: object) -> None:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        do(cell, *rest)  # type: ignore[arg-type]
+        done.append(cell.name)
+
+    monkeypatch.setattr(study, "_do", interrupted)
+    assert main(["study", "--smoke", "--out", str(tmp_path)]) == 130
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").rglob("*.json")}
+    assert len(before) == 3
+    monkeypatch.setattr(study, "_do", lambda cell, *rest: (done.append(cell.name), do(cell, *rest)))
+    assert main(["study", "--smoke", "--out", str(tmp_path)]) == 0
+    assert len(done) == len(set(done)) == 8, "no cell is lost and none is done twice"
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert not list(tmp_path.rglob("work/**/model"))
+    found = read_cells(tmp_path / "cells")
+    assert {name for result in found for name in result.columns} == {"soft", "er/0.5", "er/2"}
+    page = (tmp_path / "summary.md").read_text()
+    for row in summarise(found)["countdown"].rewards.values():
+        assert f"| {100 * row.accuracy[-1]:.1f} |" in page
+    path = next(iter(before))
+    record = json.loads(path.read_text())
+    assert record["curve"]
+    record["settings"]["pool"] = 5
+    path.write_text(json.dumps(record))
+    capsys.readouterr()
+    assert main(["study", "--smoke", "--out", str(tmp_path)]) == 2
+    assert "done with pool = 5, asked for 4; give another --out, or remove the cell" in capsys.readouterr().err
