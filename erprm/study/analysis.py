@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from erprm.errors import InputError
-from erprm.statistics.bootstrap import RESAMPLES, bootstrap_interval, holm, paired_test
+from erprm.statistics.bootstrap import bootstrap_interval, holm, paired_test
 from erprm.study.cells import Result
 from erprm.values import Array
 
+RESAMPLES = 1000
 Accuracies = Mapping[int, Array]  # by policy seed, [S, P]: reward-model seeds and held-out problems
 
 
