@@ -17,15 +17,16 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from erprm.cli.config import option
 from erprm.demo.settings import DemoSettings
 from erprm.errors import InputError
 from erprm.problems.tasks import TASKS, task
-from erprm.study.cells import Learnt
+from erprm.study.cells import Cell, Learnt
 
 _DEMO = DemoSettings()
-_SMALL = {"teach_problems": 20, "demonstrations": 2, "hidden": 32, "layers": 1, "sft_steps": 4, "label_problems": 4,
+_SMALL: dict[str, Any] = {"teach_problems": 20, "demonstrations": 2, "hidden": 32, "layers": 1, "sft_steps": 4, "label_problems": 4,
           "solutions": 2, "completions": 4, "prm_steps": 4, "heldout_problems": 4, "pool": 4, "validation_problems": 4,
           "validation_pool": 4}
 
@@ -64,7 +65,7 @@ def run(config: Config) -> None:
 
     out = Path(config.out)
     names = {field.name for field in dataclasses.fields(DemoSettings)}
-    sizes = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
+    sizes: dict[str, Any] = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
     settings = StudySettings(
         config.tasks, config.policy_seeds, config.prm_seeds, config.targets, config.etas, config.evaluations,
         config.patience, config.validation_completions, DemoSettings(**sizes))
@@ -87,7 +88,7 @@ def run(config: Config) -> None:
     print(f"report: {_page(out, config.reference, settings.cells())}")
 
 
-def _page(out: Path, reference: str, asked: list) -> Path:
+def _page(out: Path, reference: str, asked: list[Cell]) -> Path:
     from erprm.study.analysis import summarise
     from erprm.study.cells import read_cells
     from erprm.study.page import write_page

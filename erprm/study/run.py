@@ -52,10 +52,11 @@ class StudySettings:
     def of_cell(self, cell: Cell) -> dict[str, Any]:
         """What a cell's result depends on besides its place in the table."""
         sizes = dataclasses.asdict(dataclasses.replace(self.demo, task=cell.task, seed=cell.policy_seed))
-        return json.loads(json.dumps({  # as it comes back from a file
+        found: dict[str, Any] = json.loads(json.dumps({  # as it comes back from a file
             **Learnt.of(cell.target).options(self.etas), "evaluations": self.evaluations, "patience": self.patience,
             "validation_completions": self.validation_completions, **{
                 name: sizes[name] for name in sizes if name not in _OF_THE_DEMO_ALONE}}))
+        return found
 
 
 _OF_THE_DEMO_ALONE = ("etas", "truth_problems", "truth_completions", "raft_samples", "raft_steps", "main", "task",
