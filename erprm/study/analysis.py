@@ -149,4 +149,4 @@ def shares(values: Accuracies) -> Shares:
         return Shares(float("nan"), of_problems**0.5, of_prm**0.5)
     between = float(np.var([of.mean() for of in values.values()], ddof=1))
     from_prm = np.mean([of_prm / len(of) for of in values.values()]) if within else 0.0
-    return Shares(max(0.0, between - from_prm - of_problems) ** 0.5, of_problems**0.5, of_prm**0.5)
+    return Shares(float(max(0.0, between - from_prm - of_problems)) ** 0.5, of_problems**0.5, of_prm**0.5)
