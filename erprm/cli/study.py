@@ -26,9 +26,10 @@ from erprm.problems.tasks import TASKS, task
 from erprm.study.cells import Cell, Learnt
 
 _DEMO = DemoSettings()
-_SMALL: dict[str, Any] = {"teach_problems": 20, "demonstrations": 2, "hidden": 32, "layers": 1, "sft_steps": 4, "label_problems": 4,
-          "solutions": 2, "completions": 4, "prm_steps": 4, "heldout_problems": 4, "pool": 4, "validation_problems": 4,
-          "validation_pool": 4}
+_SMALL: dict[str, Any] = {
+    "teach_problems": 20, "demonstrations": 2, "hidden": 32, "layers": 1, "sft_steps": 4, "label_problems": 4,
+    "solutions": 2, "completions": 4, "prm_steps": 4, "heldout_problems": 4, "pool": 4, "validation_problems": 4,
+    "validation_pool": 4}
 
 
 @dataclass(frozen=True)
