@@ -16,7 +16,7 @@ LAYERS = [
     {"formats"},
     {"selection", "prm", "judging"},
     {"policy", "evaluation", "serving"},
-    {"demo", "cli", "__main__"},  # the demo runs commands, one command runs the demo
+    {"demo", "study", "cli", "__main__"},  # the demo runs commands, one command runs the demo
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
