@@ -73,7 +73,7 @@ def calibration_figure(calibrations: Sequence[Calibration]) -> Any:
 
 def search_figure(points: Sequence[Point]) -> Any:
     """Accuracy against generated plus scored tokens per problem (log scale), one line per method, with intervals."""
-    figure, axes = _figure((8.4, 4.6))
+    figure, axes = new_figure((8.4, 4.6))
     methods = list(dict.fromkeys(point.method for point in points))
     colour = colours(methods)
     for name in methods:
