@@ -26,7 +26,7 @@ LONGEST, _DEEPEST, _LONGEST_IN_BASE = 10_000, 12, 300
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("***", "***"), ("**", "**"), ("*", "*"),
              ("__", "__"), ("`", "`"), ('"', '"'), ("“", "”"), ("``", "''"), ("'", "'"))
 _INLINE = re.compile(r"(?<!\\)\$(?=[^\s$])([^$]*[^\s$\\])\$(?!\d)|\\\((.*?)\\\)", re.DOTALL)
-_REMARK = re.compile(r"(?<=\S)\s+\((?!\s*(?:mod|base|in base)\b)(?=[^()]*[A-Za-z]{3})[^()\\]*\)$")
+_REMARK = re.compile(r"(?<=\S)\s+\((?!\s*(?:mod|base|in base)\b)(?=[^()]*[A-Za-z]{3}|(?:as|so)\b|=)[^()\\]*\)$")
 _LABEL = re.compile(r"\(([A-J])\)\s*[.:]?\s*(?=\S)|([A-J])\)\s*(?=\S)")
 _CURRENCY = re.compile(r"(?P<sign>[+-]?)\s*(?P<unit>US\s?\$|[$€£¥₹]|USD|EUR|GBP|Rs\.?)\s*(?P<number>[+-]?[\d.][\d.,]*)"
                        r"(?P<rest>.*)", re.DOTALL)
@@ -37,12 +37,15 @@ _BASE = re.compile(r"\(?(?:\\text\{)?(?P<digits>[0-9A-Fa-f.]*\d[0-9A-Fa-f.]*|[A-
                    r"|0(?P<prefix>[box])(?P<prefixed>[0-9A-Fa-f]+)")
 _RATIO = re.compile(r"[^:]+(?::[^:]+){1,2}")
 _CLOCK = re.compile(r"(\d{1,2}:\d\d(?::\d\d)?)\s*(?:([ap])\.?\s?m\.?)?", re.IGNORECASE)
-_MATRIX = re.compile(r"\\begin\{([a-zA-Z]*matrix\*?|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}", re.DOTALL)
+_MATRIX = re.compile(r"[\[(]?\s*\\begin\{([a-zA-Z]*matrix\*?|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}\s*[\])]?",
+                     re.DOTALL)
 _RELATION = re.compile(r"\\(?:le|ge|ne|in|approx|equiv|cong|sim)(?![A-Za-z])|[<>]=?|!=|=+")
-_NAME = re.compile(r"(?:[A-Za-z]|\\[a-zA-Z]+)(?:_\{?\w+\}?|'+|\^\{-1\})*(?:\([a-zA-Z](?:,\s?[a-zA-Z])*\))?")
+_NAME = re.compile(r"(?:[A-Za-z]|\\(?:vec|hat|bar|overline|overrightarrow)\s?\{\w+\}|\\[a-zA-Z]+)"
+                   r"(?:_\{?\w+\}?|'+|\^\{-1\})*(?:\([a-zA-Z](?:,\s?[a-zA-Z])*\))?")
 _AND = re.compile(r"\s+(?:and|or|&|和|或)\s+|(?<=[\d)}])\s*(?:和|或)\s*(?=[\d({\\-])")
 _SIGNS = re.compile(r"\\[pm][mp](?![A-Za-z])")
 _WORD = re.compile(r"[A-Za-z]{2,}")
+_MIXED = re.compile(r"(-?\d+) and (\d+/\d+|\\frac\{\d+\}\{\d+\})( .*)?")
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -131,6 +134,7 @@ def read(answer: str) -> tuple[Form, ...]:
         return ()
     text = _INLINE.sub(lambda match: match[1] or match[2] or "", text)
     text = re.sub(r"\(\s*\\?mod\s*(\w+)\s*\)", r"\\pmod \1", _REMARK.sub("", notation(text)))
+    text = re.sub(r"^\\(?:approx|sim)(?![A-Za-z])\s*", "", text)
     while text.startswith("{") and text.endswith("}") and _closes_last(text, 0):
         text = text[1:-1].strip()
     forms = [_read(text, 0)]
@@ -139,6 +143,9 @@ def read(answer: str) -> tuple[Form, ...]:
             parts = text.split(", ") if separators == ", " else split_top(text, ",")
             if len(parts) > 1 and not any(char in text for char in "([{="):
                 forms.append(Group(squeezed(text), "list", tuple(_read(part.strip(), 1) for part in parts)))
+    mixed = _MIXED.fullmatch(text)
+    if mixed:
+        forms.append(_read(f"{mixed[1]} {mixed[2]}{mixed[3] or ''}", 0))
     label = _LABEL.match(text)
     if label:
         forms.append(_read(text[label.end():], 0))
@@ -149,8 +156,8 @@ def _read(text: str, depth: int) -> Form:
     text = text.strip()
     if depth > _DEEPEST:
         return leaf_of(text)
-    return (_union(text, depth) or _named(text, depth) or _list(text, depth) or _related(text, depth)
-            or _matrix(text, depth) or _bracketed(text, depth) or _reals(text) or _ratio(text) or _in_base(text) or leaf_of(text))  # noqa: E501
+    return (_matrix(text, depth) or _union(text, depth) or _named(text, depth) or _list(text, depth)
+            or _related(text, depth) or _bracketed(text, depth) or _reals(text) or _ratio(text) or _in_base(text) or leaf_of(text))  # noqa: E501
 
 
 def _union(text: str, depth: int) -> Form | None:
@@ -276,8 +283,8 @@ def _matrix(text: str, depth: int) -> Form | None:
 
 
 def _bracketed(text: str, depth: int) -> Form | None:
-    opening = next((mark for mark in ("\\{", "\\langle", "(", "[", "{") if text.startswith(mark)), None)
-    closing = next((mark for mark in ("\\}", "\\rangle", ")", "]", "}") if text.endswith(mark)), None)
+    opening = next((mark for mark in ("\\{", "(", "[", "{") if text.startswith(mark)), None)
+    closing = next((mark for mark in ("\\}", ")", "]", "}") if text.endswith(mark)), None)
     if opening is None or closing is None or len(text) < len(opening) + len(closing):
         return None
     inner = text[len(opening):-len(closing)]
@@ -292,7 +299,7 @@ def _bracketed(text: str, depth: int) -> Form | None:
         flat = [one for item in items
                 for one in (item.items if isinstance(item, Group) and item.kind == "list" else (item,))]
         return Group(squeezed(text), "set", tuple(flat))
-    kind = {"\\langle": "("}.get(opening, opening) + {"\\rangle": ")"}.get(closing, closing)
+    kind = opening + closing
     parts = split_top(inner, ",")
     if len(parts) == 1:
         return _read(inner, depth + 1) if kind == "()" else None

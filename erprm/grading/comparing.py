@@ -25,6 +25,8 @@ ROUNDED = 6  # significant digits from which a decimal may stand for a fraction 
 _MOST_LEFT = 24
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _OVER_ZERO = re.compile(r"/\s*0+(?:\.0+)?(?![\d.])|\\[dt]?frac\s*\{[^{}]{0,99}\}\s*\{\s*0+\s*\}")
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\\text\{degree\}")
 _NAMED = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "gcd", "lcm", "mod", "pi", "arcsin", "arccos", "arctan"])  # noqa: E501
 
 Decide = Callable[[str, str], bool | None]  # whether two expressions without units are equal
@@ -117,10 +119,9 @@ def _same_groups(left: Form, right: Form, leaf: Decide) -> bool | None:
             spellings = {item.text for item in group.items}
             return len(spellings) == len(group.items) <= _MOST_LEFT and all(
                 _same(item, other, leaf) for item in group.items)
-        if group.kind == ":" and len(group.items) == 2 and "/" in other.text + "\\frac":
+        if group.kind == ":" and len(group.items) == 2 and ("/" in other.text or "\\frac" in other.text):
             top, bottom = group.items
-            return _same(leaf_of(f"({top.text})/({bottom.text})"), other, leaf) if "/" in other.text \
-                or "\\frac" in other.text else False
+            return _same(leaf_of(f"({top.text})/({bottom.text})"), other, leaf)
         return False
     kinds = {left.kind, right.kind}
     if kinds == {"list", "set"} or (len(kinds) == 1 and not left.ordered):
@@ -170,9 +171,8 @@ def _same_leaves(left: Leaf, right: Leaf, leaf: Decide) -> bool | None:
     if left.value.terms is None or right.value.terms is None:
         if _words(left.text) and _words(left.text) == _words(right.text):
             return True
-        if _is_algebra(left) and _is_algebra(right):
-            return leaf(left.text, right.text)
-        return False
+        one, other = _radians(left.text), _radians(right.text)
+        return leaf(one, other) if _is_algebra(one) and _is_algebra(other) else False
     if not left.unit.agrees(right.unit):
         return False
     shared = left.unit.dimensions == right.unit.dimensions
@@ -228,12 +228,17 @@ def _words(text: str) -> str:
     return " ".join(re.sub(r"[.,!'\"]", "", text).lower().split()) if re.search(r"[^\W\d_]{2}", text) else ""
 
 
-def _is_algebra(form: Leaf) -> bool:
+def _radians(text: str) -> str:
+    """Angles of trigonometric functions in degrees as an algebra system takes them."""
+    return _DEGREES.sub(r"(\1\\cdot\\frac{\\pi}{180})", text) if _TRIGONOMETRIC.search(text) else text
+
+
+def _is_algebra(form: str) -> bool:
     """Whether a text is one expression that an algebra system may be asked about: no words, no lists, no relations."""
-    text = re.sub(r"\\[A-Za-z]+", " ", form.text)
-    if "\\text" in form.text or len(form.text) > 1000 \
+    text = re.sub(r"\\[A-Za-z]+", "!", form)
+    if "\\text" in form or len(form) > 1000 \
             or re.search(r"[^\x00-\x7f]|[=<>,;:?\"#&$~]|(?<![_\d])\d+ \d", text) \
-            or re.search(r"\\(?:[lc]?dots|pm|mp|cup|cap|begin|to)(?![A-Za-z])", form.text):
+            or re.search(r"\\(?:[lc]?dots|pm|mp|cup|cap|begin|to)(?![A-Za-z])", form):
         return False
     return all(is_product(word) or word in _NAMED for word in _WORD.findall(text))
 

@@ -31,8 +31,14 @@ _MOST_DIGITS = 2000  # of a number as written
 _FUNCTIONS = frozenset((
     "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "lg", "exp", "max", "min", "gcd", "lcm", "mod", "det", "arcsin",  # noqa: E501
     "arccos", "arctan", "sinh", "cosh", "tanh", "floor", "ceil", "sqrt", "lim", "deg", "arg"))
-_WORDS = frozenset(  # short words that are no products of variables
-    ["not", "no", "yes", "or", "and", "is", "if", "the", "any", "all", "one", "two", "six", "ten", "odd", "non", "for", "but", "nor", "of", "in", "to", "at", "by", "on", "an", "as", "it", "he", "we", "so", "do", "be", "are", "was", "has", "out", "off", "sq", "cu", "red", "day", "cat", "dog", "boy", "man", "car", "bus"])  # noqa: E501
+_WORDS = frozenset((  # short words that are no products of variables
+    "not", "no", "yes", "or", "and", "is", "if", "the", "any", "all", "one", "two", "six", "ten", "odd", "non",
+    "for", "but", "nor", "of", "in", "to", "at", "by", "on", "an", "as", "it", "he", "we", "so", "do", "be", "are",
+    "was", "has", "out", "off", "sq", "cu", "red", "day", "cat", "dog", "boy", "man", "men", "car", "bus", "cup",
+    "egg", "bag", "box", "pie", "pen", "can", "cow", "pig", "hen", "toy", "hat", "kid", "jar", "tin", "pot", "lap",
+    "win", "job", "way", "row", "tip", "net", "map", "mat", "mug", "nut", "owl", "pan", "pin", "rat", "rug", "van",
+    "fox", "jug", "key", "kit", "lot", "art", "bar", "bat", "bit", "bun", "gas", "gem", "leg", "pea", "pet", "rod",
+    "ton", "tub", "tax"))
 _UNIT_LETTERS = frozenset("mgshLlNWVJKACF")  # after a space, alone at the end: 5 m
 _GREEK = frozenset("\\" + name for name in ["alpha", "beta", "gamma", "delta", "epsilon", "theta", "lambda", "mu", "sigma", "phi", "omega", "rho", "tau", "psi", "xi", "zeta", "eta", "kappa", "varphi", "ell", "Delta", "Omega", "Gamma", "Phi", "Theta"])  # noqa: E501
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211707")
@@ -167,8 +173,16 @@ class _Reader:
                 "/", "%", "$", "\\pmod", "\\bmod", "\\mod"):
             return True
         return not token.isascii() or (
-            token in _UNIT_LETTERS and self._spaced[self.place] and self._tokens[self.place + 1:] in ([], ["^", "2"], ["^", "3"])  # noqa: E501
-            and self.place > 0 and (_is_number(self._tokens[self.place - 1]) or self._tokens[self.place - 1] == "}"))
+            token in _UNIT_LETTERS and self._spaced[self.place] and self._ends_as_unit()
+            and self.place > 0 and (_is_number(self._tokens[self.place - 1]) or self._tokens[self.place - 1] == "}")
+            and not any(before.isalpha() for before in self._tokens[:self.place]))
+
+    def _ends_as_unit(self) -> bool:
+        """Whether what follows a letter leaves it a unit: nothing, a power, another such letter after "/"."""
+        rest = self._tokens[self.place + 1:]
+        if rest[:1] == ["/"] and rest[1:2] and rest[1] in _UNIT_LETTERS:
+            rest = rest[2:]
+        return rest in ([], ["^", "2"], ["^", "3"])
 
     def _take(self, expected: str | None = None) -> str:
         token = self._peek()

@@ -21,10 +21,11 @@ from erprm.grading.answers import tidy
 _THINKING = (("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<thought>", "</thought>"),
              ("[think]", "[/think]"), ("◁think▷", "◁/think▷"), ("<|begin_of_thought|>", "<|end_of_thought|>"),
              ("<reasoning>", "</reasoning>"))
+_SPECIAL = re.compile(r"<[|｜][A-Za-z_▁]{1,40}[|｜]>|</s>|<end_of_turn>")  # tokens that a decoder left in the text
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 _BRACE = re.compile(r"\\[\s\S]|[{}]")
 _BETWEEN = re.compile(r"(?:[\s$,;、，；.&]|\\[()\[\]]|\\(?:quad|qquad|,|;|:|!| )|\\text\s?\{[\s,]*(?:and|or)?[\s,]*\}"
-                      r"|\b(?:and|or)\b|[和或与])*")
+                      r"|\b(?:and|or)\b|[和或与]|\b[A-Za-z](?:_\{?\w\}?)?\s?=)*")
 _MOST_BOXES = 64  # that are read as one list
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _MARK = re.compile(
@@ -33,19 +34,22 @@ _MARK = re.compile(
     r"(?:(?P<is>(?:is|are|was|would be|should be|must be|will be|equals)\b[*_ \t]*[:：]?)"
     r"|(?P<colon>[:：=]|-(?=[ \t])|–(?=[ \t]))|(?P<line>[*_]{0,3}[ \t]*(?=\r?\n))|(?P<letter>(?=\([A-J]\))))"
     r"|\b(?:correct|right|best|final)[ \t]+(?:option|choice|result)(?P<option>[ \t]+is\b[ \t]*:?|[ \t]*[:：])"
-    r"|(?:答案|答)(?:选项)?[*\"” ]{0,3}(?P<chinese>[:：]|是[:：]?|为[:：]?|应为)",
+    r"|(?:答案|答)(?:选项)?[*\"” ]{0,3}(?P<chinese>[:：】]|是[:：]?|为[:：]?|应为)",
     re.IGNORECASE)
 _LEADING = re.compile(r"^(?:[\s,:：*_>]|(?:thus|therefore|then|simply|just|hence|indeed|equal to|given by|exactly|now|also"  # noqa: E501
-                      r"|clearly|obviously|option|choice|approximately|about|roughly|correct(?=:))\b)+", re.IGNORECASE)
+                      r"|clearly|obviously|option|choice|approximately|about|roughly|correct(?=:))\b|一共|总共|共|需要|大约|约|等于|有)+",
+                      re.IGNORECASE)
+_BULLET = re.compile(r"^[\s:：*_]*\n\s*[-•]\s+(?=\S)")
 _SENTENCE_END = re.compile(
-    r"(?<!\\)[.!?](?=\s|$)(?<!\b[A-Ha-h]\.)|。|,?\s(?:because|since|so that|are|is|were|which|therefore|where|hence|thus|as\s(?:we|the|it)"  # noqa: E501
+    r"(?<!\\)[.!?](?=\s|$)(?<!\b[A-Ha-h]\.)(?<!\bRs\.)(?<!\bNo\.)|。|,?\s(?:because|since|so that|are|is|were|which|therefore|where|hence|thus|as\s(?:we|the|it)"  # noqa: E501
     r"|but|not|after|when|if|this|i\s(?:hope|have))\b|,?\sand\s(?:[a-z]{2,}\s+){2}|,\s+(?:so|as|with|and)\s[a-z]{2,}",
     re.IGNORECASE)
 _REMARK = re.compile(
-    r"(?:\W|\b(?:not|in|fact|indeed|also|therefore|thus|now|the|a|very|quite|clearly|a?ll|both|actually|definitely|likely"
+    r"(?:\W|\b(?:not|as|in|fact|indeed|also|therefore|thus|now|the|a|very|quite|clearly|a?ll|both|actually|definitely|likely"
     r"|probably|already|hence)\b)*"
     r"\b(?:correct|incorrect|right|wrong|verified|confirmed|reasonable|valid|consistent|plausible|found|obtained|given|clear"
-    r"|shown|explained|stated|unique|complete|final|boxed|above|below|expected|unknown|as\sfollows|supported|sure|helpful|rounded|based|exact|simplified|enough|useful|for)\b(?!\s*:)",
+    r"|shown|explained|stated|unique|complete|final|boxed|above|below|expected|unknown|as\sfollows|supported|sure|helpful|rounded|based|exact|simplified|enough|useful|for"
+    r"|an?\s(?:[a-z]+\s)?(?:integer|number|fraction|decimal|percentage|multiple|value))\b(?!\s*:)",
     re.IGNORECASE)
 _COMMAND = re.compile(r"\\(?:text|mbox|mathrm|textbf)\s*\{[^{}]*\}|\\[A-Za-z]+|\{[a-z]*matrix\}")
 _WORD = re.compile(r"[A-Za-z]{2,}")
@@ -86,7 +90,7 @@ def after_thinking(text: str) -> str:
     start = max((low.rfind(closing) + len(closing) for _, closing in _THINKING if closing in low), default=0)
     if any(low.find(opening, start) >= 0 for opening, _ in _THINKING):
         return ""
-    return text[start:]
+    return _SPECIAL.sub(" ", text[start:])
 
 
 def marked_answer(text: str) -> str | None:
@@ -183,6 +187,7 @@ def _statement(following: str, kind: str) -> str | None:
         return None  # a box that was begun and not closed
     if kind == "hash":
         following = following.partition("\n")[0]
+    following = _BULLET.sub("", following, count=1)
     following = _LEADING.sub("", following, count=1)
     for opening, closing in (("\\[", "\\]"), ("$$", "$$"), ("\\begin{align", "\\end{align"), ("\\(", "\\)")):
         if following.startswith(opening):

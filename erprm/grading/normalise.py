@@ -24,7 +24,7 @@ _SYMBOLS = {
     "≤": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ",
     "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "…": r"\ldots ", "⋯": r"\ldots ", "°": r"^{\circ}",
     "º": r"^{\circ}", "˚": r"^{\circ}", "℃": r"^{\circ}\text{C}", "℉": r"^{\circ}\text{F}",
-    "⟨": r"\langle ", "⟩": r"\rangle ", "〈": r"\langle ", "〉": r"\rangle ", "‖": r"\|", "∣": "|",
+    "⟨": "(", "⟩": ")", "〈": "(", "〉": ")", "‖": r"\|", "∣": "|",
     "。": ".", "、": ",", "【": "[", "】": "]", "′": "'", "’": "'", "‘": "'", "ʼ": "'", "“": '"', "”": '"', "「": '"',
     "」": '"', "∶": ":", "ℯ": "e", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "θ": r"\theta ", "λ": r"\lambda ",
     "μ": r"\mu ", "σ": r"\sigma ", "φ": r"\phi ", "ω": r"\omega ", "Δ": r"\Delta ", "¬": r"\neg ", "∧": r"\wedge ",
@@ -39,17 +39,20 @@ _SPACES = "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2
 _SCRIPT = re.compile(rf"([{''.join(map(re.escape, _RAISED))}]+)|([{''.join(map(re.escape, _LOWERED))}]+)")
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal|up|md|sl|sc)?|mbox|hbox|mathrm|operatorname|rm|bf)\s*"
                    r"\{([^{}\\]*)\}")
+_MARKED = re.compile(r"\\text\s?\{\s?\\?([$%€£¥])\s?\}")
+_QUANTITY = re.compile(r"[^\W\d_]+(?:\^-?\d)?(?:\s?[/·]\s?[^\W\d_]+(?:\^-?\d)?)+|[^\W\d_]+\^-?\d")  # m/s^2
 _FONT = re.compile(r"\\(?:math(?:bf|it|sf|tt|cal|frak|scr)|boldsymbol|bm|pmb|emph|underline|boxed|fbox|ensuremath)"
                    r"(?![A-Za-z])\s*")
 _DROPPED = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|mathopen|mathclose|mathrm"
                       r"|rm|bf|it)(?![A-Za-z])\.?")
 _SYNONYM = re.compile(r"\\(dfrac|tfrac|cfrac|leq|geq|leqslant|geqslant|neq|ast|varnothing|dots|cdots|dotsc|dotsb|textpi"
                       r"|lbrace|rbrace|lbrack|rbrack|lparen|rparen|land|lor|textdollar|degree|circ|div|colon|lt|gt|And"
-                      r"|mid|lvert|rvert|vert|pounds|euro|yen|upi|infin|textdegree)(?![A-Za-z])")
+                      r"|langle|rangle|mid|lvert|rvert|vert|pounds|euro|yen|upi|infin|textdegree)(?![A-Za-z])")
 _SYNONYMS = {
     "dfrac": r"\frac ", "tfrac": r"\frac ", "cfrac": r"\frac ", "leq": r"\le ", "geq": r"\ge ", "leqslant": r"\le ",
     "geqslant": r"\ge ", "neq": r"\ne ", "ast": r"\cdot ", "varnothing": r"\emptyset ", "dots": r"\ldots ",
-    "cdots": r"\ldots ", "dotsc": r"\ldots ", "dotsb": r"\ldots ", "textpi": r"\pi ", "upi": r"\pi ", "lbrace": r"\{",
+    "cdots": r"\ldots ", "dotsc": r"\ldots ", "dotsb": r"\ldots ", "textpi": r"\pi ", "upi": r"\pi ", "langle": "(",
+    "rangle": ")", "lbrace": r"\{",
     "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")", "land": r"\wedge ", "lor": r"\vee ",
     "textdollar": "$", "degree": r"^{\circ}", "textdegree": r"^{\circ}", "circ": r"\circ ", "div": "/", "colon": ":",
     "lt": "<", "gt": ">", "And": "&", "mid": "|", "lvert": "|", "rvert": "|", "vert": "|", "pounds": "£", "euro": "€",
@@ -103,6 +106,7 @@ def notation(answer: str) -> str:
     groups of three joined (1{,}042, 1'042, 1 042; a bare comma is left: it may also stand in a list)."""
     text = plain(answer)
     if "\\" in text:
+        text = _MARKED.sub(r"\1", text)
         text = _SYNONYM.sub(lambda match: _SYNONYMS[match[1]], text)
         text = _FONT.sub("", text)
         text = _TEXT.sub(_upright, text)
@@ -127,6 +131,8 @@ def _upright(match: re.Match[str]) -> str:
         return f" {inside.lower()} "
     if re.fullmatch(r"[^\W\d_]+", inside) and inside.lower() not in ("e", "i", "pi", "d"):
         return f" \\text{{{inside}}} "
+    if _QUANTITY.fullmatch(inside) and re.search(r"[\d})]$", match.string[:match.start()].rstrip(" ~\\,;:")):
+        return " " + re.sub(r"[^\W\d_]+", r"\\text{\g<0>}", inside) + " "
     return f" {inside} " if match[1][:1].isspace() or inside[0].isalpha() else inside
 
 

@@ -22,7 +22,7 @@ _SYSTEM: dict[str, dict[int | str, str]] = {
     "time": {1: "s sec second 秒", "1/1000": "ms millisecond", 60: "min minute 分钟", 3600: "h hr hrs hour 小时",
              86400: "d day 天", 604800: "week 周", 2629746: "month", 31556952: "y yr year 年"},
     "volume": {1: "l L liter litre 升", "1/1000": "ml mL milliliter millilitre 毫升", "3.785411784": "gal gallon",
-               "0.946352946": "qt quart"},
+               "0.946352946": "qt quart", "0.2365882365": "cup"},
     "angle": {1: "degree deg 度", "57.29577951308232": "rad radian"},
     "temperature": {1: "C celsius", 1000: "F fahrenheit", 1001: "K kelvin"},
     "USD": {1: "$ dollar usd buck", "1/100": "cent ¢"}, "EUR": {1: "€ euro eur"}, "GBP": {1: "£ gbp pound-sterling"},
@@ -106,7 +106,7 @@ def read_unit(tokens: Sequence[str]) -> Unit | None:
             break  # boxes of 12
         elif low.isdecimal() or low in _NOT_UNITS:
             return None
-        elif word not in _FILLERS and word not in "^*":
+        elif (word not in _FILLERS or (low == "in" and words[place + 1:place + 2] in ([], ["^"]))) and word not in "^*":
             for part in _RATES.get(low, (word,)):
                 name, size = _lookup(part)
                 power = pending * sign
