@@ -77,7 +77,7 @@ def dataset(problems: int, vocabulary: int, seed: int = 0) -> EncodedDataset:
     return EncodedDataset(
         ids=np.concatenate(ids), row_offsets=offsets[0], tags=np.concatenate(tags), step_offsets=offsets[1],
         successes=draw.integers(0, 17, count).astype(np.int32), trials=np.full(count, 16, np.int32),
-        labels=np.full(count, np.nan), outcomes=np.full(len(ids), np.nan), closed=np.zeros(len(ids), np.bool_),
+        labels=np.full(count, np.nan), outcomes=np.full(len(ids), np.nan), ends=np.zeros(len(ids), np.bool_),
         problems=np.repeat(np.arange(problems), SOLUTIONS))
 
 

@@ -130,7 +130,7 @@ def run(config: Config) -> int | None:
 
 def _options(config: Config) -> MethodOptions:
     settings = SearchSettings(width=config.width, expand=config.expand, trees=config.trees, max_steps=config.max_steps,
-                              how=config.aggregate, splitter=config.splitter, sampling=sampling_of(config),
+                              aggregation=config.aggregate, splitter=config.splitter, sampling=sampling_of(config),
                               seed=config.seed)
     n = {"beam": config.width * config.expand, "smc": config.particles, "best-of-n": config.candidates,
          "adaptive": config.candidates, "majority": config.candidates}.get(config.method, config.trees * config.expand)

@@ -16,14 +16,14 @@ def _decode_er_prm(record: Mapping[str, Any], options: Options, report: Report) 
     if "completions" in record:
         yield from _decode_er_prm_raw(record, options, report)
         return
-    problem, steps, closed = read_steps(fields.lines(record, "text", report), options)
+    problem, steps, complete = read_steps(fields.lines(record, "text", report), options)
     name = "value" if "value" in record else "label"
     if name == "label" and not isinstance(record.get(name), (list, tuple)):
         outcome = fields.labels([record.get(name)], steps[:1], name)[0]
         yield fields.with_extra(StepRow(prompt=problem, steps=steps, outcome=outcome), record, ("text", name))
         return
     values = fields.labels(fields.objects(record, name), steps, name)
-    if not closed:
+    if not complete:
         report.repair("text: the last step had no tag")
     yield fields.with_extra(StepRow(prompt=problem, steps=steps, labels=values), record, ("text", name))
 

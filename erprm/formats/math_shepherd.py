@@ -14,8 +14,8 @@ from erprm.rows import StepRow
 
 def _decode_shepherd(record: Mapping[str, Any], options: Options, report: Report) -> Iterator[StepRow]:
     tagged, signed = fields.lines(record, "input", report), fields.lines(record, "label", report)
-    chunks, closed = split_tagged(tagged, options.tag)
-    if not closed:
+    chunks, complete = split_tagged(tagged, options.tag)
+    if not complete:
         raise RecordError("input: expected a tag after every step", f"none after {chunks[-1][-40:]!r}")
     problem, first = split_problem(chunks[0])
     steps = (first, *(chunk.strip() for chunk in chunks[1:]))

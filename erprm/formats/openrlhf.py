@@ -12,9 +12,9 @@ from erprm.rows import StepRow
 
 
 def _decode_openrlhf(record: Mapping[str, Any], options: Options, report: Report) -> Iterator[StepRow]:
-    problem, steps, closed = read_steps(fields.lines(record, options.input_field, report), options)
+    problem, steps, complete = read_steps(fields.lines(record, options.input_field, report), options)
     values = fields.labels(fields.objects(record, options.value_field), steps, options.value_field)
-    if not closed:
+    if not complete:
         raise RecordError(f"{options.input_field}: expected a tag after every step", "none after the last")
     used = (options.input_field, options.value_field)
     yield fields.with_extra(StepRow(prompt=problem, steps=steps, labels=values), record, used)

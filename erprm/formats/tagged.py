@@ -28,13 +28,13 @@ def _tag(tag: str) -> re.Pattern[str]:
 def split_tagged(tagged: str, tag: str) -> tuple[list[str], bool]:
     """(chunks, whether the last one has its tag): the texts between the tags, the first with the problem before it."""
     parts = _tag(tag).split(tagged)
-    closed = not parts[-1].strip()
-    chunks = parts[:-1] if closed else parts
+    complete = not parts[-1].strip()
+    chunks = parts[:-1] if complete else parts
     if any(not chunk.strip() for chunk in chunks):
         raise RecordError("text: expected a step before every tag", "none")
     if any(tag in chunk for chunk in chunks):
         raise RecordError("text: expected tags at line ends", f"one inside {tagged[:40]!r}")
-    return chunks, closed
+    return chunks, complete
 
 
 def split_problem(chunk: str) -> tuple[str, str]:
@@ -76,6 +76,6 @@ def join_tagged(row: StepRow, options: Options, number: bool = False) -> str:
 
 
 def read_steps(tagged: str, options: Options) -> tuple[str, tuple[str, ...], bool]:
-    chunks, closed = split_tagged(tagged, options.tag)
+    chunks, complete = split_tagged(tagged, options.tag)
     problem, first = split_problem(chunks[0])
-    return problem, (first, *(chunk.strip() for chunk in chunks[1:])), closed
+    return problem, (first, *(chunk.strip() for chunk in chunks[1:])), complete

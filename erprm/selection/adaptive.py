@@ -125,7 +125,8 @@ def adaptive_best_of_n(questions: Sequence[str], engine: Engine, score: Scorer, 
     """Draw whole solutions, `settings.expand` at a time, until the choice has settled or `most` are drawn.
 
     Args:
-        settings: `expand`, `how`, `splitter`, `sampling` and `seed`; a solution may take max_tokens * max_steps tokens.
+        settings: `expand`, `aggregation`, `splitter`, `sampling` and `seed`; a solution may take max_tokens * max_steps
+            tokens.
         interval: aggregated scores to the ends of their intervals, where the model gives none.
 
     Returns:
@@ -140,21 +141,22 @@ def adaptive_best_of_n(questions: Sequence[str], engine: Engine, score: Scorer, 
         still = []
         for index, paths in zip(going, fresh, strict=True):
             found[index] += paths
-            if not found[index] or not settled(*_ends(found[index], settings.how, interval)):
+            if not found[index] or not settled(*_ends(found[index], settings.aggregation, interval)):
                 still.append(index)
         if advance is not None:
             advance(len(going) - (len(still) if drawn < most else 0))
         going = still
-    return [ranked(paths, settings.how) for paths in found]
+    return [ranked(paths, settings.aggregation) for paths in found]
 
 
-def _ends(paths: Sequence[Path], how: str, interval: Callable[[Array], tuple[Array, Array]],
+def _ends(paths: Sequence[Path], aggregation: str, interval: Callable[[Array], tuple[Array, Array]],
           ) -> tuple[Array, Array, Array]:
     """Aggregated scores and the ends of their intervals; every aggregation rises with every step's score."""
-    values = np.array([path.value(how) for path in paths])
+    values = np.array([path.value(aggregation) for path in paths])
     if not all(path.low for path in paths):
         return values, *interval(values)
-    return values, aggregate_all([path.low for path in paths], how), aggregate_all([path.high for path in paths], how)
+    return (values, aggregate_all([path.low for path in paths], aggregation),
+            aggregate_all([path.high for path in paths], aggregation))
 
 
 def summary(found: Adaptive) -> dict[str, Any]:

@@ -44,31 +44,31 @@ AGGREGATIONS = {
 }
 
 
-def aggregate(step_scores: npt.ArrayLike, how: str = "min", eta: float = SOFT_MIN_ETA) -> Array:
+def aggregate(step_scores: npt.ArrayLike, aggregation: str = "min", eta: float = SOFT_MIN_ETA) -> Array:
     """Reduce the step scores of a solution to one number.
 
     Args:
         step_scores: [..., L], in [0, 1], the steps along the last axis, L >= 1.
-        how: "min", "last", "product", "mean", "max", or "soft_min": -(1/eta) ln mean exp(-eta s).
+        aggregation: "min", "last", "product", "mean", "max", or "soft_min": -(1/eta) ln mean exp(-eta s).
         eta: the sharpness of "soft_min", positive; it goes from the mean (0) to the minimum (large).
 
     Returns:
         float64 [...].
 
     Raises:
-        InputError: for an unknown `how`, no steps, or scores that are not finite.
+        InputError: for an unknown aggregation, no steps, or scores that are not finite.
     """
     scores = np.asarray(step_scores, np.float64)
     if scores.ndim == 0 or scores.shape[-1] == 0:
         raise InputError(f"step_scores: expected the scores of at least one step, found shape {scores.shape}")
     if not np.all(np.isfinite(scores)):
         raise InputError("step_scores: expected finite scores, found nan or inf")
-    if how not in AGGREGATIONS:
-        raise InputError(f"how: expected one of {', '.join(AGGREGATIONS)}, found {how!r}")
-    return np.asarray(AGGREGATIONS[how].reduce(scores, eta), np.float64)
+    if aggregation not in AGGREGATIONS:
+        raise InputError(f"aggregation: expected one of {', '.join(AGGREGATIONS)}, found {aggregation!r}")
+    return np.asarray(AGGREGATIONS[aggregation].reduce(scores, eta), np.float64)
 
 
-def deciding_step(step_scores: npt.ArrayLike, how: str = "min") -> int:
+def deciding_step(step_scores: npt.ArrayLike, aggregation: str = "min") -> int:
     """The step, from 0, that decides the aggregated score; of several such the first.
 
     The weakest step for every aggregation but "last" and "max".
@@ -76,10 +76,10 @@ def deciding_step(step_scores: npt.ArrayLike, how: str = "min") -> int:
     Raises:
         InputError: as `aggregate`.
     """
-    aggregate(step_scores, how)
-    return int(AGGREGATIONS[how].decides(np.asarray(step_scores, np.float64)))
+    aggregate(step_scores, aggregation)
+    return int(AGGREGATIONS[aggregation].decides(np.asarray(step_scores, np.float64)))
 
 
-def aggregate_all(solutions: Iterable[npt.ArrayLike], how: str = "min", eta: float = SOFT_MIN_ETA) -> Array:
+def aggregate_all(solutions: Iterable[npt.ArrayLike], aggregation: str = "min", eta: float = SOFT_MIN_ETA) -> Array:
     """`aggregate` for solutions of different lengths: float64, one number per solution."""
-    return np.array([aggregate(scores, how, eta) for scores in solutions], np.float64)
+    return np.array([aggregate(scores, aggregation, eta) for scores in solutions], np.float64)

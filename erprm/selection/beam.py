@@ -46,11 +46,11 @@ def beam_search(questions: Sequence[str], engine: Engine, score: Scorer, setting
         for (key, _), extended in zip(places, extend(engine, score, branches, settings, refused), strict=True):
             children[key] += extended
         kept = {key: _best(paths, settings) for key, paths in children.items()}
-    return [ranked([path for tree in range(settings.trees) for path in kept[index, tree]], settings.how)
+    return [ranked([path for tree in range(settings.trees) for path in kept[index, tree]], settings.aggregation)
             for index in range(len(questions))]
 
 
 def _best(paths: Sequence[Path], settings: SearchSettings) -> list[Path]:
     """The `width` best distinct paths; earlier ones win ties, so that the result does not depend on anything else."""
     distinct = list(dict.fromkeys(paths))
-    return sorted(distinct, key=lambda path: -path.value(settings.how))[: settings.width]
+    return sorted(distinct, key=lambda path: -path.value(settings.aggregation))[: settings.width]

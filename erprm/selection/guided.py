@@ -44,7 +44,7 @@ def guided_decode(questions: Sequence[str], engine: Engine, score: Scorer, setti
     """Draw `settings.trees` guided solutions to every question.
 
     Args:
-        settings: `expand` candidates a step; `width` and `how` play no part.
+        settings: `expand` candidates a step; `width` and `aggregation` play no part.
         eta: inverse temperature, finite.
         scores_are: what the last step's score estimates: "value", V_eta (a PRM trained on it), or "mean", the success
             rate p, which becomes ln(1 - p + p e^eta) / eta.

@@ -91,7 +91,7 @@ def _guided(questions: Sequence[str], engine: Engine, score: Scorer, options: Me
             advance: Advance | None = None, refused: Refused | None = None) -> list[list[Path]]:
     settings = replace(options.settings, trees=options.groups)
     found = guided_decode(questions, engine, score, settings, options.eta, options.scores_are, advance, refused)
-    return [ranked(paths, settings.how) for paths in found]
+    return [ranked(paths, settings.aggregation) for paths in found]
 
 
 def _smc(questions: Sequence[str], engine: Engine, score: Scorer, options: MethodOptions,
@@ -125,7 +125,7 @@ def _q_sharp(questions: Sequence[str], engine: Any, score: Scorer, options: Meth
     settings = replace(options.settings, trees=options.groups)
     found = q_sharp_decode(questions, engine, score, settings, options.eta, top_k=options.top_k,
                            scores_are=options.scores_are, advance=advance, refused=refused)
-    return [ranked(paths, settings.how) for paths in found]
+    return [ranked(paths, settings.aggregation) for paths in found]
 
 
 METHODS = {

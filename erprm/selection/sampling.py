@@ -42,4 +42,4 @@ def best_of_n(questions: Sequence[str], engine: Engine, score: Scorer | None, se
     found = sample_solutions(questions, engine, score, settings, n, refused)
     if advance is not None:
         advance(len(questions))
-    return [ranked(paths, settings.how) for paths in found]
+    return [ranked(paths, settings.aggregation) for paths in found]

@@ -51,9 +51,9 @@ class Path:
         """The solution as the policy wrote it, what it goes on from."""
         return join_steps(self.steps, gaps=self.gaps) + self.begun
 
-    def value(self, how: str) -> float:
+    def value(self, aggregation: str) -> float:
         """The aggregated score; the empty path has 0."""
-        return float(aggregate(self.scores, how)) if self.scores else 0.0
+        return float(aggregate(self.scores, aggregation)) if self.scores else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class SearchSettings:
         expand: one-step extensions sampled from each kept path.
         trees: independent trees; with width 1 this is diverse verifier tree search (DVTS).
         max_steps: longest solution.
-        how: aggregation of step scores by which paths are ranked.
+        aggregation: of step scores by which paths are ranked.
         splitter: how the policy's solutions separate steps; one of `SPLITTERS` that has `stops`.
         sampling: temperature, top-p, and most tokens of a step.
         seed: makes the search repeatable.
@@ -75,7 +75,7 @@ class SearchSettings:
     expand: int = 4
     trees: int = 1
     max_steps: int = 40
-    how: str = "min"
+    aggregation: str = "min"
     splitter: str = "newline"
     sampling: Sampling = field(default_factory=lambda: Sampling(max_tokens=256))
     seed: int = 0
@@ -137,9 +137,9 @@ def scored_paths(score: Scorer, branches: Sequence[Branch], paths: Sequence[Sequ
     return result
 
 
-def ranked(paths: Sequence[Path], how: str) -> list[Path]:
+def ranked(paths: Sequence[Path], aggregation: str) -> list[Path]:
     """The best aggregated score first; finished paths before unfinished ones."""
-    return sorted(paths, key=lambda path: (not path.finished, -path.value(how)))
+    return sorted(paths, key=lambda path: (not path.finished, -path.value(aggregation)))
 
 
 def score_each(score: Scorer, texts: Sequence[Text]) -> list[npt.NDArray[np.floating] | InputError]:

@@ -28,7 +28,7 @@ from erprm.values.targets import check_lookahead, mixed, targets
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class KindOptions:
     """How a kind makes targets; which of these it reads, its `help` says.
 
     Attributes:
@@ -59,50 +59,50 @@ class LabelKind:
     Attributes:
         help: one line.
         needs: what a row must have: "outcome", "labels", "counts", or "completions", which are counts or rewards.
-        of: steps, and how -> float64 [M]; NaN where a step has no target.
-        reads: the fields of `How` that it reads, the prior aside.
+        of: steps, and the options -> float64 [M]; NaN where a step has no target.
+        reads: the fields of `KindOptions` that it reads, the prior aside.
     """
 
     help: str
     needs: str
-    of: Callable[[Steps, How], Array]
+    of: Callable[[Steps, KindOptions], Array]
     reads: tuple[str, ...] = ()
 
 
-def _values(kind: str) -> Callable[[Steps, How], Array]:
+def _values(kind: str) -> Callable[[Steps, KindOptions], Array]:
     """The values of steps from completions: of each by itself, "soft", "hard" or "er"."""
-    def of(steps: Steps, how: How) -> Array:
+    def of(steps: Steps, options: KindOptions) -> Array:
         known = np.asarray(steps.trials > 0)
-        prior = JEFFREYS if isinstance(how.prior, ErrorPrior) else how.prior
+        prior = JEFFREYS if isinstance(options.prior, ErrorPrior) else options.prior
         depths = np.ones_like(steps.trials) if isinstance(prior, tuple) else steps.depths
         (k, n, depth), inverse = distinct(steps.successes[known], steps.trials[known], depths[known])
         values = np.full(len(steps.trials), np.nan)
         if len(k):
-            values[known] = targets(k, n, kind, how.eta, how.estimator, threshold=how.threshold, prior=prior,
-                                    depths=depth)[inverse]
+            values[known] = targets(k, n, kind, options.eta, options.estimator, threshold=options.threshold,
+                                    prior=prior, depths=depth)[inverse]
         graded = steps.graded
         if graded.any():
-            values[graded] = _of_rewards(steps, graded, kind, how)
+            values[graded] = _of_rewards(steps, graded, kind, options)
         values[steps.last] = steps.outcomes[steps.ends]
         return values
 
     return of
 
 
-def _of_rewards(steps: Steps, graded: npt.NDArray[np.bool_], kind: str, how: How) -> Array:
+def _of_rewards(steps: Steps, graded: npt.NDArray[np.bool_], kind: str, options: KindOptions) -> Array:
     """The values of the steps that have rewards."""
     lengths = np.diff(steps.reward_offsets)
     chosen = steps.rewards[np.repeat(graded, lengths)]
     offsets = np.concatenate([[0], np.cumsum(lengths[graded])])
     if kind == "hard":
-        return np.where(np.maximum.reduceat(chosen, offsets[:-1]) > how.threshold, 1.0, 0.0)
+        return np.where(np.maximum.reduceat(chosen, offsets[:-1]) > options.threshold, 1.0, 0.0)
     if kind == "er":
-        check_estimator(how.estimator)
-        return soft_rewards(chosen, offsets, how.eta, how.estimator, clip=True)
+        check_estimator(options.estimator)
+        return soft_rewards(chosen, offsets, options.eta, options.estimator, clip=True)
     return soft_rewards(chosen, offsets, 0.0)
 
 
-def _first_error(steps: Steps, how: How) -> Array:
+def _first_error(steps: Steps, options: KindOptions) -> Array:
     """1 before the first wrong step, 0 at it, none after; soft by the posterior.
 
     Of step l the probability that it is no first wrong step, given that none before it is: P(e > l) / P(e >= l); none
@@ -115,7 +115,7 @@ def _first_error(steps: Steps, how: How) -> Array:
     if len(graded):
         raise InputError(f"target first-error: expected outcomes that are 0 or 1, found {graded[0]}")
     values = np.full(len(steps.trials), np.nan)
-    prior = how.prior if isinstance(how.prior, ErrorPrior) else None
+    prior = options.prior if isinstance(options.prior, ErrorPrior) else None
     for which, posterior in first_errors(*counts_of(steps), prior):
         behind = np.cumsum(posterior, axis=1)  # P(e <= l), [G, L + 1]
         reached = 1.0 - np.concatenate([np.zeros((len(which), 1)), behind[:, :-2]], axis=1)  # P(e >= l), [G, L]
@@ -133,31 +133,31 @@ def counts_of(steps: Steps) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.int
     return k, n, steps.offsets, np.where(steps.ends, steps.outcomes, np.nan)
 
 
-def _progress(steps: Steps, how: How) -> Array:
+def _progress(steps: Steps, options: KindOptions) -> Array:
     """1 where a step keeps at least the share epsilon of the value before it; none at the first step, and none behind a
     value of 0."""
-    values = _values("soft")(steps, how)
+    values = _values("soft")(steps, options)
     before = np.concatenate([[np.nan], values[:-1]])
     before[steps.offsets[:-1]] = np.nan
     known = ~np.isnan(values) & (before > 0)
-    return np.where(known, np.where(values >= how.epsilon * before, 1.0, 0.0), np.nan)
+    return np.where(known, np.where(values >= options.epsilon * before, 1.0, 0.0), np.nan)
 
 
-def _td(steps: Steps, how: How) -> Array:
+def _td(steps: Steps, options: KindOptions) -> Array:
     """V_eta mixed with that of `horizon` steps later; where one of them is not known, the other alone."""
-    values = _values("er")(steps, how)
+    values = _values("er")(steps, options)
     ends = np.repeat(steps.offsets[1:] - 1, np.diff(steps.offsets))
-    later = values[np.minimum(np.arange(len(values)) + how.horizon, ends)]
+    later = values[np.minimum(np.arange(len(values)) + options.horizon, ends)]
     now, later = (np.where(np.isnan(one), other, one) for one, other in ((values, later), (later, values)))
     known = ~np.isnan(now)
     result = np.full(len(values), np.nan)
-    result[known] = mixed(now[known], later[known], how.weight, how.eta)
+    result[known] = mixed(now[known], later[known], options.weight, options.eta)
     return np.asarray(np.clip(result, 0.0, 1.0))
 
 
 KINDS = {
     "outcome": LabelKind("every step gets the solution's outcome (ORM)", "outcome",
-                         lambda steps, how: np.repeat(steps.outcomes, np.diff(steps.offsets))),
+                         lambda steps, options: np.repeat(steps.outcomes, np.diff(steps.offsets))),
     "soft": LabelKind("k/n", "completions", _values("soft")),
     "hard": LabelKind("1 where k/n is above the threshold (Math-Shepherd)", "completions", _values("hard"),
                       ("threshold",)),
@@ -169,7 +169,7 @@ KINDS = {
                           _progress, ("epsilon",)),
     "td": LabelKind("V_eta mixed with V_eta some steps later (TDRM, in the log domain)", "completions", _td,
                     ("eta", "estimator", "horizon", "weight")),
-    "labels": LabelKind("the rows' own labels", "labels", lambda steps, how: steps.labels),
+    "labels": LabelKind("the rows' own labels", "labels", lambda steps, options: steps.labels),
 }
 
 
@@ -186,13 +186,13 @@ def step_targets(steps: Steps, kind: str = "er", eta: float = 2.0, estimator: st
     """The target of every step, float64 [M]; NaN where it has none. One evaluation per distinct (k, n, depth).
 
     Args:
-        kind: one of `KINDS`; the others as in `How`.
+        kind: one of `KINDS`; the others as in `KindOptions`.
 
     Raises:
         InputError: as `soft_value`; for an unknown kind; for graded rewards where the kind or the estimator needs
             counts.
     """
-    return kind_of(kind).of(steps, How(eta, estimator, threshold, prior, epsilon, horizon, weight))
+    return kind_of(kind).of(steps, KindOptions(eta, estimator, threshold, prior, epsilon, horizon, weight))
 
 
 def row_targets(row: StepRow, kind: str = "er", eta: float = 2.0, estimator: str = "plug-in", *,

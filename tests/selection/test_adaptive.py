@@ -73,7 +73,7 @@ def test_sharp_scores_save_and_wide_intervals_save_nothing() -> None:
 
 def test_the_search_draws_a_beginning_of_the_same_candidates() -> None:
     """Whatever the portions, candidate i is the same; it stops early where the best reward stands out."""
-    engine, settings = TwoSteps(), SearchSettings(expand=3, how="last")
+    engine, settings = TwoSteps(), SearchSettings(expand=3, aggregation="last")
     questions = [f"q{number}" for number in range(20)]
     whole = best_of_n(questions, TwoSteps(), soft_values(0.0), settings, 24)
     early = adaptive_best_of_n(questions, engine, soft_values(0.0), settings, 24,

@@ -19,7 +19,7 @@ from erprm.selection.search import SearchSettings
 
 
 def test_beam_search_finds_the_best_path_and_ends() -> None:
-    settings = SearchSettings(width=2, expand=24, how="last")
+    settings = SearchSettings(width=2, expand=24, aggregation="last")
     [paths] = beam_search(["q"], TwoSteps(), soft_values(0.0), settings)
     assert paths[0].steps == ("c", "y")
     assert all(path.finished and not path.open for path in paths)
@@ -28,7 +28,7 @@ def test_beam_search_finds_the_best_path_and_ends() -> None:
 
 
 def test_search_repeats_with_its_seed_and_does_not_depend_on_other_questions() -> None:
-    settings = SearchSettings(width=1, expand=2, trees=3, how="min", seed=5)
+    settings = SearchSettings(width=1, expand=2, trees=3, aggregation="min", seed=5)
     together = beam_search(["q", "r", "s"], TwoSteps(), soft_values(1.0), settings)
     assert beam_search(["r"], TwoSteps(), soft_values(1.0), settings) == [together[1]]
 

@@ -120,7 +120,7 @@ def test_majority_choice_of_one_problem() -> None:
     (lambda: majority_curve([["a"]], [[0, 1]], [1]), "answers: expected 1 lists of 2"),
     (lambda: majority_curve([["a", "b"]], [[0, 1]], [1], weights=[[1, -1]]), "weights"),
     (lambda: aggregate([], "min"), "at least one step"),
-    (lambda: aggregate([0.5], "median"), "how: expected one of min"),
+    (lambda: aggregate([0.5], "median"), "aggregation: expected one of min"),
     (lambda: aggregate([np.nan], "min"), "finite"),
 ])
 def test_bad_input_is_named(call, words: str) -> None:

@@ -32,7 +32,7 @@ class EncodedDataset:
         successes, trials: [M] int32; trials = 0 where a step has no counts.
         labels: [M] float64, NaN where a step has none.
         outcomes: [R] float64, NaN where a solution was not graded.
-        closed: [R] bool, the row ends with the last step of a finished, graded solution, whose value is its outcome.
+        ends: [R] bool, the row ends with the last step of a finished, graded solution, whose value is its outcome.
         problems: [R] int64, equal for rows of one problem.
         rewards: [Q] float64, of completions of steps that have rewards instead of counts.
         reward_offsets: [M + 1] int64 into `rewards`.
@@ -46,7 +46,7 @@ class EncodedDataset:
     trials: npt.NDArray[np.int32]
     labels: npt.NDArray[np.float64]
     outcomes: npt.NDArray[np.float64]
-    closed: npt.NDArray[np.bool_]
+    ends: npt.NDArray[np.bool_]
     problems: Ints
     rewards: npt.NDArray[np.float64]
     reward_offsets: Ints
@@ -62,7 +62,7 @@ class EncodedDataset:
     @property
     def steps(self) -> Steps:
         """The steps without their tokens."""
-        return Steps(self.step_offsets, self.successes, self.trials, self.labels, self.outcomes, self.closed,
+        return Steps(self.step_offsets, self.successes, self.trials, self.labels, self.outcomes, self.ends,
                      self.rewards, self.reward_offsets)
 
     def fitted(self, spec: TargetSpec) -> TargetSpec:
@@ -82,13 +82,13 @@ class EncodedDataset:
         Raises:
             InputError: for graded rewards, of which there are no counts.
         """
-        if self.steps.graded.any() or (self.outcomes[self.closed] % 1.0).any():
+        if self.steps.graded.any() or (self.outcomes[self.ends] % 1.0).any():
             raise InputError("data: expected counts of right completions, found graded rewards; the beta_binomial loss "
                              "needs completions that are right or wrong")
         k, n = self.successes.copy(), self.trials.copy()
         last = self.steps.last
         bare = (n[last] == 0) | ends
-        k[last[bare]], n[last[bare]] = np.round(self.outcomes[self.closed][bare]).astype(np.int32), 1
+        k[last[bare]], n[last[bare]] = np.round(self.outcomes[self.ends][bare]).astype(np.int32), 1
         return k, n
 
     def completions(self) -> tuple[npt.NDArray[np.float32], Ints]:
@@ -106,7 +106,7 @@ class EncodedDataset:
         with_rewards[last] = False
         values[ranges(offsets[:-1][with_rewards], lengths[with_rewards])] = self.rewards[
             ranges(self.reward_offsets[:-1][with_rewards], lengths[with_rewards])]
-        values[offsets[last]] = self.outcomes[self.closed]
+        values[offsets[last]] = self.outcomes[self.ends]
         return values, offsets
 
 

@@ -122,8 +122,8 @@ def _missing(row: StepRow, target: TargetSpec) -> str | None:
         return None if row.labels is not None and any(label is not None for label in row.labels) else "without labels"
     if target.kind == "outcome":
         return None if row.outcome is not None else "without an outcome"
-    closed = row.finished and row.outcome is not None
-    known = closed or any(row.trials or ()) or any(row.rewards or ())
+    ended = row.finished and row.outcome is not None
+    known = ended or any(row.trials or ()) or any(row.rewards or ())
     return None if row.has_completions and known else "without counts"
 
 
@@ -137,7 +137,7 @@ class _Builder:
         self.counts: list[tuple[Sequence[int], Sequence[int]]] = []
         self.labels: list[Sequence[float | None]] = []
         self.outcomes: list[float] = []
-        self.closed: list[bool] = []
+        self.ends: list[bool] = []
         self.problems: list[int] = []
         self.rewards: list[Sequence[float]] = []  # of each step
         self._problem_index: dict[str, int] = {}
@@ -153,7 +153,7 @@ class _Builder:
         self.counts.append((row.successes[:kept] if row.successes else none, row.trials[:kept] if row.trials else none))
         self.labels.append(row.labels[:kept] if row.labels else (None,) * kept)
         self.outcomes.append(np.nan if row.outcome is None else row.outcome)
-        self.closed.append(whole and row.finished and row.outcome is not None)
+        self.ends.append(whole and row.finished and row.outcome is not None)
         self.problems.append(self._problem_index.setdefault(row.problem_key, len(self._problem_index)))
         self.rewards.extend(row.rewards[:kept] if row.rewards else ((),) * kept)
 
@@ -169,7 +169,7 @@ class _Builder:
             successes=np.concatenate([np.asarray(k, np.int32) for k, _ in self.counts]),
             trials=np.concatenate([np.asarray(n, np.int32) for _, n in self.counts]),
             labels=np.array([np.nan if label is None else label for row in self.labels for label in row], np.float64),
-            outcomes=np.array(self.outcomes, np.float64), closed=np.array(self.closed, np.bool_),
+            outcomes=np.array(self.outcomes, np.float64), ends=np.array(self.ends, np.bool_),
             problems=np.array(self.problems, np.int64),
             rewards=np.array(list(itertools.chain.from_iterable(self.rewards)), np.float64),
             reward_offsets=_offsets([len(rewards) for rewards in self.rewards]))

@@ -30,7 +30,7 @@ def choose_learnt(dataset: EncodedDataset, target: TargetSpec, loss: str) -> str
         return "draws"
     if LOSSES[loss].vocabulary or target.kind != "er" or target.estimator != "plug-in":
         return "targets"
-    ends = dataset.outcomes[dataset.closed]
+    ends = dataset.outcomes[dataset.ends]
     return "counts" if not dataset.steps.graded.any() and bool(np.isin(ends, (0.0, 1.0)).all()) else "rewards"
 
 
