@@ -144,7 +144,8 @@ def _parameters(model: Path) -> int:
 
 
 def _label_counts(rows: Iterable[StepRow]) -> dict[str, int]:
-    steps, trials = 0, {}
+    steps = 0
+    trials: dict[object, int] = {}
     for row in rows:
         steps += len(row.steps)
         trials |= {(row.problem_id, row.steps[:length]): (row.trials or ())[length - 1]

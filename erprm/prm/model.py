@@ -174,7 +174,7 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
                              f"({', '.join(known.labels.values())}), found {', '.join(spec.labels.values())}")
         tokens = StepTokens.from_tokenizer(tokenizer, spec.tags.filled(known.tags))
         prm = source if isinstance(source, PRM) else cls.load(source, tokenizer, **options)
-        tokens.check(prm.get_input_embeddings().weight.shape[0])
+        tokens.check(prm.vocabulary)
         prm.spec, prm.tokens = replace(spec, tags=tokens.tags), tokens
         return prm
 
@@ -293,6 +293,11 @@ class PRM(PreTrainedModel):  # type: ignore[misc]
     def get_input_embeddings(self) -> nn.Module:
         """The base model's token embedding."""
         return cast(nn.Module, self.model.get_input_embeddings())
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the token embedding: the ids that there may be are below it."""
+        return self.get_input_embeddings().get_parameter("weight").shape[0]
 
     # ---- saving ----
 

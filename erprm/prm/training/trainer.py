@@ -82,7 +82,7 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
         assert prm.tokens is not None
         self.tokens = prm.tokens
         self._prm = prm
-        self._padding = check_padding(processing_class, prm.get_input_embeddings().weight.shape[0])
+        self._padding = check_padding(processing_class, prm.vocabulary)
         self.report: DataReport | None = None
         if train_dataset is not None:
             train_dataset, self.report = self._encoded(train_dataset, args, self.target)
@@ -113,7 +113,7 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
             return source, None
         return encode_dataset(rows_of(source), self._tokenizer, self.tokens, max_length=args.max_length,
                               too_long=args.too_long, target=target, strict=args.strict,
-                              vocabulary=self._prm.get_input_embeddings().weight.shape[0])
+                              vocabulary=self._prm.vocabulary)
 
     def _encoded_evaluation(self, source: Any, args: PRMConfig) -> Any:
         if source is None:
