@@ -88,7 +88,8 @@ class WeightFiles:
         """Raise InputError, naming the file and the weight, for a NaN or infinite number; reads a weight at a time."""
         for name, path in self._file_of.items():
             weight = self[name]
-            if weight.is_floating_point() and not all(bool(part.isfinite().all()) for part in torch.split(weight, 1 << 24)):
+            parts = torch.split(weight, 1 << 24) if weight.is_floating_point() else ()
+            if not all(bool(part.isfinite().all()) for part in parts):
                 raise InputError(f"{path}: expected finite weights, found NaN or infinite numbers in {name}")
 
     def elements(self) -> int:
