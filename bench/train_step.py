@@ -78,7 +78,8 @@ def dataset(problems: int, vocabulary: int, seed: int = 0) -> EncodedDataset:
         ids=np.concatenate(ids), row_offsets=offsets[0], tags=np.concatenate(tags), step_offsets=offsets[1],
         successes=draw.integers(0, 17, count).astype(np.int32), trials=np.full(count, 16, np.int32),
         labels=np.full(count, np.nan), outcomes=np.full(len(ids), np.nan), ends=np.zeros(len(ids), np.bool_),
-        problems=np.repeat(np.arange(problems), SOLUTIONS))
+        problems=np.repeat(np.arange(problems), SOLUTIONS), rewards=np.zeros(0),
+        reward_offsets=np.zeros(count + 1, np.int64))
 
 
 def causal(model: str, dtype: torch.dtype, device: str, implementation: str = "sdpa") -> LlamaForCausalLM:
@@ -108,9 +109,11 @@ def ours(model: str, data: EncodedDataset, groups: list[list[int]], dtype: torch
     layout = "shared" if shared else "packed" if device == "cuda" else "padded"
     name = spans.implementation(torch.device(device), {"padded": "plain", "packed": "varlen"}.get(layout, "spans"),
                                     dtype != torch.float32)
-    prm = PRM.from_rows(causal(model, dtype, device), PRMSpec(), StepTokens(StepTags(), TAG, PLUS, MINUS, None, ()))
+    spec = PRMSpec(targets={"kind": "er", "eta": 2.0})
+    prm = PRM.from_rows(causal(model, dtype, device), spec, StepTokens(StepTags(), TAG, PLUS, MINUS, None, (), ()))
     prm.model.set_attn_implementation(name)
-    collator = Collator(data, TargetSpec("er", 2.0), layout=layout, capacity=sys.maxsize if device == "cuda" else 0)
+    collator = Collator(data, TargetSpec("er", 2.0), layout=layout, capacity=sys.maxsize if device == "cuda" else 0,
+                        learnt="counts", flex=device == "cuda")
 
     def batches() -> Iterator[Any]:
         for rows in itertools.cycle(groups):
@@ -200,7 +203,7 @@ def liger(model: str, data: EncodedDataset, groups: list[list[int]], dtype: torc
             for rows in groups]
 
     def loss(batch: Any) -> Tensor:
-        extra = spans.arguments(model.config, dtype, None, None, batch["cu_seqlens"], batch["max_length"])
+        extra = spans.arguments(network.config, dtype, None, None, batch["cu_seqlens"], batch["max_length"])
         hidden = network.model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False,
                                **extra).last_hidden_state
         labels = torch.where(batch["labels"] > 0.5, PLUS, MINUS)

@@ -38,6 +38,14 @@ def test_run_hands_its_flags_to_the_script(tmp_path: Path) -> None:
     assert {record["provider"] for record in records} == {"erprm", "plain Python"}
 
 
+def test_every_provider_of_whole_training_steps_runs(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    assert main(["bench", "--run", "train_step", "--smoke", "--output", str(path)]) == 0
+    failed = {record["provider"]: record["error"] for record in json.loads(path.read_text())["results"]
+              if record["error"] is not None}
+    assert failed == {"liger": "RuntimeError: Liger's kernels run on CUDA only"}
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--compare", "missing.json", "missing.json"], "missing.json: no such file"),
     ([], "expected either --compare"),
