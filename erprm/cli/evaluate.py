@@ -20,7 +20,7 @@ Written: evaluation.json with every number, report.html, best_of_n.png, calibrat
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -30,6 +30,7 @@ import numpy as np
 
 from erprm.cli.config import option
 from erprm.errors import InputError
+from erprm.files.records import read_records
 from erprm.prm.scoring.engines import TOO_LONG
 from erprm.rows import StepRow, by_score_column, read_rows
 from erprm.selection.aggregate import AGGREGATIONS
@@ -69,6 +70,9 @@ class Config:
     too_long: str = option("error", help="a benchmark row that is longer than the model reads: an error, cut (steps "
                                          "behind the cut count as judged right) or skipped; both are counted",
                            choices=(*TOO_LONG, "skip"))
+    train_rows: tuple[str, ...] = option((), help="training rows or problems, to be looked for among the evaluation "
+                                                  "problems")
+    compare: tuple[str, ...] = option((), help="earlier runs to show beside this one, NAME=FOLDER or FOLDER")
     export: str | None = option(None, help="also write the pool in search-and-learn's format to this .jsonl file")
     seed: int = option(0, help="of vote subsets and bootstrap")
 
@@ -85,14 +89,14 @@ def run(config: Config) -> int | None:
                          f"a file; found {'both' if config.prm else 'neither'}")
     if config.scores and len(benchmarks) != 1:
         raise InputError(f"evaluate: --scores holds the scores of one benchmark file, found {len(benchmarks)}")
-    if config.export and not config.scored:
-        raise InputError("evaluate: --export needs --scored")
+    for name in ("export", "compare"):
+        if getattr(config, name) and not config.scored:
+            raise InputError(f"evaluate: --{name} needs --scored")
     out = Path(config.out)
     results: dict[str, Any] = {}
-    if config.scored:
-        results |= _pools(config, out)
-    if benchmarks:
-        results |= _benchmarks(config)
+    for found in ([_pools(config, out)] if config.scored else []) + ([_benchmarks(config)] if benchmarks else []):
+        contamination = results.get("contamination", {}) | found.pop("contamination", {})
+        results |= found | ({"contamination": contamination} if contamination else {})
     with written_beside(out / "evaluation.json") as beside:
         beside.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"results: {out / 'evaluation.json'}")
@@ -101,6 +105,7 @@ def run(config: Config) -> int | None:
 
 def _pools(config: Config, out: Path) -> dict[str, Any]:
     from erprm.evaluation.curves import accuracy_curves, compare
+    from erprm.evaluation.diagnostics import diagnostics
     from erprm.evaluation.pools import group_by_problem, pool_of
     from erprm.evaluation.report import write_report
 
@@ -119,19 +124,74 @@ def _pools(config: Config, out: Path) -> dict[str, Any]:
     paired = compare(curves, pairs, curves.ns[-1])
     calibration = _calibration(groups)
     residuals = _residuals(config, groups)
+    asked = [row.prompt for candidates in groups.rows for row in candidates[:1]]
     results: dict[str, Any] = {"problems": len(pool.correct), "aggregate": config.aggregate, "seed": config.seed,
                                "policy": {"pass@1": float(pool.correct.mean())}, "votes": pool.votes,
                                "best_of_n": curves.table(),
-                               "bellman": {name: part.to_dict() for name, part in residuals.items()}}
+                               "bellman": {name: part.to_dict() for name, part in residuals.items()},
+                               "runs": _runs(config.compare)}
+    results |= diagnostics(groups, pool, curves, config.aggregate, config.seed)
+    results |= _contamination(config, {"the pools": asked})
     report = write_report(results, out, calibration=calibration, paired=paired, title="Choosing by process rewards")
     _print_table(results["best_of_n"])
     for name, part in residuals.items():
         print(f"Bellman residual of {name} at eta {part.eta:g}: mean {part.mean:.3f}; by depth "
               + ", ".join(f"{depth}: {at.residual:+.3f}" for depth, at in part.depths.items()))
+    _print_diagnostics(results)
     if config.export:
         _export(config, groups, curves.ns)
     print(f"report: {report}")
     return results | {"paired": [asdict(part) for part in paired], "calibration": [c.to_dict() for c in calibration]}
+
+
+def _runs(arguments: Sequence[str]) -> dict[str, Any]:
+    """By name, what earlier runs' evaluation.json say of best-of-N."""
+    found: dict[str, Any] = {}
+    for argument in arguments:
+        name, equals, folder = argument.rpartition("=")
+        name, path = name if equals else Path(folder).name, Path(folder) / "evaluation.json"
+        if name in found:
+            raise InputError(f"compare: expected different names, found {name!r} twice; write NAME=FOLDER")
+        if not path.is_file():
+            raise InputError(f"compare: expected the folder of an earlier run, found no {path}")
+        try:
+            results = json.loads(path.read_text(encoding="utf-8"))
+            found[name] = {"best_of_n": results["best_of_n"], "problems": results["problems"]}
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: expected the results of erprm evaluate --scored, found none") from error
+    return found
+
+
+def _contamination(config: Config, questions: dict[str, list[str]]) -> dict[str, Any]:
+    """How many of the questions, by where they are from, stand among those of --train-rows."""
+    from erprm.evaluation.contamination import contamination
+
+    if not config.train_rows:
+        return {}
+    training = [_question(record, f"{path}:{number}") for path in config.train_rows
+                for number, record in read_records(path)]
+    found = {name: contamination(texts, training).to_dict() for name, texts in questions.items()}
+    for name, part in found.items():
+        print(f"{part['equal']:,} of {part['questions']:,} questions of {name} are among {part['training']:,} training "
+              f"questions, {part['similar']:,} more are similar")
+    return {"contamination": found}
+
+
+def _question(record: Mapping[str, Any], where: str) -> str:
+    for name in ("prompt", "question", "problem"):
+        if isinstance(record.get(name), str):
+            return str(record[name])
+    raise InputError(f"{where}: expected a prompt, question or problem, found {', '.join(record)}")
+
+
+def _print_diagnostics(results: dict[str, Any]) -> None:
+    for name, part in results["over_optimisation"].items():
+        if (test := part["turn_down"]) and test["beyond_noise"]:
+            print(f"over-optimised: {name} falls from N = {test['peak']} to {test['last']} by {100 * test['drop']:.1f} "
+                  f"points [{100 * test['low']:.1f}, {100 * test['high']:.1f}], beyond noise")
+    for name, part in results["adaptive"].items():
+        print(f"adaptive best-of-N by {name}: {part['candidates']:.1f} candidates, {part['saved']:.1%} of the text "
+              f"saved, accuracy {100 * part['accuracy']:.1f} instead of {100 * part['full']:.1f}")
 
 
 def _named(arguments: Sequence[str]) -> dict[str, list[StepRow]]:
@@ -233,6 +293,7 @@ def _benchmarks(config: Config) -> dict[str, Any]:
     scorer = PRMScorer(config.prm, too_long="cut" if config.too_long == "cut" else "error",
                        eta=config.prm_eta) if config.prm else None
     results: dict[str, Any] = {}
+    overlap: dict[str, Any] = {}
     for name, title, path, judge, show in (
             ("processbench", "ProcessBench", config.processbench, benchmarks.processbench, _print_processbench),
             ("prmbench", "PRMBench", config.prmbench, benchmarks.prmbench, _print_prmbench)):
@@ -242,11 +303,12 @@ def _benchmarks(config: Config) -> dict[str, Any]:
             rows, scores = (rows, read_scores(str(config.scores), rows, path)) if scorer is None else \
                 benchmarks.model_scores(scorer, rows, config.too_long)
             results[name] = judge(rows, scores, config.threshold, config.development, config.seed)
+            overlap |= _contamination(config, {title: [row.prompt for row in rows]}).get("contamination", {})
             print(f"{title} ({reader.report})")
             show(results[name])
             if config.threshold is None and config.development and results[name]["development"] is None:
                 print("  too few solutions for a development split with right and wrong ones on both sides")
-    return results
+    return results | ({"contamination": overlap} if overlap else {})
 
 
 def _print_processbench(found: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erprm.evaluation.curves import BestOfN
+from erprm.evaluation.overoptimisation import kl_of
 from erprm.evaluation.style import colours, dashes, display_name
 from erprm.files.writing import written_beside
 from erprm.statistics.calibration import Calibration
@@ -45,6 +46,11 @@ def best_of_n_figure(curves: BestOfN, floor: float | None = None, title: str = "
     axes.set_xticks(curves.ns, [str(n) for n in curves.ns])
     axes.set_ylim(bottom=0)
     axes.set_xlabel("N, candidates per problem")
+    above = axes.secondary_xaxis("top")
+    above.set_xticks(curves.ns, [f"{kl_of(n):.1f}" for n in curves.ns], fontsize=8)
+    above.set_xlabel("KL from the policy, at most, nats: ln N − (N − 1) / N", fontsize=8)
+    above.spines["top"].set_visible(False)
+    above.tick_params(color="#888888")
     axes.set_ylabel("accuracy, %")
     axes.set_title(title, loc="left", fontsize=11)
     handles, labels = axes.get_legend_handles_labels()

@@ -31,7 +31,7 @@ def findings(results: Mapping[str, Any], paired: Sequence[Comparison] = ()) -> l
         sentences += _against_floor(table, names, floor)
         sentences += _between(table, names, paired)
         sentences += _against_votes(table, names, paired, results)
-        sentences += _falling(table, names)
+        sentences += _falling(results, table, names)
     return sentences + _raft(results) + _caveats(results, paired)
 
 
@@ -119,8 +119,9 @@ def _against_votes(table: BestOfN, names: Sequence[str], paired: Sequence[Compar
     return [text + "."]
 
 
-def _falling(table: BestOfN, names: Sequence[str]) -> list[str]:
-    """Over-optimisation: a curve that ends below its own peak."""
+def _falling(results: Mapping[str, Any], table: BestOfN, names: Sequence[str]) -> list[str]:
+    """Over-optimisation: a curve that ends below its own peak; where it was tested, whether beyond noise."""
+    tested = {name: part["turn_down"] for name, part in results.get("over_optimisation", {}).items()}
     falls = []
     for name in names:
         line = table.lines[name]
@@ -128,6 +129,8 @@ def _falling(table: BestOfN, names: Sequence[str]) -> list[str]:
         drop = line.accuracy[peak] - line.accuracy[-1]
         if drop > 0.005:
             size = "" if line.high[-1] < line.accuracy[peak] else ", within its interval"
+            if test := tested.get(name):
+                size = f", beyond noise ({_p(test['p'])})" if test["beyond_noise"] else ", within noise"
             falls.append(f"{display_name(name)} from {percent(line.accuracy[peak])} % at N = {table.ns[peak]} to "
                          f"{percent(line.accuracy[-1])} %{size}")
     if not falls:

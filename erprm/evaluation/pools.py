@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,21 @@ from erprm.selection import majority_choice
 from erprm.selection.aggregate import aggregate_all
 from erprm.values import Array
 
+_ENDS = {"score_low", "score_high"}
+
 
 @dataclass(frozen=True)
 class Groups:
-    """The candidates of each problem, in one order, and by scorer their step scores."""
+    """The candidates of each problem, in one order, and by scorer their step scores.
 
-    rows: Sequence[Sequence[StepRow]]  # [P][N]
-    scores: Mapping[str, Sequence[Sequence[Array]]]  # [P][N][L]
+    Attributes:
+        rows: [P][N]; scores: by scorer, [P][N][L].
+        ends: by scorer whose scores have intervals, [P][N] of their lower and upper ends, [L] each.
+    """
+
+    rows: Sequence[Sequence[StepRow]]
+    scores: Mapping[str, Sequence[Sequence[Array]]]
+    ends: Mapping[str, Sequence[Sequence[tuple[Array, Array]]]] = field(default_factory=dict)
 
 
 def group_by_problem(files: Mapping[str, Iterable[StepRow]], size: int | None = None) -> Groups:
@@ -56,7 +64,13 @@ def group_by_problem(files: Mapping[str, Iterable[StepRow]], size: int | None = 
     members = [_fit(problem, indices, size, len(next(iter(places.values())))) for problem, indices in places.items()]
     return Groups([[rows[i] for i in indices] for indices in members],
                   {name: [[step_scores(other[i], f"{name}: row {i + 1}") for i in indices] for indices in members]
-                   for name, other in lists.items()})
+                   for name, other in lists.items()},
+                  {name: [[_ends(other[i]) for i in indices] for indices in members] for name, other in lists.items()
+                   if all(row.score_columns.keys() >= _ENDS for row in other)})
+
+
+def _ends(row: StepRow) -> tuple[Array, Array]:
+    return np.array(row.score_columns["score_low"], np.float64), np.array(row.score_columns["score_high"], np.float64)
 
 
 def _fit(problem: str, indices: list[int], size: int | None, first: int) -> list[int]:

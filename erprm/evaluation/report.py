@@ -18,6 +18,7 @@ from erprm.evaluation.curves import BestOfN
 from erprm.evaluation.figures import best_of_n_figure, calibration_figure, inline_svg, save_png
 from erprm.evaluation.findings import findings, stands_out
 from erprm.evaluation.style import BASELINES, colours, display_name, duration, percent, score_colour
+from erprm.evaluation.tables import tables
 from erprm.files.writing import written_beside
 from erprm.statistics.bootstrap import Comparison
 from erprm.statistics.calibration import Calibration
@@ -100,7 +101,8 @@ def render(results: Mapping[str, Any], *, examples: Sequence[ExampleSolution] = 
                               "Accuracy against the number of candidates, one line per selector"),
         calibration_svg=inline_svg(calibration_figure(calibration), "Reliability: truth against score")
         if calibration else "",
-        comparisons=stands_out(paired), examples=examples, calibration=calibration, **_residuals(results))
+        comparisons=stands_out(paired), examples=examples, calibration=calibration, tables=tables(results),
+        **_residuals(results))
 
 
 def _residuals(results: Mapping[str, Any]) -> dict[str, Any]:

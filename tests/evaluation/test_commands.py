@@ -55,6 +55,37 @@ def test_evaluate_writes_curves_report_and_export(tmp_path: Path, capsys: pytest
     assert "pred_maj@8" in lines[0]
 
 
+def test_evaluate_says_what_else_a_pool_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Biases, what stopping early saves (by the model's own intervals), training questions, and earlier runs."""
+    rows = list(read_rows(pool_file(tmp_path / "plain.jsonl", 0.6)))
+    sure = [replace(row, score_columns={"score_low": tuple(score - 0.001 for score in row.scores),
+                                        "score_high": tuple(score + 0.001 for score in row.scores)}) for row in rows]
+    write_rows(tmp_path / "sure.parquet", sure)
+    (tmp_path / "train.jsonl").write_text(json.dumps({"question": "Q3"}) + "\n" + json.dumps({"question": "no"}) + "\n")
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    assert main(["evaluate", "--scored", str(tmp_path / "plain.jsonl"), "--out", first]) == 0
+    assert main(["evaluate", "--scored", f"unsure={tmp_path / 'plain.jsonl'}", f"sure={tmp_path / 'sure.parquet'}",
+                 "--out", second, "--train-rows", str(tmp_path / "train.jsonl"), "--compare", f"earlier={first}"]) == 0
+    results = json.loads((tmp_path / "second" / "evaluation.json").read_text())
+    assert results["adaptive"]["sure"]["interval"] == "the model's own"
+    assert results["adaptive"]["sure"]["saved"] > 0.2 > results["adaptive"]["unsure"]["saved"]
+    assert results["bias"]["sure"] == {"characters": None, "steps": None}, "all solutions are of one length"
+    assert set(results["over_optimisation"]["sure"]) == {"turn_down", "passed_over"}
+    assert results["contamination"]["the pools"] == {"questions": 30, "training": 2, "equal": 1, "similar": 0,
+                                                     "examples": ["q3"]}
+    assert results["runs"]["earlier"]["best_of_n"]["plain"] == results["best_of_n"]["unsure"]
+    page = (tmp_path / "second" / "report.html").read_text()
+    for heading in ("What stopping early would save", "Do scores like length?", "Were these problems trained on?",
+                    "Other runs beside this one"):
+        assert heading in page
+    assert "1 of 30 questions of the pools are among 2 training questions" in capsys.readouterr().out
+    (tmp_path / "odd.jsonl").write_text('{"text": "q3"}\n')
+    for arguments, words in ((["--compare", "nowhere"], "found no nowhere/evaluation.json"),
+                             (["--train-rows", str(tmp_path / "odd.jsonl")], "odd.jsonl:1: expected a prompt")):
+        assert main(["evaluate", "--scored", str(tmp_path / "plain.jsonl"), "--out", first, *arguments]) == 2
+        assert words in capsys.readouterr().err
+
+
 def test_evaluate_scores_the_benchmarks_with_a_model(tmp_path: Path, prm_dir: Path,
                                                      capsys: pytest.CaptureFixture[str]) -> None:
     process = [{"id": f"g-{i}", "generator": "x", "problem": "2+3?", "steps": ["2+3=5", f"so {i}"],
