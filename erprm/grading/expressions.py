@@ -182,7 +182,7 @@ class _Reader:
         rest = self._tokens[self.place + 1:]
         if rest[:1] == ["/"] and rest[1:2] and rest[1] in _UNIT_LETTERS:
             rest = rest[2:]
-        return rest in ([], ["^", "2"], ["^", "3"])
+        return "".join(rest) in ("", "^2", "^3", "^{2}", "^{3}")
 
     def _take(self, expected: str | None = None) -> str:
         token = self._peek()

@@ -30,7 +30,8 @@ _MOST_BOXES = 64  # that are read as one list
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _MARK = re.compile(
     r"(?P<hash>####(?!#))"
-    r"|\banswers?[\"'*_]{0,3}(?:[ \t]+(?:to|of|for|choice)\b[^.\n:=]{0,80}?)?[*_]{0,3}[ \t]*"
+    r"|\bans(?:wers?)?[\"'*_]{0,3}(?:[ \t]+(?:to|of|for|choice)\b[^.\n:=]{0,80}?|[ \t]?\([^()\n]{0,60}\)"
+    r"|,[^.\n:=,]{0,60},)?[*_]{0,3}[ \t]*"
     r"(?:(?P<is>(?:is|are|was|would be|should be|must be|will be|equals)\b[*_ \t]*[:：]?)"
     r"|(?P<colon>[:：=]|-(?=[ \t])|–(?=[ \t]))|(?P<line>[*_]{0,3}[ \t]*(?=\r?\n))|(?P<letter>(?=\([A-J]\))))"
     r"|\b(?:correct|right|best|final)[ \t]+(?:option|choice|result)(?P<option>[ \t]+is\b[ \t]*:?|[ \t]*[:：])"
@@ -39,10 +40,15 @@ _MARK = re.compile(
 _LEADING = re.compile(r"^(?:[\s,:：*_>]|(?:thus|therefore|then|simply|just|hence|indeed|equal to|given by|exactly|now|also"  # noqa: E501
                       r"|clearly|obviously|option|choice|approximately|about|roughly|correct(?=:))\b|一共|总共|共|需要|大约|约|等于|有)+",
                       re.IGNORECASE)
-_BULLET = re.compile(r"^[\s:：*_]*\n\s*[-•]\s+(?=\S)")
+_HEADING = re.compile(r"(?:verification|explanation|conclusion|summary|check|solution|notes?|reasoning|proof)\W{0,9}",
+                      re.IGNORECASE)
+_SENTENCE = re.compile(r"(?:the|there|it|this|so|thus|hence|therefore|we|he|she|they|[A-Z][a-z]+)\b[^\d\\]{0,200}?"
+                       r"\b(?:is|are|was|were|equals|have|has|get|gets)\b\s++(?=[^a-z]{0,20}[\d\\])", re.IGNORECASE)
+_BULLET = re.compile(r"[-•]\s++(?=\S)")
 _SENTENCE_END = re.compile(
     r"(?<!\\)[.!?](?=\s|$)(?<!\b[A-Ha-h]\.)(?<!\bRs\.)(?<!\bNo\.)|。|,?\s(?:because|since|so that|are|is|were|which|therefore|where|hence|thus|as\s(?:we|the|it)"  # noqa: E501
-    r"|but|not|after|when|if|this|i\s(?:hope|have))\b|,?\sand\s(?:[a-z]{2,}\s+){2}|,\s+(?:so|as|with|and)\s[a-z]{2,}",
+    r"|but|not|after|when|if|this|i\s(?:hope|have))\b|,?\sand\s(?:[a-z]{2,}\s+){2}|,\s+(?:so|as|with|and)\s[a-z]{2,}"
+    r"|,\s(?:so|as)\s|\s(?:--|—)\s|;\s[a-z]{2,}",
     re.IGNORECASE)
 _REMARK = re.compile(
     r"(?:\W|\b(?:not|as|in|fact|indeed|also|therefore|thus|now|the|a|very|quite|clearly|a?ll|both|actually|definitely|likely"
@@ -163,7 +169,9 @@ def _phrase(text: str) -> str | None:
         stated = _statement(text[match.end():end], kind)
         end = match.start() if kind != "line" or stated else end
         if not stated:
-            if kind != "line":
+            if kind == "hash" and "####" in text[:match.start()].rpartition("\n")[2]:
+                end = match.start()  # "#### 42 ####"
+            elif kind != "line":
                 return remark  # "The answer is" and no more: unfinished
             continue
         if kind == "is" and _REMARK.match(stated):
@@ -178,7 +186,7 @@ def _phrase(text: str) -> str | None:
 
 def _says_value(stated: str) -> bool:
     """Whether what follows "####" is an answer and no heading."""
-    return re.search(r"\d|\\", stated) is not None or len(stated.split()) <= 1
+    return re.search(r"\d|\\", stated) is not None or (len(stated.split()) <= 1 and not _HEADING.fullmatch(stated))
 
 
 def _statement(following: str, kind: str) -> str | None:
@@ -187,7 +195,10 @@ def _statement(following: str, kind: str) -> str | None:
         return None  # a box that was begun and not closed
     if kind == "hash":
         following = following.partition("\n")[0]
-    following = _BULLET.sub("", following, count=1)
+    begun = following.lstrip(" \t\r\n:：*_")
+    bullet = _BULLET.match(begun)
+    if bullet and "\n" in following[:len(following) - len(begun)]:
+        following = begun[bullet.end():]
     following = _LEADING.sub("", following, count=1)
     for opening, closing in (("\\[", "\\]"), ("$$", "$$"), ("\\begin{align", "\\end{align"), ("\\(", "\\)")):
         if following.startswith(opening):
@@ -196,6 +207,9 @@ def _statement(following: str, kind: str) -> str | None:
     line = following.partition("\n")[0].strip()
     if line.startswith("$") and "$" in line[1:] and not line[1:2].isdigit():
         return line[:line.index("$", 1) + 1]
+    if kind in ("line", "colon"):
+        said = _SENTENCE.match(line)
+        line = line[said.end():] if said else line
     end = _SENTENCE_END.search(line, 1) if line else None
     line = (line[:end.start()] if end else line).strip().strip("*_ ")
     if line.endswith("}") and line.count("{") < line.count("}"):

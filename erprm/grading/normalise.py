@@ -71,9 +71,12 @@ def plain(text: str) -> str:
     if text.isascii():
         return text
     out: list[str] = []
-    for char in _SCRIPT.sub(_script, text):
+    text = _SCRIPT.sub(_script, text)
+    for char, following in zip(text, [*text[1:], ""], strict=True):
         if char in _VULGAR:
-            out.append((" " if out and out[-1][-1:].isdigit() else "") + _VULGAR[char])
+            mixed = bool(out) and out[-1][-1:].isdigit()
+            factor = not mixed and (following.isalpha() or following == "√")  # ½π
+            out.append(f"({_VULGAR[char]})" if factor else f"{' ' if mixed else ''}{_VULGAR[char]}")
         elif char in _SYMBOLS:
             out.append(_SYMBOLS[char])
         elif char in _INVISIBLE:
