@@ -8,34 +8,40 @@ from typing import Any
 
 from erprm.cli.config import option
 from erprm.cli.prompt_options import PromptConfig, template_of
-from erprm.engines import ENGINES, Engine, Sampling, load_engine
+from erprm.engines import ENGINES, Engine, PromptTemplate, Sampling, load_engine
 from erprm.errors import InputError
 from erprm.steps import SPLITTERS
 
 
 @dataclass(frozen=True)
-class EngineConfig(PromptConfig):
-    """Which policy, how it is asked, and how it samples."""
+class SamplerConfig:
+    """Who writes text, and how it samples."""
 
-    policy: str = option(help="the policy: a folder or a hub name")
     engine: str = option("transformers", help="who writes text", choices=ENGINES)
     engine_options: tuple[str, ...] = option((), help="more options of the engine as name=value, for instance "
                                                       "batch_rows=512 or tensor_parallel_size=4")
     device: str | None = option(None, help="cpu, cuda, cuda:1 (transformers engine; default: cuda where there is one)")
-    dtype: str = option("auto", help="float32, bfloat16, float16; auto: the checkpoint's, float32 on a CPU")
     temperature: float = option(1.0, help="of sampling; 0 takes the most likely token")
     top_p: float = option(1.0, help="sample from the most likely tokens that make up this probability")
     max_tokens: int = option(512, help="longest completion, in tokens")
     stop: tuple[str, ...] = option((), help="texts that end a completion", breaks=True)
+    part_completions: int = option(2048, help="completions committed together; a kill costs at most two such parts")
+
+
+@dataclass(frozen=True)
+class EngineConfig(SamplerConfig, PromptConfig):
+    """Which policy, how it is asked, and how it samples."""
+
+    policy: str = option(help="the policy: a folder or a hub name")
+    dtype: str = option("auto", help="float32, bfloat16, float16; auto: the checkpoint's, float32 on a CPU")
     splitter: str = option("newline", help="where steps end", choices=SPLITTERS, auto="what most solutions ask for")
     seed: int = option(0, help="seed of the run")
-    part_completions: int = option(2048, help="completions committed together; a kill costs at most two such parts")
     dry_run: bool = option(False, help="print what would be done, with counts and estimates, and stop")
     tokens_per_second: float | None = option(None, above=0, help=(
         "for --dry-run: what the engine is expected to generate (default: measured where the policy loads in seconds)"))
 
 
-def sampling_of(config: EngineConfig) -> Sampling:
+def sampling_of(config: SamplerConfig) -> Sampling:
     """The sampling settings. Raises InputError."""
     return Sampling(config.temperature, config.top_p, config.max_tokens, config.stop)
 
@@ -55,11 +61,16 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
 
 def engine_of(config: EngineConfig) -> Engine:
     """The engine, loaded. Raises InputError or MissingExtraError."""
+    return engine_with(config, config.policy, template_of(config), config.dtype)
+
+
+def engine_with(config: SamplerConfig, policy: str, template: PromptTemplate, dtype: str = "auto") -> Engine:
+    """The engine that samples as `config` says, with another policy. Raises InputError or MissingExtraError."""
     options = parse_options(config.engine_options)
     if config.engine.endswith("transformers") and config.device is not None:
         options["device"] = config.device
     try:
-        return load_engine(config.engine, config.policy, template=template_of(config), dtype=config.dtype, **options)
+        return load_engine(config.engine, policy, template=template, dtype=dtype, **options)
     except TypeError as error:
         raise InputError(f"engine_options: {error}") from error
 

@@ -6,16 +6,29 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from erprm.files.progress import progress
+from erprm.errors import InputError
 from erprm.rows import StepRow, row_scores
 from erprm.values import Array
 
 
 def step_scores(rows: Sequence[StepRow], prm: str | None) -> list[Array]:
-    """The scores [L] of every row: of the model at `prm`, else those that the rows have. Raises InputError."""
+    """The scores [L] of every row: of the model at `prm`, else those that the rows have.
+
+    A solution that the model can't read, or that holds the step tag, is worth 0 at every step; how many is printed.
+
+    Raises:
+        InputError: where there is no model, and a row has no scores.
+    """
     if prm is None:
         return [np.asarray(row_scores(row), np.float64) for row in rows]
+    from erprm.policy.reward import refusing_tags
     from erprm.prm.scoring.scorer import PRMScorer
+    from erprm.selection.search import score_each
 
-    with progress("scoring", len(rows), "solutions") as bar:
-        return [np.asarray(scores, np.float64) for scores in PRMScorer(prm).score(rows, bar.advance)]
+    found = score_each(refusing_tags(PRMScorer(prm)), [(row.prompt, row.steps) for row in rows])
+    unread = [item for item in found if isinstance(item, InputError)]
+    if unread:
+        print(f"{len(unread):,} of {len(rows):,} solutions are worth 0, as the model can't read them; the first: "
+              f"{unread[0]}")
+    return [np.zeros(len(row.steps)) if isinstance(item, InputError) else np.asarray(item, np.float64)
+            for row, item in zip(rows, found, strict=True)]

@@ -20,18 +20,27 @@ from erprm.rows import StepRow
 from erprm.steps import join_steps, prefix_text
 
 
-def best_solutions(rows: Sequence[StepRow], scores: npt.ArrayLike, minimum: float = 0.0) -> list[StepRow]:
-    """The best-scored finished solution of each problem (RAFT, arXiv 2304.06767), in the problems' order.
+def best_solutions(rows: Sequence[StepRow], scores: npt.ArrayLike, minimum: float = 0.0, keep: int = 1,
+                   ) -> list[StepRow]:
+    """The best-scored finished solutions of each problem (RAFT, arXiv 2304.06767), in the problems' order.
 
     Args:
         rows: R solutions; those of a problem share `problem_key`.
         scores: [R], one number per solution, higher is better.
-        minimum: a problem whose best solution scores less is left out.
+        minimum: a solution that scores less is left out.
+        keep: at most so many different ones of a problem, the best first; 0: all.
 
     Raises:
         InputError: when the numbers of rows and scores differ.
     """
-    return [rows[ranked[0]] for ranked, values in _ranked(rows, scores) if values[0] >= minimum]
+    best = []
+    for ranked, values in _ranked(rows, scores):
+        different: dict[tuple[str, ...], StepRow] = {}
+        for index, value in zip(ranked, values, strict=True):
+            if value >= minimum:
+                different.setdefault(rows[index].steps, rows[index])
+        best += list(different.values())[: keep or None]
+    return best
 
 
 def preference_pairs(rows: Sequence[StepRow], scores: npt.ArrayLike, margin: float = 0.0, splitter: str = "newline",

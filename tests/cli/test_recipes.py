@@ -22,7 +22,7 @@ def test_dry_run(recipe: Path, tmp_path: Path, model_dir: Path, capsys: pytest.C
     here = {"sample": ["--problems", str(problems)],
             "label": ["--problems", str(problems), "--solutions", str(rows)],
             "dpo": ["--solutions", str(rows)], "grpo": ["--problems", str(problems)],
-            "raft": ["--problems", str(problems)],
+            "raft": ["--problems", str(problems), "--heldout", str(problems)],
             "search-bench": ["--problems", str(problems)],
             "train": ["--data", str(rows), "--model", str(model_dir), "--no-bf16", "--no-fsdp"], "demo": []}
     sections = yaml.safe_load(recipe.read_text())

@@ -266,3 +266,10 @@ def test_dpo_without_scores_or_differences_is_one_line(model_dir: Path, tmp_path
     write_rows(tmp_path / "pool.jsonl", [dataclasses.replace(row, scores=(0.5, 0.5)) for row in ROWS])
     assert main(command) == 2
     assert "expected solutions of a problem whose scores differ by more than 0.0" in capsys.readouterr().err
+
+
+def test_several_solutions_of_a_problem_may_be_kept_but_no_two_equal_ones() -> None:
+    rows = [StepRow("q", (text,), problem_id="p") for text in ("a", "b", "a", "c")] + [StepRow("r", ("d",))]
+    scores = [0.5, 0.9, 0.7, 0.6, 0.1]
+    assert [row.steps[0] for row in best_solutions(rows, scores, keep=2)] == ["b", "a", "d"]
+    assert [row.steps[0] for row in best_solutions(rows, scores, keep=0, minimum=0.6)] == ["b", "a", "c"]
