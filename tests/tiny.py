@@ -46,3 +46,15 @@ def save(folder: Path, **options: object) -> Path:
     llama(**options).save_pretrained(folder)  # type: ignore[arg-type]
     tokenizer().save_pretrained(folder)
     return folder
+
+
+def writer(folder: Path, text: str) -> Path:
+    """A policy that writes nothing but these tokens: one dimension of its states is a constant."""
+    model, tok = llama(), tokenizer()
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:, 0] = 30.0
+        model.lm_head.weight[:, 0] = -4.0
+        model.lm_head.weight[tok(text, add_special_tokens=False)["input_ids"], 0] = 0.0
+    model.save_pretrained(folder)
+    tok.save_pretrained(folder)
+    return folder

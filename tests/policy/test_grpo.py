@@ -83,16 +83,7 @@ def test_outcome_alone_needs_no_model(model_dir: Path, tmp_path: Path, capsys: p
 
 @pytest.fixture(scope="module")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy that writes nothing but a, b and line ends: one dimension of its states is a constant."""
-    folder, model, tokenizer = tmp_path_factory.mktemp("writer"), tiny.llama(), tiny.tokenizer()
-    likely = tokenizer("ab\n", add_special_tokens=False)["input_ids"]
-    with torch.no_grad():
-        model.model.embed_tokens.weight[:, 0] = 30.0
-        model.lm_head.weight[:, 0] = -4.0
-        model.lm_head.weight[likely, 0] = 0.0
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return tiny.writer(tmp_path_factory.mktemp("writer"), "ab\n")
 
 
 def by_length(texts):
