@@ -1,6 +1,7 @@
 """One model for several etas, and one that says how sure it is: from training to scores, curves and export."""
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -329,3 +330,28 @@ def test_a_learnt_concentration_stays_behind_where_two_rows_are_exported(tmp_pat
     assert PRMSpec.load(tmp_path / "out").concentration == 8.0
     np.testing.assert_allclose(np.concatenate(PRMScorer(tmp_path / "out", device="cpu").score(PROBE)),
                                np.concatenate(PRMScorer(prm, device="cpu", every=True).score(PROBE))[:, 0], atol=1e-5)
+
+
+# ---- bench/etas.py ----
+
+def test_the_bench_of_one_run_against_several_goes_on_where_it_stopped(tmp_path: Path, model_dir: Path,
+                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = tmp_path / "demo"
+    (demo / "models").mkdir(parents=True)
+    (demo / "models" / "policy").symlink_to(model_dir)
+    write_rows(demo / "training.parquet", rows(4, 4))
+    write_rows(demo / "pool.parquet", rows(5, 4, seed=1))
+    out = tmp_path / "result.json"
+    script = Path(__file__).parents[2] / "bench" / "etas.py"
+    monkeypatch.setattr("sys.argv", [str(script), "--demo", str(demo), "--out", str(tmp_path / "runs"), "--output",
+                                     str(out), "--etas", "0.5", "2", "--steps", "1"])
+    monkeypatch.syspath_prepend(str(script.parent))
+    results = []
+    for _ in range(2):
+        runpy.run_path(str(script), run_name="__main__")
+        results.append(json.loads(out.read_text()))
+    assert results[1]["best_of_n"] == results[0]["best_of_n"]
+    assert set(results[0]["best_of_n"]) == {"0.5", "2"}
+    assert all(entry["problems"] == 5 and entry["low"] <= entry["difference"] <= entry["high"]
+               for entry in results[0]["best_of_n"].values())
+    assert set(results[0]["seconds"][0]) == {"together", "eta=0.5", "eta=2"}
