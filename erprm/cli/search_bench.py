@@ -76,7 +76,7 @@ def run(config: Config) -> int | None:
     from erprm.prm.scoring.scorer import PRMScorer
     from erprm.rollouts.settings import store_settings
 
-    settings = SearchSettings(expand=config.expand, max_steps=config.max_steps, how=config.aggregate,
+    settings = SearchSettings(expand=config.expand, max_steps=config.max_steps, aggregation=config.aggregate,
                               splitter=config.splitter, sampling=sampling_of(config), seed=config.seed)
     options = MethodOptions(settings, 1, config.eta, config.scores_are, config.top_k)
     template_of(config)

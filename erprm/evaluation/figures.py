@@ -50,6 +50,7 @@ def best_of_n_figure(curves: BestOfN, floor: float | None = None, title: str = "
     above.set_xticks(curves.ns, [f"{kl_of(n):.1f}" for n in curves.ns], fontsize=8)
     above.set_xlabel("KL from the policy, at most, nats: ln N − (N − 1) / N", fontsize=8)
     above.spines["top"].set_visible(False)
+    above.minorticks_off()
     above.tick_params(color="#888888")
     axes.set_ylabel("accuracy, %")
     axes.set_title(title, loc="left", fontsize=11)
