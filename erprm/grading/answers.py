@@ -30,10 +30,11 @@ _REMARK = re.compile(r"(?<=\S)\s+\((?!\s*(?:mod|base|in base)\b)(?=[^()]*[A-Za-z
 _LABEL = re.compile(r"\(([A-J])\)\s*[.:]?\s*(?=\S)|([A-J])\)\s*(?=\S)")
 _CURRENCY = re.compile(r"(?P<sign>[+-]?)\s*(?P<unit>US\s?\$|[$€£¥₹]|USD|EUR|GBP|Rs\.?)\s*(?P<number>[+-]?[\d.][\d.,]*)"
                        r"(?P<rest>.*)", re.DOTALL)
-_BASES = dict(zip(["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "sixteen"],  # noqa: E501
-                  [*range(2, 13), 16], strict=True))
+_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+          "eleven": 11, "twelve": 12, "sixteen": 16}
 _BASE = re.compile(r"\(?(?:\\text\{)?(?P<digits>[0-9A-Fa-f.]*\d[0-9A-Fa-f.]*|[A-Fa-f]+(?=_\{?16))\}?\)?"
-                   r"(?:\s*_\s*[{(\s]*(?:\\text\{)?\s*|\s*\(?(?:in )?(?:base|\\text\{base\})[ -]?\{?)(?P<base>\d+|[a-z]+)[\s})]*"  # noqa: E501
+                   r"(?:\s*_\s*[{(\s]*(?:\\text\{)?\s*|\s*\(?(?:in )?(?:base|\\text\{base\})[ -]?\{?)"
+                   r"(?P<base>\d+|[a-z]+)[\s})]*"
                    r"|0(?P<prefix>[box])(?P<prefixed>[0-9A-Fa-f]+)")
 _RATIO = re.compile(r"[^:]+(?::[^:]+){1,2}")
 _CLOCK = re.compile(r"(\d{1,2}:\d\d(?::\d\d)?)\s*(?:([ap])\.?\s?m\.?)?", re.IGNORECASE)
@@ -157,7 +158,8 @@ def _read(text: str, depth: int) -> Form:
     if depth > _DEEPEST:
         return leaf_of(text)
     return (_matrix(text, depth) or _union(text, depth) or _named(text, depth) or _list(text, depth)
-            or _related(text, depth) or _bracketed(text, depth) or _reals(text) or _ratio(text) or _in_base(text) or leaf_of(text))  # noqa: E501
+            or _related(text, depth) or _bracketed(text, depth) or _reals(text) or _ratio(text) or _in_base(text)
+            or leaf_of(text))
 
 
 def _union(text: str, depth: int) -> Form | None:
@@ -365,7 +367,8 @@ def choice_letter(answer: str) -> str | None:
     """The letter of a multiple-choice answer: "B", "(B)", "B) Paris", "option b"; None where there is none."""
     text = re.sub(r"\\text\{([^{}]*)\}", r"\1", notation(tidy(answer[:LONGEST]))).strip("*_{} ")
     text = re.sub(r"^(?:option|choice|answer)\s+", "", text, flags=re.IGNORECASE)
-    match = re.match(r"[(\[]?\s*([A-Z])\s*(?:[)\].:,]|-\s|$)", text) or re.fullmatch(r"[(\[]?\s*([a-z])\s*[)\]]?[.:]?", text)  # noqa: E501
+    match = (re.match(r"[(\[]?\s*([A-Z])\s*(?:[)\].:,]|-\s|$)", text)
+             or re.fullmatch(r"[(\[]?\s*([a-z])\s*[)\]]?[.:]?", text))
     return match[1].upper() if match else None
 
 

@@ -27,7 +27,9 @@ _WORD = re.compile(r"[A-Za-z]{2,}")
 _OVER_ZERO = re.compile(r"/\s*0+(?:\.0+)?(?![\d.])|\\[dt]?frac\s*\{[^{}]{0,99}\}\s*\{\s*0+\s*\}")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\\text\{degree\}")
-_NAMED = frozenset(["sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "gcd", "lcm", "mod", "pi", "arcsin", "arccos", "arctan"])  # noqa: E501
+_NAMED = frozenset((
+    "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "gcd", "lcm", "mod", "pi", "arcsin",
+    "arccos", "arctan"))
 
 Decide = Callable[[str, str], bool | None]  # whether two expressions without units are equal
 
@@ -138,7 +140,8 @@ def _same_items(lefts: Sequence[Form], rights: Sequence[Form], leaf: Decide, dis
     """Whether two collections hold the same, in any order."""
     ours, theirs = ({_key(form): form for form in forms} if distinct else None for forms in (lefts, rights))
     if ours is not None and theirs is not None:
-        left, right = [ours[key] for key in ours if key not in theirs], [theirs[key] for key in theirs if key not in ours]  # noqa: E501
+        left = [ours[key] for key in ours if key not in theirs]
+        right = [theirs[key] for key in theirs if key not in ours]
     else:
         common = Counter(map(_key, lefts)) & Counter(map(_key, rights))
         left, right = _without(lefts, common), _without(rights, common)

@@ -4,11 +4,9 @@ r"""Exact values of expressions: sums of rational multiples of square roots, pow
     read_expression("2(k+1)").terms == read_expression("2k + 2").terms                              # True
     read_expression("5 cm").rest                                                                    # ["cm"]
 
-Square roots of different square-free integers are linearly independent over the rationals, pi is transcendental, and
-variables are free, so a sum of such products has one normal form: two forms are equal exactly when their normal forms
-are. Nothing is rounded. What is ambiguous as it is written ("1/2x", "1 2") or would need more algebra (a sum under a
-root or a fraction bar, i^2) has no form here. The work is bounded: numbers of `_MOST_BITS`, sums of `_MOST_TERMS`,
-brackets of `_DEEPEST`, each step at most once per token.
+Two expressions are equal exactly when their normal forms are (`erprm.grading.terms`); nothing is rounded. What is
+ambiguous as it is written ("1/2x", "1 2") or would need more algebra (a sum under a root or a fraction bar, i^2) has no
+form here. The work is bounded: brackets of `_DEEPEST`, each step at most once per token.
 """
 
 from __future__ import annotations
@@ -20,17 +18,30 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
 
+from erprm.grading.terms import (
+    ONE,
+    Monomial,
+    Terms,
+    UnclearError,
+    add,
+    constant,
+    inverse,
+    raised,
+    root_of,
+    small_integer,
+    times,
+)
 from erprm.grading.units import UNITS
 
 _TOKEN = re.compile(r"(?P<number>(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d*)?(?:\\overline\s*\{\d+\})?|\.\d+)"
                     r"|(?P<text>\\text\{[^{}]*\})|(?P<command>\\[A-Za-z]+|\\\|)|(?P<letters>[A-Za-z]+)"
                     r"|(?P<sign>[-+*/^(){}\[\]!|])|(?P<other>\S)")
 _SCIENTIFIC = re.compile(r"([eE])([+-]?\d{1,3})(?![\d.])")
-_MOST_BITS, _LARGEST_RADICAND, _LARGEST_POWER, _MOST_TERMS, _DEEPEST = 8192, 10**6, 4096, 256, 50
+_DEEPEST = 50  # brackets
 _MOST_DIGITS = 2000  # of a number as written
 _FUNCTIONS = frozenset((
-    "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "lg", "exp", "max", "min", "gcd", "lcm", "mod", "det", "arcsin",  # noqa: E501
-    "arccos", "arctan", "sinh", "cosh", "tanh", "floor", "ceil", "sqrt", "lim", "deg", "arg"))
+    "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "lg", "exp", "max", "min", "gcd", "lcm", "mod", "det",
+    "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "floor", "ceil", "sqrt", "lim", "deg", "arg"))
 _WORDS = frozenset((  # short words that are no products of variables
     "not", "no", "yes", "or", "and", "is", "if", "the", "any", "all", "one", "two", "six", "ten", "odd", "non",
     "for", "but", "nor", "of", "in", "to", "at", "by", "on", "an", "as", "it", "he", "we", "so", "do", "be", "are",
@@ -40,17 +51,11 @@ _WORDS = frozenset((  # short words that are no products of variables
     "fox", "jug", "key", "kit", "lot", "art", "bar", "bat", "bit", "bun", "gas", "gem", "leg", "pea", "pet", "rod",
     "ton", "tub", "tax"))
 _UNIT_LETTERS = frozenset("mgshLlNWVJKACF")  # after a space, alone at the end: 5 m
-_GREEK = frozenset("\\" + name for name in ["alpha", "beta", "gamma", "delta", "epsilon", "theta", "lambda", "mu", "sigma", "phi", "omega", "rho", "tau", "psi", "xi", "zeta", "eta", "kappa", "varphi", "ell", "Delta", "Omega", "Gamma", "Phi", "Theta"])  # noqa: E501
+_GREEK = frozenset("\\" + name for name in (
+    "alpha", "beta", "gamma", "delta", "epsilon", "theta", "lambda", "mu", "sigma", "phi", "omega", "rho", "tau",
+    "psi", "xi", "zeta", "eta", "kappa", "varphi", "ell", "Delta", "Omega", "Gamma", "Phi", "Theta"))
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211707")
 _PRECISION = Context(prec=60)
-
-Monomial = tuple[int, tuple[tuple[str, int], ...]]  # (square-free radicand, sorted powers of names): sqrt(2) pi^3
-Terms = dict[Monomial, Fraction]  # without zeros
-_ONE: Monomial = (1, ())
-
-
-class _UnclearError(Exception):
-    """Not a form that is certain here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ class Expression:
     @property
     def rational(self) -> Fraction | None:
         """The value, where it is a rational number."""
-        if self.terms is None or any(monomial != _ONE for monomial, _ in self.terms):
+        if self.terms is None or any(monomial != ONE for monomial, _ in self.terms):
             return None
         return next((factor for _, factor in self.terms), Fraction(0))
 
@@ -97,7 +102,7 @@ def read_expression(text: str) -> Expression:
     reader = _Reader(tokens, spaced)
     try:
         terms = reader.whole()
-    except _UnclearError:
+    except UnclearError:
         return Expression(None, rest=tuple(tokens))
     alone = re.fullmatch(r"([\d,]*)\.(\d+)", "".join(tokens[:reader.place]).lstrip("+-"))
     return Expression(frozenset(terms.items()), len((alone[1].replace(",", "") + alone[2]).lstrip("0")) if alone else 0,
@@ -146,7 +151,8 @@ def _tokens(text: str) -> tuple[list[str], list[bool]]:
 
 def _is_unit(letters: str, before: list[str], text: str, end: int) -> bool:
     """Whether letters after a value, at the end, are a unit that is known ("5 cm", "3/4 kg")."""
-    return bool(before) and (letters in UNITS or letters.lower() in UNITS) and not re.search(r"[A-Za-z0-9]", text[end:].replace("^2", "")[:1])  # noqa: E501
+    following = text[end:].replace("^2", "")[:1]
+    return bool(before) and (letters in UNITS or letters.lower() in UNITS) and not re.match(r"[A-Za-z0-9]", following)
 
 
 class _Reader:
@@ -161,7 +167,7 @@ class _Reader:
         """The value at the beginning; `place` is then behind it, at a unit's token or at the end."""
         value = self._sum()
         if self.place < len(self._tokens) and not self._at_unit():
-            raise _UnclearError
+            raise UnclearError
         return value
 
     def _peek(self) -> str:
@@ -187,18 +193,18 @@ class _Reader:
     def _take(self, expected: str | None = None) -> str:
         token = self._peek()
         if not token or (expected is not None and token != expected):
-            raise _UnclearError
+            raise UnclearError
         self.place += 1
         return token
 
     def _sum(self) -> Terms:
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise _UnclearError
+            raise UnclearError
         total: Terms = {}
         sign = self._sign() or 1
         while sign:
-            _add(total, self._product(), sign)
+            add(total, self._product(), sign)
             sign = self._sign()
         self._depth -= 1
         return total
@@ -207,7 +213,7 @@ class _Reader:
         sign = 0
         while self._peek() in ("+", "-"):
             if sign and self._tokens[self.place - 1] == self._peek():
-                raise _UnclearError  # "--" is a misprint or a decrement
+                raise UnclearError  # "--" is a misprint or a decrement
             sign = (sign or 1) * (1 if self._take() == "+" else -1)
         return sign
 
@@ -221,17 +227,17 @@ class _Reader:
             if token in ("*", "/"):
                 self._take()
                 factor = self._signed_power()
-                value = _times(value, _inverse(factor) if token == "/" else factor)
+                value = times(value, inverse(factor) if token == "/" else factor)
                 divided = token == "/"
             elif token == "(" or (len(token) == 1 and token.isalpha()) or token in ("\\pi", "\\sqrt", "\\frac") \
                     or token in _GREEK:
                 before = self._tokens[self.place - 1]
                 if divided:
-                    raise _UnclearError  # a/bc
+                    raise UnclearError  # a/bc
                 if token == "\\frac" and _is_number(before):
                     value = self._mixed(value)
                 else:
-                    value = _times(value, self._power())
+                    value = times(value, self._power())
             elif _is_number(token) and self._spaced[self.place] and _is_number(self._tokens[self.place - 1]):
                 value = self._mixed(value)
             else:
@@ -247,7 +253,7 @@ class _Reader:
         """A mixed number: 1 1/4, 1\\frac{1}{4}, where a proper fraction of integers follows an integer."""
         before = self._tokens[self.place - 1]
         if not before.isdecimal() or (self.place > 1 and self._tokens[self.place - 2] in ("^", "/", "*", ")", "}")):
-            raise _UnclearError
+            raise UnclearError
         if self._peek() == "\\frac":
             part = self._atom()
         else:
@@ -255,13 +261,13 @@ class _Reader:
             self._take("/")
             bottom = self._take()
             if not (top.isdecimal() and bottom.isdecimal()) or _number(bottom) == 0:
-                raise _UnclearError
-            part = _constant(_number(top) / _number(bottom))
-        value = part.get(_ONE, Fraction(0))
-        if list(part) != [_ONE] or not 0 < value < 1:
-            raise _UnclearError
+                raise UnclearError
+            part = constant(_number(top) / _number(bottom))
+        value = part.get(ONE, Fraction(0))
+        if list(part) != [ONE] or not 0 < value < 1:
+            raise UnclearError
         total = dict(whole)
-        _add(total, part, 1)
+        add(total, part, 1)
         return total
 
     def _signed_power(self) -> Terms:
@@ -272,10 +278,10 @@ class _Reader:
         base = self._atom()
         while self._peek() == "!":
             self._take()
-            number = _whole(base)
+            number = small_integer(base)
             if not 0 <= number <= 100:
-                raise _UnclearError
-            base = _constant(Fraction(math.factorial(number)))
+                raise UnclearError
+            base = constant(Fraction(math.factorial(number)))
         if self._peek() != "^":
             return base
         self._take("^")
@@ -287,18 +293,18 @@ class _Reader:
             sign = -1 if self._peek() == "-" and self._take() else 1
             token = self._take()
             if not _is_number(token) or (len(token) > 1 and not token.isdecimal()):
-                raise _UnclearError
-            exponent = _constant(_number(token) * sign)
+                raise UnclearError
+            exponent = constant(_number(token) * sign)
         if self._peek() == "^":
-            raise _UnclearError
-        if exponent.get(_ONE) == Fraction(1, 2) and len(exponent) == 1:
-            return _root(base, 2)
-        return _raised(base, _whole(exponent))
+            raise UnclearError
+        if exponent.get(ONE) == Fraction(1, 2) and len(exponent) == 1:
+            return root_of(base, 2)
+        return raised(base, small_integer(exponent))
 
     def _atom(self) -> Terms:
         token = self._take()
         if _is_number(token):
-            return _constant(_number(token))
+            return constant(_number(token))
         if token in ("(", "[", "{"):
             value = self._sum()
             self._take({"(": ")", "[": "]", "{": "}"}[token])
@@ -306,34 +312,34 @@ class _Reader:
         if token == "|":
             value = self._sum()
             self._take("|")
-            number = value.get(_ONE, Fraction(0))
-            if list(value) not in ([], [_ONE]):
-                raise _UnclearError
-            return _constant(abs(number))
+            number = value.get(ONE, Fraction(0))
+            if list(value) not in ([], [ONE]):
+                raise UnclearError
+            return constant(abs(number))
         if token == "\\pi":
             return {(1, (("pi", 1),)): Fraction(1)}
         if token == "\\frac":
             top = self._braced()
-            return _times(top, _inverse(self._braced()))
+            return times(top, inverse(self._braced()))
         if token == "\\sqrt":
             degree = 2
             if self._peek() == "[":
                 self._take()
-                degree = _whole(self._sum())
+                degree = small_integer(self._sum())
                 self._take("]")
             if self._peek() == "(":
                 self._take()
                 value = self._sum()
                 self._take(")")
-                return _root(value, degree)
-            return _root(self._braced(), degree)
+                return root_of(value, degree)
+            return root_of(self._braced(), degree)
         if (len(token) == 1 and token.isascii() and token.isalpha()) or token in _GREEK:
             if self._peek() == "(" and token in ("f", "g", "h", "F", "G", "P", "Q"):
-                raise _UnclearError  # a function's value
+                raise UnclearError  # a function's value
             return {(1, ((token, 1),)): Fraction(1)}
         if token in ("\\text{e}", "\\text{i}"):
             return {(1, ((token[6], 1),)): Fraction(1)}
-        raise _UnclearError
+        raise UnclearError
 
     def _braced(self) -> Terms:
         self._take("{")
@@ -349,112 +355,13 @@ def _is_number(token: str) -> bool:
 def _number(token: str) -> Fraction:
     token, repeated = token.replace(",", ""), re.search(r"\\overline\s*\{(\d+)\}", token)
     if len(token) > _MOST_DIGITS:
-        raise _UnclearError
+        raise UnclearError
     if repeated:
         head = token[:token.index("\\")]
         if "." not in head or "e" in head:
-            raise _UnclearError
+            raise UnclearError
         scale = 10 ** len(head.partition(".")[2])
         return Fraction(head + "0") + Fraction(int(repeated[1]), (10 ** len(repeated[1]) - 1) * scale)
     whole, mark, exponent = token.partition("e")
     value = Fraction(whole.rstrip("."))
     return value * Fraction(10) ** int(exponent) if mark else value
-
-
-def _whole(value: Terms) -> int:
-    """A small integer. Raises _UnclearError."""
-    number = value.get(_ONE, Fraction(0))
-    if any(monomial != _ONE for monomial in value) or number.denominator != 1 or abs(number) > _LARGEST_POWER:
-        raise _UnclearError
-    return int(number)
-
-
-def _constant(value: Fraction) -> Terms:
-    return {_ONE: value} if value else {}
-
-
-def _bits(value: Fraction) -> int:
-    return max(value.numerator.bit_length(), value.denominator.bit_length())
-
-
-def _add(total: Terms, more: Terms, sign: int) -> None:
-    """total += sign * more, in place."""
-    for monomial, factor in more.items():
-        if _bits(factor) > _MOST_BITS or (monomial in total and _bits(total[monomial]) > _MOST_BITS):
-            raise _UnclearError
-        value = total.get(monomial, Fraction(0)) + sign * factor
-        if value:
-            total[monomial] = value
-        else:
-            total.pop(monomial, None)
-    if len(total) > _MOST_TERMS:
-        raise _UnclearError
-
-
-def _times(left: Terms, right: Terms) -> Terms:
-    total: Terms = {}
-    if len(left) * len(right) > _MOST_TERMS:
-        raise _UnclearError
-    for (root, names), factor in left.items():
-        for (other_root, other_names), other_factor in right.items():
-            if _bits(factor) + _bits(other_factor) > _MOST_BITS:
-                raise _UnclearError
-            powers = dict(names)
-            for name, power in other_names:
-                powers[name] = powers.get(name, 0) + power
-            if not -1 < powers.get("i", 0) < 2:
-                raise _UnclearError  # -1 for the imaginary unit, an i squared for a variable
-            shared = math.gcd(root, other_root)
-            monomial = root * other_root // shared**2, tuple(sorted(item for item in powers.items() if item[1]))
-            _add(total, {monomial: factor * other_factor * shared}, 1)
-    return total
-
-
-def _raised(base: Terms, exponent: int) -> Terms:
-    """base ** exponent, by squaring where it is one term."""
-    if exponent < 0:
-        base, exponent = _inverse(base), -exponent
-    if len(base) > 1 and exponent > 16:
-        raise _UnclearError
-    value: Terms = {_ONE: Fraction(1)}
-    while exponent:
-        if exponent & 1:
-            value = _times(value, base)
-        exponent >>= 1
-        if exponent:
-            base = _times(base, base)
-    return value
-
-
-def _inverse(value: Terms) -> Terms:
-    """1 / value, of a single term: the inverse of a sum is no sum."""
-    if len(value) != 1:
-        raise _UnclearError  # 0 too
-    [((root, names), factor)] = value.items()
-    return {(root, tuple((name, -power) for name, power in names)): 1 / (factor * root)}
-
-
-def _root(value: Terms, degree: int) -> Terms:
-    """The root of a rational number; of degree 2 of one that is not negative, of a higher degree where it is exact."""
-    if not value:
-        return {}
-    number = value.get(_ONE, Fraction(0))
-    if list(value) != [_ONE] or degree < 2 or (number < 0 and degree % 2 == 0):
-        raise _UnclearError
-    exact = [_exact_root(abs(part), degree) for part in (number.numerator, number.denominator)]
-    if exact[0] is not None and exact[1] is not None:
-        return _constant(Fraction(exact[0], exact[1]) * (1 if number > 0 else -1))
-    rest, outside = number.numerator * number.denominator, 1  # sqrt(p/q) = sqrt(pq) / q
-    if degree != 2 or rest > _LARGEST_RADICAND:
-        raise _UnclearError
-    for divisor in range(2, math.isqrt(rest) + 1):
-        while rest % divisor**2 == 0:
-            rest, outside = rest // divisor**2, outside * divisor
-    return {(rest, ()): Fraction(outside, number.denominator)}
-
-
-def _exact_root(number: int, degree: int) -> int | None:
-    if number.bit_length() > 900:
-        raise _UnclearError
-    near = round(number ** (1 / degree)) if degree > 2 else math.isqrt(number)
-    return next((root for root in (near - 1, near, near + 1) if root >= 0 and root**degree == number), None)

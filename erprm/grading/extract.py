@@ -37,8 +37,8 @@ _MARK = re.compile(
     r"|\b(?:correct|right|best|final)[ \t]+(?:option|choice|result)(?P<option>[ \t]+is\b[ \t]*:?|[ \t]*[:：])"
     r"|(?:答案|答)(?:选项)?[*\"” ]{0,3}(?P<chinese>[:：】]|是[:：]?|为[:：]?|应为)",
     re.IGNORECASE)
-_LEADING = re.compile(r"^(?:[\s,:：*_>]|(?:thus|therefore|then|simply|just|hence|indeed|equal to|given by|exactly|now|also"  # noqa: E501
-                      r"|clearly|obviously|option|choice|approximately|about|roughly|correct(?=:))\b|一共|总共|共|需要|大约|约|等于|有)+",
+_LEADING = re.compile(r"^(?:[\s,:：*_>]|(?:thus|therefore|then|simply|just|hence|indeed|equal to|given by|exactly"
+                      r"|now|also|clearly|obviously|option|choice|approximately|about|roughly|correct(?=:))\b|一共|总共|共|需要|大约|约|等于|有)+",
                       re.IGNORECASE)
 _HEADING = re.compile(r"(?:verification|explanation|conclusion|summary|check|solution|notes?|reasoning|proof)\W{0,9}",
                       re.IGNORECASE)
@@ -46,7 +46,8 @@ _SENTENCE = re.compile(r"(?:the|there|it|this|so|thus|hence|therefore|we|he|she|
                        r"\b(?:is|are|was|were|equals|have|has|get|gets)\b\s++(?=[^a-z]{0,20}[\d\\])", re.IGNORECASE)
 _BULLET = re.compile(r"[-•]\s++(?=\S)")
 _SENTENCE_END = re.compile(
-    r"(?<!\\)[.!?](?=\s|$)(?<!\b[A-Ha-h]\.)(?<!\bRs\.)(?<!\bNo\.)|。|,?\s(?:because|since|so that|are|is|were|which|therefore|where|hence|thus|as\s(?:we|the|it)"  # noqa: E501
+    r"(?<!\\)[.!?](?=\s|$)(?<!\b[A-Ha-h]\.)(?<!\bRs\.)(?<!\bNo\.)|。"
+    r"|,?\s(?:because|since|so that|are|is|were|which|therefore|where|hence|thus|as\s(?:we|the|it)"
     r"|but|not|after|when|if|this|i\s(?:hope|have))\b|,?\sand\s(?:[a-z]{2,}\s+){2}|,\s+(?:so|as|with|and)\s[a-z]{2,}"
     r"|,\s(?:so|as)\s|\s(?:--|—)\s|;\s[a-z]{2,}",
     re.IGNORECASE)

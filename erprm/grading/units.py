@@ -14,7 +14,8 @@ from fractions import Fraction
 
 # One line a dimension: its first unit's spellings, then other units by their size.
 _SYSTEM: dict[str, dict[int | str, str]] = {
-    "length": {1: "m meter metre 米", "1/1000": "mm millimeter millimetre 毫米", "1/100": "cm centimeter centimetre 厘米",  # noqa: E501
+    "length": {1: "m meter metre 米", "1/1000": "mm millimeter millimetre 毫米",
+               "1/100": "cm centimeter centimetre 厘米",
                "1/10": "dm decimeter", 1000: "km kilometer kilometre 千米 公里", "0.0254": "in inch inche",
                "0.3048": "ft foot feet", "0.9144": "yd yard", "1609.344": "mi mile"},
     "mass": {1: "g gram gramme 克", "1/1000": "mg milligram", 1000: "kg kilogram kilo 千克 公斤", 10**6: "tonne 吨",
@@ -38,9 +39,14 @@ _RATES = {"mph": ("mi", "h"), "kph": ("km", "h"), "kmph": ("km", "h"), "kmh": ("
 _SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
            "万": 10**4, "亿": 10**8}
 # Words after a number that change its value or say something of it; a text with one of them is no plain quantity.
-_NOT_UNITS = frozenset(["pi", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "choose", "factorial", "over", "half", "halves", "third", "thirds", "quarter", "quarters", "plus", "minus", "times", "divided", "or", "and", "to", "by", "negative", "is", "are", "was", "were", "not", "isn", "wrong", "incorrect", "if", "then", "when", "but", "because", "since", "more", "less", "than", "at", "least", "most", "greater", "fewer", "either", "neither", "no", "nor", "false", "true"])  # noqa: E501
-_FILLERS = frozenset(("a", "an", "the", "of", "in", "total", "each", "exactly", "about", "left", "remaining", "altogether",  # noqa: E501
-                      "unit"))
+_NOT_UNITS = frozenset((
+    "pi", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "choose", "factorial", "over",
+    "half", "halves", "third", "thirds", "quarter", "quarters", "plus", "minus", "times", "divided", "or", "and",
+    "to", "by", "negative", "is", "are", "was", "were", "not", "isn", "wrong", "incorrect", "if", "then", "when",
+    "but", "because", "since", "more", "less", "than", "at", "least", "most", "greater", "fewer", "either",
+    "neither", "no", "nor", "false", "true"))
+_FILLERS = frozenset((
+    "a", "an", "the", "of", "in", "total", "each", "exactly", "about", "left", "remaining", "altogether", "unit"))
 
 
 @dataclass(frozen=True, slots=True)
