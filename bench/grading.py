@@ -115,7 +115,7 @@ def own_grader(work: Work, exact_first: bool = True) -> list[bool]:
         forget_answers()
         answer, gold = grader_of("math").answer(text), reference_for("math", problem.answer)
         right = False if answer is None else equal(answer, gold) if exact_first else None
-        verdicts.append(verify(Task("math", answer or "", Problem("", "", gold), 1.0)) if right is None else right)
+        verdicts.append(bool(verify(Task("math", answer or "", Problem("", "", gold)))) if right is None else right)
     return verdicts
 
 

@@ -106,7 +106,7 @@ def run(config: Config) -> int | None:
 def _pools(config: Config, out: Path) -> dict[str, Any]:
     from erprm.evaluation.curves import accuracy_curves, compare
     from erprm.evaluation.diagnostics import diagnostics
-    from erprm.evaluation.pools import group_by_problem, pool_of
+    from erprm.evaluation.pools import expected_rewards, group_by_problem, pool_of
     from erprm.evaluation.report import write_report
 
     groups = group_by_problem(_named(config.scored), config.size)
@@ -134,6 +134,12 @@ def _pools(config: Config, out: Path) -> dict[str, Any]:
     results |= _contamination(config, {"the pools": asked})
     report = write_report(results, out, calibration=calibration, paired=paired, title="Choosing by process rewards")
     _print_table(results["best_of_n"])
+    rewards = expected_rewards(groups, pool, curves.ns)
+    if rewards:
+        results["expected_reward"] = {"n": list(curves.ns), **rewards}
+        print("expected reward, of graded outcomes; the accuracy above takes 1 alone for right:")
+        for name, values in rewards.items():
+            print(f"  {name}: " + ", ".join(f"{value:.3f} at {n}" for n, value in zip(curves.ns, values, strict=True)))
     for name, part in residuals.items():
         print(f"Bellman residual of {name} at eta {part.eta:g}: mean {part.mean:.3f}; by depth "
               + ", ".join(f"{depth}: {at.residual:+.3f}" for depth, at in part.depths.items()))

@@ -110,7 +110,8 @@ def _verdicts(owned: list[tuple[StepRow, Problem]], grader: GraderPool, counts: 
     verdicts = grader.verdicts((text, problem) for text, (_, problem) in zip(texts, owned, strict=True))
     for text, (row, problem), verdict in zip(texts, owned, verdicts, strict=True):
         said = row.finished or grader.extraction.is_complete(problem.grader, text)
-        outcome, answer = float(verdict.right and said), verdict.answer if said else None
+        verdict = verdict if said else grader.unsaid(verdict)
+        outcome, answer = verdict.reward, verdict.answer
         counts.graded += 1
         counts.right += outcome == 1.0
         counts.changed += row.outcome not in (None, outcome)

@@ -5,14 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from erprm.cli.config import option
+from erprm.errors import InputError
 from erprm.grading import GraderPool
+from erprm.grading.composite import CompositePool
 from erprm.grading.extraction import Extraction
+
+STRICT, GRADED = REWARDS = ("strict", "graded")
 
 
 @dataclass(frozen=True)
 class GradingConfig(Extraction):
     """Where answers stand, and how much work may go into them."""
 
+    reward: str = option("strict", choices=REWARDS, help="strict: a completion is right, 1, or wrong, 0; graded: the "
+                         "grader's own score counts, a part of a puzzle for instance")
+    grader: str | None = option(None, help="a reward composed of graders, as in 'accuracy*0.8+format*0.2': accuracy is "
+                                           "the problem's own, docs/grading.md has the others (implies graded)")
+    format_pattern: str | None = option(None, help="with --grader ...format...: the regular expression that a "
+                                                   "completion has to match as a whole")
+    length_limit: int | None = option(None, help="with --grader ...length...: characters from which the reward falls, "
+                                                 "to 0 at twice as many", least=1)
     workers: int | None = option(None, help="grading processes (default: one per CPU)")
     grade_timeout: float = option(10.0, help="seconds after which an answer counts as wrong", aliases=("timeout",))
 
@@ -24,4 +36,11 @@ def extraction_of(config: GradingConfig) -> Extraction:
 
 def pool_of(config: GradingConfig) -> GraderPool:
     """The pool of graders. Raises InputError."""
-    return GraderPool(config.workers, config.grade_timeout, extraction=extraction_of(config))
+    if config.grader is not None:
+        return CompositePool(config.grader, config.format_pattern, config.length_limit, workers=config.workers,
+                             timeout=config.grade_timeout, extraction=extraction_of(config))
+    for name in ("format_pattern", "length_limit"):
+        if getattr(config, name) is not None:
+            raise InputError(f"{name}: expected a --grader that uses it, found none")
+    return GraderPool(config.workers, config.grade_timeout, extraction=extraction_of(config),
+                      graded=config.reward == GRADED)

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from erprm.cli.config import option
 from erprm.cli.engine_options import engine_of, sampling_of
-from erprm.cli.grading_options import GradingConfig, extraction_of, pool_of
+from erprm.cli.grading_options import GradingConfig, pool_of
 from erprm.cli.prompt_options import template_of
 from erprm.cli.showing import ShowConfig, show_prompts, show_references, show_rows
 from erprm.engines import Engine
@@ -104,7 +104,7 @@ def run(config: Config) -> int | None:
     engine = Meter(engine_of(config))
     scorer = PrefixScorer(PRMScorer(config.prm, device=config.device), config.memory_gib)
     identity = store_settings("guide", engine.fingerprint(), options.settings.sampling, problems, config.seed,
-                              config.splitter, extraction_of(config))
+                              config.splitter, pool_of(config).settings())
     identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (
         "method", "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k")} | {"n": str(options.n)}
     lost: list[str] = []

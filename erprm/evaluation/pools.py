@@ -19,6 +19,7 @@ from erprm.grading.graders import ballot
 from erprm.rows import StepRow, row_scores
 from erprm.selection import majority_choice
 from erprm.selection.aggregate import aggregate_all
+from erprm.selection.best_of_n import best_of_n_by_problem
 from erprm.values import Array
 
 _ENDS = {"score_low", "score_high"}
@@ -96,10 +97,25 @@ def pool_of(groups: Groups, aggregation: str | Mapping[str, str] = "min") -> Poo
         aggregation: of step scores; one for all scorers, or by scorer.
     """
     chosen = dict.fromkeys(groups.scores, aggregation) if isinstance(aggregation, str) else aggregation
-    correct = np.array([[row.outcome for row in rows] for rows in groups.rows], np.float64)
+    correct = (outcomes(groups) == 1.0).astype(np.float64)
     reduced = {name: np.array([aggregate_all(candidates, chosen[name]) for candidates in scores])
                for name, scores in groups.scores.items()}
     return Pool([[ballot(row) for row in rows] for rows in groups.rows], correct, reduced)
+
+
+def outcomes(groups: Groups) -> Array:
+    """[P, N] in [0, 1], the reward of each candidate; only 1 is right."""
+    return np.array([[row.outcome for row in rows] for rows in groups.rows], np.float64)
+
+
+def expected_rewards(groups: Groups, pool: Pool, ns: Sequence[int]) -> dict[str, list[float]]:
+    """The mean reward of the candidate that each scorer picks of n, for each n, and of one at random ("reward@1");
+    empty where every reward is 0 or 1, and so the accuracy."""
+    rewards = outcomes(groups)
+    if np.isin(rewards, (0.0, 1.0)).all():
+        return {}
+    found = {name: best_of_n_by_problem(scores, rewards, ns).mean(0).tolist() for name, scores in pool.scores.items()}
+    return {"reward@1": [float(rewards.mean())] * len(ns), **found}
 
 
 def search_and_learn_rows(groups: Groups, name: str, aggregation: str, ns: Sequence[int]) -> Iterator[StepRow]:

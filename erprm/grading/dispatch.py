@@ -31,10 +31,10 @@ LARGEST_LIST = 128  # tasks a list: their replies fit into a pipe
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A verdict, why an answer is wrong besides not being equal ("", "timeout", "crash", "said more than asked",
-    "error: ..."), and what a text that was only read states."""
+    """A reward in [0, 1], why an answer is wrong besides not being equal ("", "timeout", "crash", "said more than
+    asked", "error: ..."), and what a text that was only read states."""
 
-    right: bool
+    reward: float
     reason: str = ""
     answer: str | None = None
 
@@ -131,11 +131,11 @@ class Workers:
                                "its message is above")
         guilty, rest = worker.tasks[worker.done], worker.tasks[worker.done + 1:]
         if worker.forged:
-            take(guilty, Outcome(False, FORGED))
+            take(guilty, Outcome(0.0, FORGED))
         elif late:
-            take(guilty, Outcome(False, "timeout"))
+            take(guilty, Outcome(0.0, "timeout"))
         elif guilty in crashed:
-            take(guilty, Outcome(False, "crash"))
+            take(guilty, Outcome(0.0, "crash"))
         else:
             crashed.add(guilty)  # once more, alone: the process may have been killed from outside
             lists.append([guilty])
@@ -160,7 +160,8 @@ def _take_verdicts(worker: _Worker, take: Take) -> None:
                 _say_once()
         else:
             reason = message if message == FORGED else f"error: {message}"
-            take(worker.tasks[worker.done], Outcome(word == "1", reason if word == "error" else "",
+            reward = 0.0 if word in ("error", "answer") else float(word)
+            take(worker.tasks[worker.done], Outcome(reward, reason if word == "error" else "",
                                                     json.loads(message) if word == "answer" else None))
         worker.done, worker.buffer = worker.done + (word != "ready"), rest
 

@@ -111,8 +111,8 @@ GRADERS: dict[str, Grader] = {
                      vote=lambda answer: choice_letter(answer) or answer.strip()),
     "reasoning-gym": Grader("the task's own verifier scores it high enough",
                             lambda text: marked_answer(after_thinking(text)) or last_line(text), needs=("TASK",)),
-    "python": Grader("your function (completion text, Problem) returns True or enough", lambda text: text,
-                     needs=("MODULE", "FUNCTION"), runs_code=True),
+    "python": Grader("your function (completion text, Problem) returns a reward from 0 to 1, of which enough is right",
+                     lambda text: text, needs=("MODULE", "FUNCTION"), runs_code=True),
 }
 
 

@@ -35,14 +35,18 @@ class Verdict:
     """Whether a completion is right.
 
     Attributes:
-        right: the verdict.
+        right: the verdict: the reward reaches the pool's threshold.
         answer: what was compared; None where the text states no answer.
         reason: "" or why the answer is wrong besides not being equal: "no answer", "timeout", "crash", "error ...".
+        reward: in [0, 1]; only 0 or 1 where the pool is strict.
+        parts: the rewards that `reward` is composed of, by name (`erprm.grading.composite`).
     """
 
     right: bool
     answer: str | None
     reason: str = ""
+    reward: float = 0.0
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -68,18 +72,19 @@ class GraderPool:
         timeout: seconds of wall time for one answer; imports do not count.
         threshold: the least score of a task's verifier or a user's function that is right.
         extraction: where answers stand in completions.
+        graded: rewards between 0 and 1 count as they are; else the reward is 1 where the verdict is right, or else 0.
 
     Raises:
         InputError: for workers < 1 or a timeout that is not positive.
     """
 
     def __init__(self, workers: int | None = None, timeout: float = 10.0, threshold: float = 1.0,
-                 extraction: Extraction | None = None) -> None:
+                 extraction: Extraction | None = None, graded: bool = False) -> None:
         if workers is not None and workers < 1:
             raise InputError(f"workers: expected at least 1, found {workers}")
         if not timeout > 0:
             raise InputError(f"timeout: expected seconds > 0, found {timeout}")
-        self.threshold, self.extraction = threshold, extraction or Extraction()
+        self.threshold, self.extraction, self.graded = threshold, extraction or Extraction(), graded
         self.report = GradingReport()
         self._workers = Workers(workers or len(os.sched_getaffinity(0)), timeout)
         self._cache: dict[Hashable, Outcome] = {}
@@ -112,12 +117,12 @@ class GraderPool:
             if decided is None:
                 assert outcome.answer is not None
                 reference = references[id(problem)].for_worker
-                unknown[key] = Task(problem.grader, outcome.answer, reference, self.threshold)
+                unknown[key] = Task(problem.grader, outcome.answer, reference)
             else:
                 self._keep(key, decided)
         self._ask_workers(unknown)
         verdicts = [Verdict(False, None, outcome.reason) if outcome.reason else
-                    Verdict(self._cache[key].right, outcome.answer, self._cache[key].reason)
+                    self._verdict(self._cache[key], outcome.answer)
                     for key, outcome in zip(keys, stated, strict=True)]
         with self._lock:
             self.report.answers += len(verdicts)
@@ -126,6 +131,22 @@ class GraderPool:
                     reason = verdict.reason.partition(":")[0]
                     self.report.reasons[reason] = self.report.reasons.get(reason, 0) + 1
         return verdicts
+
+    def settings(self) -> dict[str, str]:
+        """What a store of its verdicts must remember; nothing for the usual ways."""
+        return {**self.extraction.settings(), **({"reward": "graded"} if self.graded else {})}
+
+    def total(self, reward: float, parts: Mapping[str, float]) -> float:
+        """The reward of a verdict that was kept, as this pool would give it."""
+        return reward
+
+    def unsaid(self, verdict: Verdict) -> Verdict:
+        """The verdict on a text that was cut off before its answer was complete."""
+        return Verdict(False, None, verdict.reason)
+
+    def _verdict(self, found: Outcome, answer: str | None) -> Verdict:
+        right = found.reward > 0 and found.reward >= self.threshold
+        return Verdict(right, answer, found.reason, found.reward if self.graded else float(right))
 
     def _answers(self, texts: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Outcome]:
         """What each (grader, text) states, or why that could not be read."""
@@ -151,7 +172,7 @@ class GraderPool:
         if len(text) > SHORT_TEXT and not grader_of(kind).runs_code and len(after_thinking(text)) > SHORT_TEXT:
             return None
         try:
-            return Outcome(False, answer=self.extraction.reader(kind)(text))
+            return Outcome(0.0, answer=self.extraction.reader(kind)(text))
         except ANSWER_ERRORS:
             return None  # a worker says and counts it
 
@@ -208,7 +229,7 @@ class _Reference:
 def _decide_here(answer: str | None, reference: _Reference) -> Outcome | None:
     """The verdict; None where that is for a worker to find."""
     if answer is None:
-        return Outcome(False, "no answer")
+        return Outcome(0.0, "no answer")
     compare = grader_of(reference.problem.grader).compare
     if compare is None or len(answer) > SHORT_ANSWER or len(reference.for_worker.answer) > SHORT_ANSWER:
         return None
@@ -216,4 +237,4 @@ def _decide_here(answer: str | None, reference: _Reference) -> Outcome | None:
         right = compare(answer, reference.for_worker.answer)
     except ANSWER_ERRORS:
         return None
-    return None if right is None else Outcome(right)
+    return None if right is None else Outcome(float(right))

@@ -1,6 +1,6 @@
 """The graders that run in worker processes: math-verify, reasoning-gym's verifiers, a user's Python function.
 
-Each is a function (answer, Task) -> bool, built once per worker by `load`; time-outs are the parent's business, so
+Each is a function Task -> reward in [0, 1], built once per worker by `load`; time-outs are the parent's business, so
 math-verify's own, which are signals, are switched off.
 """
 
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import logging
 import tokenize
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from erprm.errors import InputError, import_extra
@@ -30,7 +33,6 @@ class Task:
     kind: str
     answer: str
     problem: Problem
-    threshold: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Reading:
     extraction: Extraction
 
 
-Verifier = Callable[[Task], bool]
+Verifier = Callable[[Task], float]  # a reward in [0, 1]
 # What a grader may raise on a strange answer: a verdict. Anything else ends the process, which the pool reports.
 ANSWER_ERRORS = (ArithmeticError, AssertionError, AttributeError, BufferError, LookupError, MemoryError, NameError,
                  OSError, RuntimeError, SyntaxError, TypeError, ValueError, ImportError, StopIteration,
@@ -64,14 +66,14 @@ def load(kind: str) -> Verifier:
         logging.getLogger("math_verify").setLevel(logging.CRITICAL)
         return _math
     if compare is not None:
-        return lambda task: bool(compare(task.answer, task.problem.answer))
+        return lambda task: float(bool(compare(task.answer, task.problem.answer)))
     if family == "reasoning-gym":
         return _reasoning_gym(rest)
     return _python(rest)
 
 
-def _math(task: Task) -> bool:
-    return bool(equal(task.answer, task.problem.answer, _by_algebra))
+def _math(task: Task) -> float:
+    return float(bool(equal(task.answer, task.problem.answer, _by_algebra)))
 
 
 def _by_algebra(answer: str, gold: str) -> bool:
@@ -111,30 +113,42 @@ def _reasoning_gym(task_name: str) -> Verifier:
 
     alphabet, (field, field_alphabet) = ANSWERS.get(task_name), FIELDS.get(task_name, ("", None))
 
-    def verify(task: Task) -> bool:
+    def verify(task: Task) -> float:
         evaluated = task.problem.answer if field == "answer" else str(task.problem.metadata.get(field, ""))
         if field_alphabet is not None and not field_alphabet.holds(evaluated):
             raise ValueError(f"{field}: what the verifier would run holds more than its task's signs")
         if alphabet is not None and not alphabet.holds(task.answer):
-            return False
+            return 0.0
         entry: Mapping[str, Any] = {"question": task.problem.question, "answer": task.problem.answer,
                                     "metadata": dict(task.problem.metadata)}
-        return float(score(answer=task.answer, entry=entry)) >= task.threshold
+        return min(1.0, max(0.0, float(score(answer=task.answer, entry=entry))))
 
     return verify
+
+
+def _from_file(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _python(target: str) -> Verifier:
     module_name, _, name = target.partition(":")
     try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
+        module = _from_file(module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
+    except (ModuleNotFoundError, FileNotFoundError) as error:
         raise InputError(f"grader python:{target}: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):
         raise InputError(f"grader python:{target}: module {module_name} has no function {name}")
 
-    def verify(task: Task) -> bool:
-        return float(function(task.answer, task.problem)) >= task.threshold
+    def verify(task: Task) -> float:
+        reward = float(function(task.answer, task.problem))
+        if not 0.0 <= reward <= 1.0:
+            raise ValueError(f"expected a number in [0, 1], found {reward}")
+        return reward
 
     return verify

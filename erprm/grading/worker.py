@@ -1,8 +1,9 @@
 """The process that grades: started by the pool as its own program, told what to do through a pipe.
 
 It reads pickled (nonce, list of `Task` or `Reading`) from standard input and answers each list on a pipe of its own
-with lines of ASCII, each begun by the list's nonce: `ready` once the graders are imported, then `1`, `0`, `answer JSON`
-or `error MESSAGE` for each in order; `refused MESSAGE` instead of `ready` for a grader that does not exist.
+with lines of ASCII, each begun by the list's nonce: `ready` once the graders are imported, then a reward from `0` to
+`1`, `answer JSON` or `error MESSAGE` for each in order; `refused MESSAGE` instead of `ready` for a grader that does not
+exist.
 
 It is a process of its own, not a fork, because forking a program with threads (torch, vLLM, Ray) is unsafe; the pool
 kills it when an answer takes too long.
@@ -21,6 +22,7 @@ import json
 import os
 import pickle
 import queue
+import re
 import resource
 import signal
 import threading
@@ -75,7 +77,7 @@ def _answer(task: Reading) -> str:
 
 def _verdict(grader: Verifier, task: Task) -> str:
     try:
-        return "1" if grader(task) else "0"
+        return f"{grader(task):.17g}"
     except ANSWER_ERRORS as error:
         return f"error {type(error).__name__}: {error}"[:200]
 
@@ -124,7 +126,7 @@ def _child(grader: Verifier, task: Task) -> None:
 
 
 def _is_verdict(line: bytes) -> bool:
-    return line in (b"0", b"1") or line.startswith(b"error ")
+    return re.fullmatch(rb"0|1|0\.\d+|\d(\.\d+)?e-\d+", line) is not None or line.startswith(b"error ")
 
 
 def _limit(which: int, limit: int) -> None:

@@ -66,7 +66,7 @@ class GRPOReport:
 
 
 class GradedOutcome:
-    """1 for a right final answer and 0 for a wrong one, called as TRL calls a reward."""
+    """The grader's reward, 1 for a right final answer and 0 for a wrong one where it is strict, called as TRL does."""
 
     __name__ = "outcome"
 
@@ -76,7 +76,7 @@ class GradedOutcome:
     def __call__(self, prompts: Sequence[Any], completions: Sequence[str], *, problem_id: Sequence[str], **_: Any,
                  ) -> list[float]:
         """[B] float; `problem_id` names the problem of each completion."""
-        return [float(right) for right in self._grader.grade_many(
+        return [verdict.reward for verdict in self._grader.verdicts(
             [(text, self._problems[name]) for text, name in zip(completions, problem_id, strict=True)])]
 
 

@@ -7,6 +7,7 @@ does not wait for them.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,7 @@ import numpy as np
 from erprm.engines.base import Completion, Engine, Sampling
 from erprm.grading import GraderPool
 from erprm.grading.answered import Answered
+from erprm.grading.parts import PartsReport
 from erprm.rollouts.plan import Batch, Plan, expand
 from erprm.rollouts.store import Record, RolloutStore
 
@@ -27,6 +29,7 @@ class Completer:
         completions, tokens, truncated: what was sampled by this object.
         engine_seconds: wall time spent in the engine.
         answered: of the texts of these completions, prefixes included.
+        parts: of their rewards, where these are composed.
     """
 
     def __init__(self, plan: Plan, engine: Engine, sampling: Sampling, store: RolloutStore, grader: GraderPool,
@@ -45,6 +48,7 @@ class Completer:
         self.engine_seconds = 0.0
         self.out_of_budget = False
         self.answered = Answered("completions")
+        self.parts = PartsReport()
 
     def run(self) -> None:
         """Sample, grade and commit until nothing is missing or the budget is spent."""
@@ -87,15 +91,20 @@ class Completer:
                 verdict, problem, prefix = next(verdicts), batch.problems[place], batch.requests[place].prefix
                 said = sample.finish_reason != "length" or self._grader.extraction.is_complete(
                     problem.grader, prefix + sample.text)
-                answer = verdict.answer if said else None
+                verdict = verdict if said else self._grader.unsaid(verdict)
+                answer = verdict.answer
+                self.parts.add(verdict.parts)
                 self.answered.add(prefix + sample.text, answer, cut=sample.finish_reason == "length")
                 records.append(Record(
                     batch.ids[place], number, problem.id, prefix, sample.text, sample.finish_reason, sample.tokens,
-                    answer, verdict.right and said))
+                    answer, verdict.right, verdict.reward if self._grader.graded else None,
+                    json.dumps(dict(verdict.parts)) if verdict.parts else None))
         self._store.commit(records)
         nodes, numbers = expand(batch)
         cut = np.array([record.finish_reason == "length" for record in records], bool)
         self.truncated += int(cut.sum())
         self._plan.record(nodes, numbers, np.array([record.right for record in records], bool), cut,
                           np.array([record.tokens for record in records], np.int64),
-                          [record.text for record in records])
+                          [record.text for record in records],
+                          np.array([record.right if record.reward is None else record.reward for record in records],
+                                   np.float64))

@@ -47,9 +47,10 @@ class Batch:
 class Plan:
     """The prefixes of a run. A node is a prefix; node numbers are the ledger's."""
 
-    def __init__(self, settings: Mapping[str, str], splitter: str, seed: int, count_passing: bool = False) -> None:
+    def __init__(self, settings: Mapping[str, str], splitter: str, seed: int, count_passing: bool = False,
+                 graded: bool = False) -> None:
         self.ledger = Ledger()
-        self.counts_passing = count_passing
+        self.counts_passing, self.graded = count_passing, graded
         self._digest = settings_hash(settings)
         self._splitter, self._seed = splitter, seed
         self._problems: list[Problem] = []  # per node
@@ -63,6 +64,7 @@ class Plan:
         self.own = np.zeros(0, np.int32)  # per node: trials that are solutions' own outcomes, not completions
         self.passed = np.zeros(0, np.int32)  # per node: trials that are completions of shorter prefixes
         self._leads_on = np.zeros(0, bool)  # per node: whether a longer prefix of it may be sampled
+        self.rewards: dict[int, list[float]] = {}  # per node: of its own completions, where rewards are graded
         self.unfinished = 0  # solutions that did not end by themselves
 
     @property
@@ -85,7 +87,7 @@ class Plan:
         Raises:
             InputError: naming the row's place.
         """
-        outcomes = np.array([_outcome(row, where) for row, where in zip(rows, places, strict=True)], np.int32)
+        outcomes = np.array([self._outcome(row, where) for row, where in zip(rows, places, strict=True)], np.int32)
         finished = np.array([row.finished for row in rows], bool)
         roots = np.array([self.add_problem(problem) for problem in problems], np.int64)
         prefixes = [Prefixes.of(row.steps, row.gaps, self._splitter, row.finished) for row in rows]
@@ -109,9 +111,17 @@ class Plan:
         """Raise the InputError of the first row that the ledger refuses."""
         for root, row, found, where in zip(roots.tolist(), rows, prefixes, places, strict=True):
             try:
-                self.ledger.add_solution(root, found.keys, _outcome(row, where), row.finished)
+                self.ledger.add_solution(root, found.keys, self._outcome(row, where), row.finished)
             except ValueError as error:
                 raise InputError(f"{where}: {error}") from error
+
+    def _outcome(self, row: StepRow, where: str) -> int:
+        """A row's outcome as the ledger takes it: 0, 1, or -1 when it is not known, or no count."""
+        if row.outcome not in (None, -1, 0, 1):
+            if self.graded:
+                return -1
+            raise InputError(f"{where}: outcome: expected 0 or 1 to count successes, found {row.outcome}")
+        return -1 if row.outcome is None else int(row.outcome)
 
     def ready(self, roots: bool = False) -> None:
         """Give ids to the prefixes that may be sampled: those that no solution ended at; bare questions if asked."""
@@ -145,12 +155,17 @@ class Plan:
             restored += self.record(found[known], table["sample"].to_numpy()[known],
                                     table["right"].to_numpy(zero_copy_only=False)[known], cut[known],
                                     table["tokens"].to_numpy()[known],
-                                    table["text"].filter(pa.array(known)).to_pylist() if self.counts_passing else ())
+                                    table["text"].filter(pa.array(known)).to_pylist() if self.counts_passing else (),
+                                    table["reward"].to_numpy()[known])
         return restored
 
     def record(self, nodes: npt.NDArray[np.int64], samples: npt.NDArray[np.int32], right: npt.NDArray[np.bool_],
-               cut: npt.NDArray[np.bool_], tokens: npt.NDArray[np.integer[Any]], texts: Sequence[str]) -> int:
+               cut: npt.NDArray[np.bool_], tokens: npt.NDArray[np.integer[Any]], texts: Sequence[str],
+               rewards: npt.NDArray[np.float64]) -> int:
         """Count completions [R] with the tokens of each, and where they pass by their texts, if these are to count.
+
+        Args:
+            rewards: [R] in [0, 1], kept where they are graded.
 
         Returns:
             How many were new.
@@ -158,6 +173,9 @@ class Plan:
         np.add.at(self.spent, nodes, tokens)  # a sample that was drawn twice was paid for twice
         fresh = ~self.ledger.recorded(nodes, samples)
         np.add.at(self.truncated, nodes[cut & fresh], 1)
+        if self.graded:
+            for node, reward in zip(nodes[fresh].tolist(), rewards[fresh].tolist(), strict=True):
+                self.rewards.setdefault(node, []).append(reward)
         if self.counts_passing:
             self._count_passing(nodes, np.flatnonzero(fresh & self._leads_on[nodes]), right, texts)
         return self.ledger.record(nodes, right.astype(np.uint8), samples)
@@ -194,13 +212,6 @@ class Plan:
     def id_of(self, node: int) -> str:
         """The content-addressed id of a node that may be sampled."""
         return self._ids[node]
-
-
-def _outcome(row: StepRow, where: str) -> int:
-    """A row's outcome as the ledger takes it: 0, 1, or -1 when it is not known."""
-    if row.outcome not in (None, -1, 0, 1):
-        raise InputError(f"{where}: outcome: expected 0 or 1 to count successes, found {row.outcome}")
-    return -1 if row.outcome is None else int(row.outcome)
 
 
 def find_problem(row: StepRow, by_id: Mapping[str, Problem], by_question: Mapping[str, Problem], where: str) -> Problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from erprm.grading.answered import Answered
+from erprm.grading.parts import PartsReport
 from erprm.rollouts.finding import Found
 
 
@@ -42,6 +43,7 @@ class LabelReport:
         seconds, engine_seconds: wall time in all, and in the engine.
         grading: the grader's own report.
         answered: how many completions state a final answer, earlier runs included.
+        parts: what composed rewards are made of, earlier runs included.
         passing: trials that are completions of shorter prefixes, earlier runs included.
         rmse: for a run with a target of accuracy, the expected error of V_eta that was reached; else None.
         found: for a run that looks for first errors, of how many solutions they are known; else None.
@@ -62,6 +64,7 @@ class LabelReport:
     engine_seconds: float
     grading: str
     answered: Answered
+    parts: PartsReport
     passing: int = 0
     rmse: float | None = None
     found: Found | None = None
@@ -76,6 +79,7 @@ class LabelReport:
             f"saved {self.saved}",
             f"grading: {self.grading}",
             str(self.answered),
+            *([str(self.parts)] if self.parts.count else []),
         ]
         if self.passing:
             lines.append(f"{self.passing:,} trials beside those are completions that passed through a longer prefix")

@@ -12,6 +12,7 @@ same store, it does only what is missing; `n` may be raised. With other settings
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from erprm.errors import InputError
 from erprm.files.progress import Bar, progress
 from erprm.grading import GraderPool
 from erprm.grading.answered import Answered
+from erprm.grading.parts import PartsReport
 from erprm.problems import Problem
 from erprm.rollouts.accuracy import Accurate
 from erprm.rollouts.allocation import Adaptive, Chains, Counts, Tally
@@ -77,6 +79,16 @@ class LabelOptions:
         if self.token_budget is not None and self.token_budget < 1:
             raise InputError(f"token_budget: expected at least 1, found {self.token_budget}")
 
+    def check_graded(self) -> None:
+        """Raise InputError for what needs completions that are right or wrong."""
+        asked = {"a rule (--rmse, --width, --settled, --find)": self.adaptive is not None,
+                 "--count-passing": bool(self.count_passing), "--count-own-outcome": self.count_own_outcome,
+                 "--contrast": self.contrast > 0}
+        for name, given in asked.items():
+            if given:
+                raise InputError(f"reward: expected strict rewards with {name}, which counts right completions, found "
+                                 "graded ones")
+
     @property
     def counts_passing(self) -> bool:
         """Whether a completion counts also where it passes: with a fixed n, n trials are what was asked for."""
@@ -104,15 +116,18 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
     """
     options = options or LabelOptions()
     settings = store_settings("label", engine.fingerprint(), sampling, problems, options.seed, options.splitter,
-                              grader.extraction)
+                              grader.settings())
+    if grader.graded:
+        options.check_graded()
     rows, plan, nodes = plan_labels(problems, rows, settings, grader, options, source)
     with RolloutStore.open(place, settings) as store:
         started = time.perf_counter()
         earlier = Answered("completions")
-        restored = plan.restore(_counted(store.completed(texts=plan.counts_passing), earlier))
+        parts = PartsReport()
+        restored = plan.restore(_counted(store.completed(texts=plan.counts_passing), earlier, grader, parts))
         run = Run(plan, options, nodes, rows)
         with progress("labelling", run.total(), "completions") as bar:
-            completer = run.fill(engine, sampling, store, grader, bar)
+            completer = run.fill(engine, sampling, store, grader, bar, parts)
         completer.answered.count(earlier.texts, earlier.without, earlier.cut)
         done = labelled(rows, nodes, plan)
         path = store.write("rows.parquet", rows_as_bytes(done, ".parquet"))
@@ -123,18 +138,23 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
             completions=completer.completions, tokens=completer.tokens, truncated=int(plan.truncated.sum()),
             quarantined=tuple(store.quarantined), saved=run.saved(), out_of_budget=completer.out_of_budget,
             seconds=time.perf_counter() - started, engine_seconds=completer.engine_seconds, grading=str(grader.report),
-            answered=completer.answered,
+            answered=completer.answered, parts=completer.parts,
             passing=int(plan.passed.sum()), rmse=run.expected_rmse(), found=run.found(), contrast=contrast,
             contrast_rows=len(pairs))
 
 
-def _counted(tables: Iterable[pa.Table], answered: Answered) -> Iterator[pa.Table]:
-    """The completions of earlier runs, counted on their way."""
+def _counted(tables: Iterable[pa.Table], answered: Answered, grader: GraderPool, report: PartsReport,
+             ) -> Iterator[pa.Table]:
+    """The completions of earlier runs, counted on their way, with the rewards that this grader makes of their parts."""
     for table in tables:
         without = np.array([answer is None for answer in table["answer"].to_pylist()], bool)
         cut = np.array([reason == "length" for reason in table["finish_reason"].to_pylist()], bool)
         answered.count(len(without), int(without.sum()), int((without & cut).sum()))
-        yield table
+        parts = [json.loads(text) if text else {} for text in table["parts"].to_pylist()]
+        for one in parts:
+            report.add(one)
+        rewards = [grader.total(reward, one) for reward, one in zip(table["reward"].to_pylist(), parts, strict=True)]
+        yield table.set_column(table.schema.get_field_index("reward"), "reward", pa.array(rewards, pa.float64()))
 
 
 def plan_labels(problems: Sequence[Problem], rows: Sequence[StepRow], settings: dict[str, str],
@@ -154,11 +174,12 @@ def plan_labels(problems: Sequence[Problem], rows: Sequence[StepRow], settings: 
             for row, owner in zip(rows, owners, strict=True)]
     ungraded = [index for index, row in enumerate(rows) if row.outcome is None]
     if grader is not None and ungraded:
-        right = grader.grade_many([(join_steps(row.steps, options.splitter, gaps=row.gaps), owners[index])
+        found = grader.verdicts([(join_steps(row.steps, options.splitter, gaps=row.gaps), owners[index])
                                    for index in ungraded for row in [rows[index]]])
-        for index, verdict in zip(ungraded, right, strict=True):
-            rows[index] = dataclasses.replace(rows[index], outcome=float(verdict))
-    plan = Plan(settings, options.splitter, options.seed, options.counts_passing)
+        for index, verdict in zip(ungraded, found, strict=True):
+            rows[index] = dataclasses.replace(rows[index], outcome=verdict.reward)
+    plan = Plan(settings, options.splitter, options.seed, options.counts_passing,
+                graded=grader is not None and grader.graded)
     nodes = plan.add_solutions(owners, rows, places, options.count_own_outcome)
     plan.ready()
     return rows, plan, nodes
@@ -193,14 +214,16 @@ class Run:
         """Completions that this run will sample, as far as is known now."""
         return self._plan.ledger.missing()
 
-    def fill(self, engine: Engine, sampling: Sampling, store: RolloutStore, grader: GraderPool, bar: Bar) -> Completer:
-        """Sample until every prefix has enough or the budget is spent."""
+    def fill(self, engine: Engine, sampling: Sampling, store: RolloutStore, grader: GraderPool, bar: Bar,
+             parts: PartsReport) -> Completer:
+        """Sample until every prefix has enough or the budget is spent. `parts` are those of earlier runs."""
         def after(completions: int, tokens: int) -> None:
             bar.note = self._note()
             bar.advance(completions, tokens=tokens)
 
         completer = Completer(self._plan, engine, sampling, store, grader, self._options.part_completions,
                               self._options.token_budget, after)
+        completer.parts = parts
         while True:
             completer.run()
             rule = self._options.adaptive
@@ -258,12 +281,17 @@ class Run:
 
 
 def labelled(rows: Sequence[StepRow], nodes: Sequence[npt.NDArray[np.int64]], plan: Plan) -> list[StepRow]:
-    """The rows with their counts, and where completions were cut off, how many."""
+    """The rows with their counts, or their rewards where these are not all 0 or 1, and how many completions were cut
+    off, where any were."""
     k, n = plan.ledger.counts()
     result = []
     for row, places in zip(rows, nodes, strict=True):
         cut = plan.truncated[places].tolist()
         extra = {**row.extra, "truncated": cut} if any(cut) else row.extra
-        result.append(dataclasses.replace(row, successes=tuple(k[places].tolist()), trials=tuple(n[places].tolist()),
-                                          extra=extra))
+        rewards = [tuple(given) if any(reward not in (0.0, 1.0) for reward in given) else ()
+                   for given in (plan.rewards.get(place, []) for place in places.tolist())]
+        counted = np.array([not given for given in rewards], np.int64)
+        result.append(dataclasses.replace(
+            row, successes=tuple((k[places] * counted).tolist()), trials=tuple((n[places] * counted).tolist()),
+            rewards=tuple(rewards) if any(rewards) else None, extra=extra))
     return result

@@ -9,6 +9,7 @@ The raw texts lie in a store beside the result (`solutions.parquet.store`), from
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from erprm.files.writing import locked
 from erprm.grading import GraderPool
 from erprm.grading.answered import Answered
 from erprm.grading.graders import noted
+from erprm.grading.parts import PartsReport
 from erprm.problems import Problem
 from erprm.rollouts.completing import Completer
 from erprm.rollouts.plan import Plan
@@ -40,6 +42,7 @@ class SampleReport:
         rows: where the solutions are; store: where the raw texts are.
         solutions: rows written; right, truncated: of these; empty: texts without a step, written as one empty step.
         answered: how many state a final answer.
+        parts: what composed rewards are made of.
         splitter: by which they were cut, and, where the texts chose it, how many asked for it.
         restored: found in the store; completions, tokens: sampled now.
         grading: the grader's own report: how many answers, and how many of them could not be judged, and why.
@@ -52,6 +55,7 @@ class SampleReport:
     truncated: int
     empty: int
     answered: Answered
+    parts: PartsReport
     splitter: str
     restored: int
     completions: int
@@ -68,6 +72,7 @@ class SampleReport:
             f"{self.completions:,} sampled now ({self.tokens:,} tokens, {self.seconds:,.1f} s of which "
             f"{self.engine_seconds:,.1f} s in the engine), {self.restored:,} found from earlier runs",
             str(self.answered),
+            *([str(self.parts)] if self.parts.count else []),
             f"grading: {self.grading}",
         ]
         if self.quarantined:
@@ -97,7 +102,7 @@ def sample_solutions(problems: Sequence[Problem], engine: Engine, sampling: Samp
         raise InputError(f"n and part_completions: expected at least 1, found {n} and {part_completions}")
     started = time.perf_counter()
     settings = store_settings("sample", engine.fingerprint(), sampling, problems, seed, splitter,
-                              grader.extraction)
+                              grader.settings())
     plan = Plan(settings, splitter, seed)
     nodes = [plan.add_problem(problem) for problem in problems]
     plan.ready(roots=True)
@@ -112,12 +117,13 @@ def sample_solutions(problems: Sequence[Problem], engine: Engine, sampling: Samp
         texts = _Texts(place, {plan.id_of(node): number for number, node in enumerate(nodes)}, n)
         chosen, votes = choose_splitter(record["text"] for _, record in texts) if splitter == AUTO else (splitter, {})
         answered = Answered("solutions")
-        rows = _rows(texts, problems, chosen, skip_thinking, answered)
+        parts = PartsReport()
+        rows = _rows(texts, problems, chosen, skip_thinking, answered, parts, grader)
         write_rows(out, rows)
         return SampleReport(
             rows=str(out), store=place, solutions=len(rows), right=sum(row.outcome == 1.0 for row in rows),
             truncated=sum(not row.finished for row in rows), empty=sum(row.steps == ("",) for row in rows),
-            answered=answered,
+            answered=answered, parts=parts,
             splitter=chosen + (f", which {votes.get(chosen, 0):,} of {len(rows):,} solutions ask for" if votes else ""),
             restored=restored, completions=completer.completions, tokens=completer.tokens,
             quarantined=tuple(store.quarantined), seconds=time.perf_counter() - started,
@@ -133,7 +139,8 @@ class _Texts:
     n: int
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        for table in read_parts(self.place, ["prefix_id", "sample", "text", "finish_reason", "answer", "right"]):
+        for table in read_parts(self.place, ["prefix_id", "sample", "text", "finish_reason", "answer", "reward",
+                                              "parts"]):
             for record in table.to_pylist():
                 number = self.numbers.get(record["prefix_id"])
                 if number is not None and record["sample"] < self.n:
@@ -141,15 +148,18 @@ class _Texts:
 
 
 def _rows(texts: _Texts, problems: Sequence[Problem], splitter: str, skip_thinking: bool,
-          answered: Answered) -> list[StepRow]:
-    """The solutions of each problem, in order; `answered` counts them."""
+          answered: Answered, parts: PartsReport, grader: GraderPool) -> list[StepRow]:
+    """The solutions of each problem, in order; `answered` and `parts` count them."""
     found: list[list[StepRow | None]] = [[None] * texts.n for _ in problems]
     for number, record in texts:
         problem, finished = problems[number], record["finish_reason"] == "stop"
         answered.add(record["text"], record["answer"], cut=not finished)
+        found_parts = json.loads(record["parts"]) if record["parts"] else {}
+        parts.add(found_parts)
         steps = split_steps(record["text"], splitter, skip_thinking=skip_thinking)
         found[number][record["sample"]] = StepRow(
-            prompt=problem.question, steps=tuple(steps), outcome=float(record["right"]), finished=finished,
-            problem_id=problem.id, solution_id=f"{problem.id}/{record['sample']}", answer=record["answer"],
-            gold=problem.answer, gaps=gaps_to_keep(steps, finished), extra=noted(problem.grader))
+            prompt=problem.question, steps=tuple(steps), finished=finished,
+            outcome=grader.total(record["reward"], found_parts), problem_id=problem.id,
+            solution_id=f"{problem.id}/{record['sample']}", answer=record["answer"], gold=problem.answer,
+            gaps=gaps_to_keep(steps, finished), extra=noted(problem.grader))
     return [row for rows in found for row in rows if row is not None]

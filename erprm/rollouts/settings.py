@@ -8,20 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from erprm.engines.base import Sampling
-from erprm.grading.extraction import Extraction
 from erprm.problems import Problem
 
 _BETWEEN = "\x1e"
 
 
 def store_settings(kind: str, engine: Mapping[str, str], sampling: Sampling, problems: Iterable[Problem], seed: int,
-                   splitter: str, extraction: Extraction | None = None) -> dict[str, str]:
+                   splitter: str, grading: Mapping[str, str] | None = None) -> dict[str, str]:
     """Everything that, when it differs, makes a store's completions something else.
 
     Args:
         kind: "label" or "sample".
         engine: the engine's fingerprint.
-        extraction: how answers are found, by which completions are graded.
+        grading: how answers are found and graded (`GraderPool.settings`).
 
     Numbers of completions are not among them: asking for more goes on with the same store.
     """
@@ -35,7 +34,7 @@ def store_settings(kind: str, engine: Mapping[str, str], sampling: Sampling, pro
         "problems": problems_hash(problems),
         "seed": str(seed),
         "splitter": splitter,
-        **(extraction.settings() if extraction is not None else {}),
+        **(grading or {}),
     }
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,6 +40,8 @@ class Record:
         tokens: generated tokens.
         answer: the final answer found in prefix and text; None without one.
         right: whether the grader took it.
+        reward: in [0, 1], where rewards are graded; None: 1 or 0, as `right` says.
+        parts: the rewards that it is composed of, as a JSON object; None without any.
     """
 
     prefix_id: str
@@ -51,6 +53,8 @@ class Record:
     tokens: int
     answer: str | None
     right: bool
+    reward: float | None = None
+    parts: str | None = None
 
 
 SCHEMA = pa.schema([
@@ -58,8 +62,8 @@ SCHEMA = pa.schema([
     ("text", pa.string()), ("finish_reason", pa.string()), ("tokens", pa.int32()), ("answer", pa.string()),
     ("right", pa.bool_()),
 ])
-_NAMES = tuple(item.name for item in fields(Record))
-_NULLABLE = ("answer",)
+GRADED = SCHEMA.append(pa.field("reward", pa.float64())).append(pa.field("parts", pa.string()))  # with rewards
+_NULLABLE = ("answer", "parts")
 
 
 class RolloutStore:
@@ -86,11 +90,12 @@ class RolloutStore:
             yield cls(open_storage(place), parts)
 
     def completed(self, texts: bool = False) -> Iterator[pa.Table]:
-        """Columns prefix_id, sample, finish_reason, tokens, answer, right and, if asked for, text of each part.
+        """Columns prefix_id, sample, finish_reason, tokens, answer, right, reward, parts and, if asked for, text.
 
         Damaged parts are moved away.
         """
-        columns = ["prefix_id", "sample", "finish_reason", "tokens", "answer", "right", *(["text"] if texts else [])]
+        columns = ["prefix_id", "sample", "finish_reason", "tokens", "answer", "right", "reward", "parts",
+                   *(["text"] if texts else [])]
         for number in self._parts.numbers():
             data = self._parts.read(number)
             if data is None:
@@ -103,9 +108,10 @@ class RolloutStore:
 
     def commit(self, records: Sequence[Record]) -> str:
         """Write one part; returns its name. Raises OSError, with nothing half-written, when the disk is full."""
-        columns = {name: [getattr(record, name) for record in records] for name in _NAMES}
+        schema = SCHEMA if all(record.reward is None for record in records) else GRADED
+        columns = {name: [getattr(record, name) for record in records] for name in schema.names}
         out = io.BytesIO()
-        pq.write_table(pa.table(columns, schema=SCHEMA), out, compression="zstd", write_page_checksum=True)
+        pq.write_table(pa.table(columns, schema=schema), out, compression="zstd", write_page_checksum=True)
         return self._parts.append(out.getvalue())
 
     def write(self, name: str, data: bytes) -> str:
@@ -137,10 +143,18 @@ def _table(data: bytes, columns: Sequence[str] | None) -> pa.Table | None:
     try:
         # An error here comes from the bytes: they were read already, so the disk and its permissions are out of it.
         with pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True) as part:
-            if not part.schema_arrow.equals(SCHEMA):
+            schema = part.schema_arrow
+            if not (schema.equals(SCHEMA) or schema.equals(GRADED)):
                 return None
-            table = part.read(columns=list(columns) if columns else None)
+            asked = list(columns or schema.names)
+            here = [name for name in asked if name in schema.names]
+            table = part.read(columns=list(dict.fromkeys([*here, "right"])))
             table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, MemoryError):
         return None
-    return None if any(table[name].null_count for name in table.column_names if name not in _NULLABLE) else table
+    if "reward" in asked and "reward" not in here:
+        table = table.append_column("reward", table["right"].cast(pa.float64()))
+    if "parts" in asked and "parts" not in here:
+        table = table.append_column("parts", pa.nulls(len(table), pa.string()))
+    return None if any(table[name].null_count for name in table.column_names if name not in _NULLABLE) else \
+        table.select(asked)

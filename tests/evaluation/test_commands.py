@@ -142,6 +142,22 @@ def test_solutions_without_answers_have_no_majority_curve_and_text_is_no_score(
     assert error.count("\n") == 1
 
 
+def test_graded_outcomes_have_an_expected_reward_beside_the_accuracy(tmp_path: Path,
+                                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows(tmp_path / "graded.jsonl", [
+        StepRow(f"q{problem}", ("a",), outcome=outcome, scores=(score,), answer=str(score))
+        for problem in range(4) for outcome, score in ((1.0, 0.2), (0.5, 0.9), (0.0, 0.1))])
+    assert main(["evaluate", "--scored", str(tmp_path / "graded.jsonl"), "--out", str(tmp_path / "out"),
+                 "--ns", "1", "3"]) in (0, None)
+    said = capsys.readouterr().out
+    assert "reward@1: 0.500 at 1, 0.500 at 3" in said
+    assert "graded: 0.500 at 1, 0.500 at 3" in said
+    results = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert results["policy"]["pass@1"] == pytest.approx(1 / 3)
+    assert results["best_of_n"]["graded"]["accuracy"][-1] == 0.0
+    assert results["expected_reward"]["graded"] == pytest.approx([0.5, 0.5])
+
+
 @pytest.mark.parametrize("method", ["beam", "dvts", "guided", "best-of-n", "adaptive"])
 def test_guide_writes_graded_scored_solutions(tmp_path: Path, model_dir: Path, prm_dir: Path, method: str,
                                               capsys: pytest.CaptureFixture[str]) -> None:
