@@ -28,7 +28,7 @@ def graded_rows(problems: Sequence[Problem], found: Sequence[Sequence[Path]], gr
     rows = list(_rows(problems, found))
     by_id = {problem.id: problem for problem in problems}
     verdicts = grader.verdicts((join_steps(row.steps, gaps=row.gaps), by_id[row.problem_id]) for row in rows)
-    rows = [replace(row, outcome=float(verdict.right), answer=verdict.answer,
+    rows = [replace(row, outcome=verdict.reward, answer=verdict.answer,
                     extra=noted(by_id[row.problem_id].grader))
             for row, verdict in zip(rows, verdicts, strict=True)]
     return _by_votes(rows) if votes else rows
