@@ -2,14 +2,16 @@
 
     python bench/score.py                          # this machine's shapes, into bench/results/
     python bench/score.py --vllm                   # vLLM's step pooling besides, where it is installed
+    python bench/score.py --vocabulary 262144      # Gemma's vocabulary, and the paper's form besides
 
 Random weights, rows of random digits. "score" are 64 solutions a problem that share their question and, often, their
 first step, as when a pool is scored for best-of-N; "score_unrelated" are rows that share nothing. On a CPU their
 numbers of tokens and steps have the means and spreads of GSM8K's questions and reference solutions (7,473 of them; a
 token is a word, number or sign). One row at a time is: tokenise a row, call the stock token classification model, then
-the next row. "padded" is the same model on batches of similar length; vLLM scores the exported model in a process of
-its own, with as many threads, kept from spinning. Providers are interleaved and the median of their runs is reported;
-before anything is timed, all must give the same scores.
+the next row. "padded" is the same model on batches of similar length; "paper" is the exported causal language model one
+row at a time, all logits of the vocabulary, of which two columns are read at the tags; vLLM scores the exported model
+in a process of its own, with as many threads, kept from spinning. Providers are interleaved and the median of their
+runs is reported; before anything is timed, all must give the same scores.
 """
 
 from __future__ import annotations
@@ -29,7 +31,13 @@ import common
 import numpy as np
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForTokenClassification, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from erprm.prm.export import export
 from erprm.prm.model import PRM
@@ -74,6 +82,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--shape", choices=[shape.name for shape in CPU + GPU], help="one shape; the device's if unset")
     parser.add_argument("--rows", type=int, help="rows of a pool, in whole problems of 64; the shape's if unset")
+    parser.add_argument("--vocabulary", type=int, help="tokens of the vocabulary; the shape's if unset")
     parser.add_argument("--serve", nargs=2, metavar=("FOLDER", "DTYPE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
@@ -85,18 +94,23 @@ def main() -> None:
     rows, runs = (64, 1) if given.smoke else (given.rows, given.runs)
     if rows is not None:
         shapes = tuple(replace(shape, rows=rows) for shape in shapes)
-    records = [record for shape in shapes for pool in ("score", "score_unrelated")
-               for record in measure(shape, pool, given.device, runs, given.vllm)]
+    pools = {"score": "score", "score_unrelated": "score_unrelated"}
+    if given.vocabulary is not None:
+        shapes = tuple(replace(shape, vocabulary=given.vocabulary) for shape in shapes)
+        pools = {"score": f"score_{given.vocabulary // 1000}k"}
+    records = [record for shape in shapes for pool, bench in pools.items()
+               for record in measure(shape, pool, bench, given.device, runs, given.vllm)]
     print(common.table(records))
-    for pool in ("score", "score_unrelated"):
+    for pool in pools.values():
         found = {record.provider: record.p50 for record in records if record.bench == pool and record.p50}
         print(f"{pool}: erprm is " + ", ".join(f"{time / found['erprm']:.2f} x {name}" for name, time in found.items()
                                                if name != "erprm"))
     print(common.write(records, given.output))
 
 
-def measure(shape: Shape, pool: str, device: str, runs: int, vllm: bool) -> list[common.Record]:
+def measure(shape: Shape, pool: str, bench: str, device: str, runs: int, vllm: bool) -> list[common.Record]:
     """Every provider on one pool of rows."""
+    large = bench != pool  # the paper's form is timed where the vocabulary is what is asked about
     rows = make_rows(shape, pool)
     with tempfile.TemporaryDirectory() as folder:
         save(shape, Path(folder) / "prm", device)
@@ -106,19 +120,23 @@ def measure(shape: Shape, pool: str, device: str, runs: int, vllm: bool) -> list
             "one at a time": lambda some: [scores for row in some for scores in padded(stock, scorer, [row], 1)],
             "padded": lambda some: padded(stock, scorer, some, shape.batch_tokens),
             "erprm": scorer.score}
+        if vllm or large:
+            export(Path(folder) / "prm", Path(folder) / "causal", "causal-lm")
+        if large:
+            causal = AutoModelForCausalLM.from_pretrained(Path(folder) / "causal").eval().to(device)
+            providers["paper"] = lambda some: full_vocabulary(causal, scorer, some)
         scores = {name: np.concatenate(score(rows)) for name, score in providers.items()}
         runners: dict[str, Callable[[], object]] = {
             name: (lambda score=score: score(rows)) for name, score in providers.items()}
         with contextlib.ExitStack() as opened:
             if vllm:
-                export(Path(folder) / "prm", Path(folder) / "causal", "causal-lm")
                 other = opened.enter_context(OtherProcess(Path(folder), rows, shape.dtype))
                 scores["vLLM"], runners["vLLM"] = other.scores, other.run
             agree(scores, shape.dtype)
             tokens = sum(len(row.ids) for row in scorer.checkpoint.convention.encode(rows))
-            return common.measure(pool, runners, device=device, dtype=shape.dtype, mode="whole", seconds=0.0,
-                                  least=runs, shape={"rows": len(rows), "tokens": tokens, "D": shape.hidden,
-                                                     "layers": shape.layers})
+            sizes = {"rows": len(rows), "tokens": tokens, "D": shape.hidden, "layers": shape.layers}
+            return common.measure(bench, runners, device=device, dtype=shape.dtype, mode="whole", seconds=0.0,
+                                  least=runs, shape=sizes | ({"V": shape.vocabulary} if large else {}))
 
 
 class OtherProcess:
@@ -196,6 +214,20 @@ def padded(model: torch.nn.Module, scorer: PRMScorer, rows: Sequence[Row], batch
         for line, row in enumerate(group):
             scores[row] = probabilities[line, encoded[row].tag_positions]
         start += len(group)
+    return scores
+
+
+@torch.inference_mode()
+def full_vocabulary(model: torch.nn.Module, scorer: PRMScorer, rows: Sequence[Row]) -> list[np.ndarray]:
+    """The paper's form: one row at a time, all logits, two columns at the tags."""
+    tokens = scorer.checkpoint.tokens
+    assert tokens is not None
+    device = next(model.parameters()).device
+    scores = []
+    for row in rows:
+        [encoded] = scorer.checkpoint.convention.encode([row])
+        logits = model(input_ids=torch.from_numpy(encoded.ids)[None].to(device)).logits[0, encoded.tag_positions]
+        scores.append(logits[:, [tokens.plus_id, tokens.minus_id]].float().softmax(-1)[:, 0].cpu().numpy())
     return scores
 
 

@@ -2,6 +2,7 @@
 
     python bench/train_step.py                               # small Llama with a 128,256-token vocabulary on the CPU
     python bench/train_step.py --device cuda --model 1b      # Llama-3.2-1B's shape, random weights; or 8b
+    python bench/train_step.py --vocabulary 262144 --together    # Gemma's vocabulary; providers take turns
 
 Rows are drawn with the lengths of real ones: 15 solutions a problem, a question of about 80 tokens, solutions of about
 150 with a step tag every 15. Batches of all but erprm are made beforehand. Providers:
@@ -17,6 +18,7 @@ Rows are drawn with the lengths of real ones: 15 solutions a problem, a question
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -80,6 +82,13 @@ def dataset(problems: int, vocabulary: int, seed: int = 0) -> EncodedDataset:
         labels=np.full(count, np.nan), outcomes=np.full(len(ids), np.nan), ends=np.zeros(len(ids), np.bool_),
         problems=np.repeat(np.arange(problems), SOLUTIONS), rewards=np.zeros(0),
         reward_offsets=np.zeros(count + 1, np.int64))
+
+
+def with_vocabulary(model: str, size: int) -> str:
+    """The name of the same shape with another vocabulary."""
+    name = f"{model}-{size}"
+    SHAPES[name] = SHAPES[model] | {"vocab_size": size}
+    return name
 
 
 def causal(model: str, dtype: torch.dtype, device: str, implementation: str = "sdpa") -> LlamaForCausalLM:
@@ -218,12 +227,18 @@ def main() -> None:
     parser.add_argument("--model", choices=list(SHAPES))
     parser.add_argument("--rows", type=int, help="rows in an optimiser step")
     parser.add_argument("--providers", nargs="+", default=["erprm", "erprm-shared", "paper", "trl", "liger", "eager"])
+    parser.add_argument("--vocabulary", type=int, help="tokens of the vocabulary; the shape's if unset")
+    parser.add_argument("--together", action="store_true", help="all models at once, whose steps are timed in turn: "
+                                                                "what a busy machine needs; takes their memory")
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, only to see that everything runs")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     gpu = given.device == "cuda"
     model = given.model or ("tiny" if given.smoke else "1b" if gpu else "small")
+    bench = "train_step"
+    if given.vocabulary is not None:
+        model, bench = with_vocabulary(model, given.vocabulary), f"train_step_{given.vocabulary // 1000}k"
     dtype = torch.bfloat16 if gpu else torch.float32
     rows = given.rows or (2 * SOLUTIONS if gpu else 4)
     data = dataset(2 if given.smoke else 8, SHAPES[model]["vocab_size"])
@@ -245,19 +260,20 @@ def main() -> None:
     work = common.Work(flops=int(6 * parameters * tokens), rate=rate)
     sizes = {"rows": rows, "tokens": int(tokens), "D": width, "layers": layers, "V": shape["vocab_size"]}
     records: list[common.Record] = []
-    for name in given.providers:  # one model at a time: five of them would not fit
-        run: list[Callable[[], None]] = []
+    for names in [given.providers] if given.together else [[name] for name in given.providers]:
+        built: dict[str, Callable[[], None]] = {}  # one model at a time otherwise: five of them would not fit
 
-        def step(build: Callable[[], Callable[[], None]] = builders[name], run: list[Any] = run) -> None:
-            if not run:
-                run.append(build())
-            run[0]()
+        def step(name: str, built: dict[str, Callable[[], None]] = built) -> None:
+            if name not in built:
+                built[name] = builders[name]()
+            built[name]()
 
-        found_here = common.measure("train_step", {name: step}, shape=sizes, dtype=str(dtype).removeprefix("torch."),
-                                    device=given.device, seconds=given.seconds, work=work)
+        found_here = common.measure(bench, {name: functools.partial(step, name) for name in names}, shape=sizes,
+                                    dtype=str(dtype).removeprefix("torch."), device=given.device,
+                                    seconds=given.seconds, work=work)
         records += found_here
         path = common.write(found_here, given.output)  # as each ends: what is cut later loses nothing
-        run.clear()
+        built.clear()
     print(common.table(records))
     found = {record.provider: record for record in records if record.p50}
     for name, record in found.items():

@@ -1,6 +1,7 @@
 """Fixtures that all tests share. Real data is read from the folder that ERPRM_DATA names."""
 
 import functools
+import gc
 import importlib.util
 import os
 import tarfile
@@ -28,6 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for extra in ("vllm", "ray"):
             if item.get_closest_marker(extra) and not require and importlib.util.find_spec(extra) is None:
                 item.add_marker(pytest.mark.skip(reason=f"{extra} is not installed"))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays. Every training collects garbage, and would walk through all of torch to do so."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
