@@ -23,7 +23,8 @@ from dataclasses import dataclass
 
 from erprm.cli.config import option
 from erprm.cli.scorer_options import ScorerConfig, scorer_of
-from erprm.errors import import_extra
+from erprm.errors import InputError, import_extra
+from erprm.prm.scoring.engines import ENGINES
 from erprm.serving.limits import Limits
 
 
@@ -42,8 +43,14 @@ def run(config: Config) -> None:
     from erprm.serving.server import serve
 
     limits = Limits(**{item.name: getattr(config, item.name) for item in dataclasses.fields(Limits)})
-    scorer = scorer_of(config)
+    from erprm.prm.checkpoints.forms import HIGH
+
+    scorer = scorer_of(config, every=ENGINES[config.engine].inner == "transformers")  # with the score's interval
     try:
+        columns = scorer.checkpoint.columns
+        if len(columns) > 1 and HIGH not in columns:
+            raise InputError(f"eta: expected which one of those that the model learnt ({', '.join(columns)}), found "
+                             "none")
         serve(scorer, config.model, config.host, config.port, limits, lambda address: print(address, flush=True))
     finally:
         scorer.close()

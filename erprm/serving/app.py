@@ -20,6 +20,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
@@ -28,6 +30,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from erprm.errors import InputError
 from erprm.policy.crediting import RewardOptions
 from erprm.policy.reward import pay
+from erprm.prm.checkpoints.forms import HIGH, LOW
 from erprm.rows import StepRow
 from erprm.selection.aggregate import AGGREGATIONS, aggregate, deciding_step
 from erprm.serving.batcher import Batcher, Scored
@@ -45,7 +48,7 @@ from erprm.serving.requests import (
 
 _REWARD_FIELDS = tuple(item.name for item in fields(RewardOptions))
 _JSON, _BYTES = "application/json", "application/octet-stream"
-_SHOWN = ("prompt", "steps", "scores", "outcome", "answer", "gold", "successes", "trials", "solution_id")
+_SHOWN = ("prompt", "steps", "scores", "outcome", "answer", "gold", "successes", "trials", "solution_id", LOW, HIGH)
 
 
 @dataclass(slots=True)
@@ -87,7 +90,7 @@ class Service:
         for index, scores in enumerate(found):
             if isinstance(scores, InputError):
                 raise RequestError(422, f"solutions[{index}]: {_reason(scores)}")
-            answers.append({"steps": list(solutions[index].steps), **summary(scores.tolist())})
+            answers.append({"steps": list(solutions[index].steps), **summary(*of_columns(scores))})
         return {"solutions": answers}
 
     async def rewards(self, request: Request) -> dict[str, Any]:
@@ -98,8 +101,10 @@ class Service:
         outcomes = outcomes_of(solutions, options)
         known = iter(await self._scores([solution for solution in solutions if solution.steps]))
         found = [next(known) if solution.steps else None for solution in solutions]
+        values = [item if item is None or isinstance(item, InputError) else np.array(of_columns(item)[0])
+                  for item in found]
         paid = pay([solution.question for solution in solutions], [solution.text for solution in solutions],
-                   [solution.steps for solution in solutions], found, outcomes, options)
+                   [solution.steps for solution in solutions], values, outcomes, options)
         result = []
         for solution, scores, item in zip(solutions, found, paid, strict=True):
             answer = {"steps": list(solution.steps), "ends": item.ends, "rewards": item.rewards.tolist(),
@@ -208,9 +213,16 @@ def allowed_hosts(host: str) -> tuple[str, ...]:
     return ("localhost", "127.0.0.1", "[::1]", "::1", host) if loopback else ("*",)
 
 
-def summary(scores: Sequence[float]) -> dict[str, Any]:
-    """Step scores, with the solution's score and the deciding step (from 0) by every aggregation."""
-    return {"scores": list(scores), "totals": {how: float(aggregate(scores, how)) for how in AGGREGATIONS},
+def of_columns(scores: npt.NDArray[np.floating]) -> list[list[float]]:
+    """What a scorer says of L steps, [L], or [L, 3] with the ends of the score's interval, as one or three lists."""
+    return [[float(value) for value in column] for column in scores.reshape(len(scores), -1).T]
+
+
+def summary(scores: Sequence[float], low: Sequence[float] = (), high: Sequence[float] = ()) -> dict[str, Any]:
+    """Step scores, with the solution's score and the deciding step (from 0) by every aggregation; `low` and `high` are
+    the ends of the scores' intervals, where the model has them."""
+    interval = {LOW: list(low), HIGH: list(high)} if low else {}
+    return {"scores": list(scores), **interval, "totals": {how: float(aggregate(scores, how)) for how in AGGREGATIONS},
             "decides": {how: deciding_step(scores, how) for how in AGGREGATIONS}}
 
 

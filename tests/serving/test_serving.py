@@ -340,6 +340,30 @@ def test_a_person_opens_a_scored_file(browser: Browser, service: str, tmp_path: 
     assert browser.run("document.getElementById('asked').textContent") == "problem 2?"
 
 
+def test_intervals_are_served_and_drawn(model_dir: Path, browser: Browser, tmp_path: Path) -> None:
+    """A model that learnt its concentration says how sure it is, in the answer and beside each step."""
+    spec = PRMSpec(loss="beta_binomial", concentration="learnt")
+    PRM.from_base(str(model_dir), tiny.tokenizer(), spec).save_pretrained(tmp_path / "sure")
+    tiny.tokenizer().save_pretrained(tmp_path / "sure")
+    [expected] = PRMScorer(str(tmp_path / "sure"), every=True).score([("1+1?", ["a", "b"])])
+    asked = {"solutions": [{"question": "1+1?", "solution": "a\nb"}]}
+    with served(tmp_path / "sure") as (address, _):
+        [answer] = post(address, "/score", asked)[1]["solutions"]
+        found = np.column_stack([answer[name] for name in ("scores", "score_low", "score_high")])
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        [paid] = post(address, "/rewards", {**asked, "mode": "steps"})[1]["solutions"]
+        np.testing.assert_allclose(paid["rewards"], expected[:, 0], atol=1e-6)
+        np.testing.assert_allclose(PRMClient(address).score([("1+1?", ["a", "b"])])[0], expected[:, 0], atol=1e-6)
+        browser.visit(f"{address}/")
+        browser.run("""{ document.getElementById('question').value = '1+1?';
+            document.querySelector('textarea.solution').value = 'a\\nb'; document.getElementById('score').click(); }""")
+        browser.until(f"{STEPS}.length === 2")
+        widths = browser.run(f"{STEPS}.map(item => parseFloat(item.querySelector('.gauge u').style.width))")
+        np.testing.assert_allclose(widths, 100 * (expected[:, 2] - expected[:, 1]), atol=1e-3)
+        said = browser.run(f"{STEPS}.map(item => item.querySelector('small').textContent)")
+        assert said[0] == f"{expected[0, 1]:.2f} to {expected[0, 2]:.2f}"
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_colours_follow_scores_and_text_is_readable_by_day_and_night(dark: bool, browser: Browser, service: str,
                                                                     tmp_path: Path) -> None:
