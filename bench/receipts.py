@@ -1,0 +1,153 @@
+"""What own machinery saves in processor time, in interleaved pairs: the sampling loop, shared prefixes, the last block.
+
+    python bench/receipts.py --policy runs/demo/models/policy --prm runs/demo/models/prm-soft \\
+        --problems runs/demo/problems/label.jsonl --rows runs/demo/pool.parquet
+
+- sampling: 8 completions of each problem, by the transformers engine (finished rows leave, new ones come) against stock
+  `generate` in batches of as many rows, with a LogitsProcessor that draws by the same keyed numbers.
+- scoring: the rows with shared prefixes computed once (paths) against length buckets; with as many common first steps
+  put before them as `--common` says.
+- last block: a training step and scoring of a model of SmolLM2's width, with the last block at the tags only against
+  everywhere.
+
+One thread; user and system time of this process, so that other work on the machine counts little. Every pair's ratio is
+kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import json
+import resource
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import RESULTS, environment
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, LogitsProcessor
+
+import erprm.prm.model
+from erprm.engines import Request, Sampling, load_engine
+from erprm.engines.draw import draw
+from erprm.prm.attention import tags_only
+from erprm.prm.model import PRM
+from erprm.prm.scoring.scorer import PRMScorer
+from erprm.problems import read_problems
+from erprm.rows import read_rows
+
+PAIRS, BATCH, EACH = 5, 256, 8
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("policy", "prm", "problems", "rows"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--common", type=int, nargs="+", default=[0, 8])
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    found = {"sampling": sampling(given.policy, given.problems)}
+    found |= {f"scoring, {common} common steps before": scoring(given.prm, given.rows, common)
+              for common in given.common}
+    found |= {f"{work}, {layers} layers": last_block(layers, work == "training step")
+              for layers in (4, 30) for work in ("training step", "scoring")}
+    for name, result in found.items():
+        print(f"{name}: without it {result['ratio']:.2f} times as long ({min(result['pairs']):.2f} to "
+              f"{max(result['pairs']):.2f})")
+    path = RESULTS / "receipts.json"
+    path.write_text(json.dumps({"environment": environment(), "results": found}, indent=1) + "\n",
+                    encoding="utf-8")
+
+
+def pairs(own: Callable[[], object], other: Callable[[], object]) -> dict[str, Any]:
+    """The time of `other` over that of `own`, median and every pair, after one run of each that does not count."""
+    ratios = []
+    for run in range(PAIRS + 1):
+        first, second = seconds(own), seconds(other)
+        if run:
+            ratios.append(second / first)
+    return {"ratio": statistics.median(ratios), "pairs": ratios, "seconds": first}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """User and system time of this process for `work`."""
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    work()
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+class Keyed(LogitsProcessor):
+    """Leaves one token: the one that the engine's keyed numbers draw."""
+
+    def __init__(self, seeds: torch.Tensor) -> None:
+        self.seeds, self.step = seeds, 0
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        token = draw(scores, self.seeds, torch.full_like(self.seeds, self.step), 1.0, 1.0)
+        self.step += 1
+        return torch.full_like(scores, -torch.inf).scatter(1, token[:, None], 0.0)
+
+
+def sampling(policy: str, problems: str, tokens: int = 56) -> dict[str, Any]:
+    """Own loop against stock generate."""
+    questions = [problem.question for problem in read_problems(problems)][:120]
+    engine = load_engine("transformers", policy, batch_rows=BATCH)
+    model = AutoModelForCausalLM.from_pretrained(policy)
+    tokenizer = AutoTokenizer.from_pretrained(policy, padding_side="left")
+    prompts = [f"{question}\n" for question in questions for _ in range(EACH)]
+
+    def stock() -> None:
+        for begin in range(0, len(prompts), BATCH):
+            batch = tokenizer(prompts[begin:begin + BATCH], return_tensors="pt", padding=True)
+            seeds = torch.arange(begin, begin + len(batch.input_ids))
+            model.generate(batch.input_ids, attention_mask=batch.attention_mask, max_new_tokens=tokens, do_sample=False,
+                           logits_processor=[Keyed(seeds)], pad_token_id=tokenizer.pad_token_id)
+
+    asked = [Request(question=question, prefix="", n=EACH, seed=EACH * number)
+             for number, question in enumerate(questions)]
+    return pairs(lambda: engine.sample(asked, Sampling(max_tokens=tokens)), stock)
+
+
+def scoring(prm: str, path: str, common: int) -> dict[str, Any]:
+    """Paths through shared prefixes against length buckets."""
+    rows = [dataclasses.replace(row, steps=(*("10*9=90>90" for _ in range(common)), *row.steps), gaps=None, labels=None,
+                                successes=None, trials=None, scores=None) for row in read_rows(path)]
+    shared, apart = (PRMScorer(prm, device="cpu", share=share) for share in (True, False))
+    found = pairs(lambda: shared.score(rows), lambda: apart.score(rows))
+    return found | {"computed": shared.report.computed / shared.report.tokens}
+
+
+def last_block(layers: int, train: bool) -> dict[str, Any]:
+    """At the tags against everywhere."""
+    shape = LlamaConfig(hidden_size=576, intermediate_size=1536, num_hidden_layers=layers, num_attention_heads=9,
+                        num_key_value_heads=3, vocab_size=512, max_position_embeddings=512, tie_word_embeddings=False)
+    stock, install = LlamaForCausalLM(shape), tags_only.install
+    ids, tags, labels = torch.randint(5, 200, (1, 192)), torch.arange(23, 192, 24), torch.rand(8)
+
+    def model(short: bool) -> PRM:
+        erprm.prm.model.tags_only.install = install if short else lambda base: False
+        sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+        import tiny
+
+        return PRM.from_base(copy.deepcopy(stock), tiny.tokenizer())
+
+    def step(prm: PRM) -> None:
+        with torch.inference_mode(not train):
+            loss = prm(input_ids=ids, tag_positions=tags, labels=labels).loss
+        if train:
+            loss.backward()
+            prm.zero_grad(set_to_none=True)
+
+    short, whole = model(True), model(False)
+    erprm.prm.model.tags_only.install = install
+    return pairs(lambda: step(short), lambda: step(whole))
+
+
+if __name__ == "__main__":
+    main()
