@@ -19,7 +19,7 @@ from erprm.evaluation.pools import Groups, group_by_problem, pool_of
 from erprm.evaluation.report import ExampleSolution, ScoredStep, write_report
 from erprm.files.writing import written_beside
 from erprm.rows import StepRow, read_rows, row_scores
-from erprm.selection.best_of_n import best_of_n_curve
+from erprm.selection.best_of_n import best_of_n_by_problem
 from erprm.statistics.bootstrap import bootstrap_interval, paired_test
 from erprm.statistics.calibration import calibrate
 from erprm.values import Array
@@ -54,8 +54,8 @@ def best_aggregations(groups: Groups) -> dict[str, str]:
     """By scorer the aggregation that serves best-of-N best on these pools, over their largest three sizes of N."""
     pools = {name: pool_of(groups, name) for name in TRIED}
     ns = _sizes(groups)[-3:]
-    return {scorer: max(pools, key=lambda name: float(best_of_n_curve(
-        pools[name].scores[scorer], pools[name].correct, ns).mean())) for scorer in groups.scores}
+    return {scorer: max(pools, key=lambda name: float(best_of_n_by_problem(
+        pools[name].scores[scorer], pools[name].correct, ns).mean(axis=0).mean())) for scorer in groups.scores}
 
 
 def some_of_each(rows: Sequence[StepRow], count: int, seed: int) -> list[StepRow]:

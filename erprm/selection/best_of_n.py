@@ -1,12 +1,12 @@
 """Best-of-n and pass@n from one pool of N candidates per problem, exact over all n-subsets.
 
-    best_of_n_curve(scores, correct, [1, 4, 16, 64])     # [4], the accuracy that choosing by score reaches
-    pass_at_n(correct, [1, 4, 16, 64])                   # [4], the ceiling: some candidate is right
+    best_of_n_by_problem(scores, correct, [1, 4, 16, 64])     # [P, 4], the accuracy that choosing by score reaches
+    pass_at_n_by_problem(correct, [1, 4, 16, 64])             # [P, 4], the ceiling: some candidate is right
 
 Among all n-subsets of N candidates, the one with the i-th best score is the subset's best in C(N-i, n-1) of C(N, n)
 cases, so the expected correctness of the choice is a weighted sum over the sorted pool, without sampling.
 Candidates with equal scores share their weight evenly, as if the choice among them were random.
-The `..._by_problem` functions keep the problems apart, for intervals and paired tests.
+Problems stay apart, for intervals and paired tests; a curve is the mean over them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from erprm.errors import InputError
 from erprm.values import Array
 
 
-def best_of_n_curve(scores: npt.ArrayLike, correct: npt.ArrayLike, ns: Sequence[int]) -> Array:
-    """Expected accuracy of choosing the best-scored of n candidates, the mean over problems.
+def best_of_n_by_problem(scores: npt.ArrayLike, correct: npt.ArrayLike, ns: Sequence[int]) -> Array:
+    """Expected accuracy of choosing the best-scored of n candidates.
 
     Args:
         scores: [P, N], finite; higher is better.
@@ -30,21 +30,11 @@ def best_of_n_curve(scores: npt.ArrayLike, correct: npt.ArrayLike, ns: Sequence[
         ns: subset sizes, 1 <= n <= N.
 
     Returns:
-        float64 [len(ns)].
+        float64 [P, len(ns)].
 
     Raises:
         InputError: for shapes that differ, an empty problem set, scores that are not finite, or n out of range.
     """
-    return np.asarray(best_of_n_by_problem(scores, correct, ns).mean(axis=0))
-
-
-def pass_at_n(correct: npt.ArrayLike, ns: Sequence[int]) -> Array:
-    """Expected chance that some of n candidates is right, 1 - C(N-c, n)/C(N, n), the mean over problems: [len(ns)]."""
-    return np.asarray(pass_at_n_by_problem(correct, ns).mean(axis=0))
-
-
-def best_of_n_by_problem(scores: npt.ArrayLike, correct: npt.ArrayLike, ns: Sequence[int]) -> Array:
-    """As `best_of_n_curve`, before the mean over problems: float64 [P, len(ns)]."""
     right = check_pool(correct, ns, "correct")
     given = np.asarray(scores, np.float64)
     if given.shape != right.shape:
@@ -63,7 +53,7 @@ def best_of_n_by_problem(scores: npt.ArrayLike, correct: npt.ArrayLike, ns: Sequ
 
 
 def pass_at_n_by_problem(correct: npt.ArrayLike, ns: Sequence[int]) -> Array:
-    """As `pass_at_n`, before the mean over problems: float64 [P, len(ns)]. `correct` must be 0 or 1."""
+    """Chance that some of n candidates is right, 1 - C(N-c, n)/C(N, n): float64 [P, len(ns)]. `correct` is 0 or 1."""
     right = check_pool(correct, ns, "correct")
     if not np.all((right == 0) | (right == 1)):
         raise InputError("correct: expected 0 or 1 for pass@n, found a value between")
@@ -91,7 +81,7 @@ def pool_accuracy(scores: Array, offsets: npt.NDArray[np.int64], outcomes: Array
     pools = [rows for rows in np.split(order, np.flatnonzero(np.diff(problems[order])) + 1) if len(rows) > 1]
     if not pools:
         return {}
-    chosen = [best_of_n_curve(lowest[rows][None], outcomes[rows][None], [len(rows)]) for rows in pools]
+    chosen = [best_of_n_by_problem(lowest[rows][None], outcomes[rows][None], [len(rows)]) for rows in pools]
     return {"best_of_n": float(np.mean(chosen)), "mean_of_n": float(np.mean([outcomes[rows].mean() for rows in pools]))}
 
 

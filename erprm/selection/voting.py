@@ -1,7 +1,7 @@
 """Majority and score-weighted majority at n, from one pool of N candidates per problem.
 
-    majority_curve(answers, correct, [1, 4, 16, 64])                     # [4]
-    majority_curve(answers, correct, [1, 4, 16, 64], weights=scores)     # each vote weighs its candidate's score
+    majority_by_problem(answers, correct, [1, 4, 16, 64])                     # [P, 4]
+    majority_by_problem(answers, correct, [1, 4, 16, 64], weights=scores)     # each vote weighs its candidate's score
 
 The expectation runs over n-subsets of the pool: over all of them when there are at most `resamples`, else over that
 many drawn with the seed (the same ones for every choice of weights, so that two voters are compared on equal subsets).
@@ -25,9 +25,9 @@ from erprm.values import Array
 RESAMPLES = 256
 
 
-def majority_curve(answers: Sequence[Sequence[Hashable]], correct: npt.ArrayLike, ns: Sequence[int],
-                   weights: npt.ArrayLike | None = None, *, resamples: int = RESAMPLES, seed: int = 0) -> Array:
-    """Expected accuracy of the most voted answer of n candidates, the mean over problems.
+def majority_by_problem(answers: Sequence[Sequence[Hashable]], correct: npt.ArrayLike, ns: Sequence[int],
+                        weights: npt.ArrayLike | None = None, *, resamples: int = RESAMPLES, seed: int = 0) -> Array:
+    """Expected accuracy of the most voted answer of n candidates.
 
     Args:
         answers: [P][N], normalised so that equal answers are equal objects (`erprm.grading.graders.ballot`); None where
@@ -38,18 +38,11 @@ def majority_curve(answers: Sequence[Sequence[Hashable]], correct: npt.ArrayLike
         resamples: subsets drawn per problem and n.
 
     Returns:
-        float64 [len(ns)].
+        float64 [P, len(ns)].
 
     Raises:
         InputError: for shapes that differ, negative weights, or n out of range.
     """
-    by_problem = majority_by_problem(answers, correct, ns, weights, resamples=resamples, seed=seed)
-    return np.asarray(by_problem.mean(axis=0))
-
-
-def majority_by_problem(answers: Sequence[Sequence[Hashable]], correct: npt.ArrayLike, ns: Sequence[int],
-                        weights: npt.ArrayLike | None = None, *, resamples: int = RESAMPLES, seed: int = 0) -> Array:
-    """As `majority_curve`, before the mean over problems: float64 [P, len(ns)]."""
     right = check_pool(correct, ns, "correct")
     problems, size = right.shape
     if len(answers) != problems or any(len(given) != size for given in answers):

@@ -12,10 +12,9 @@ from erprm.selection import (
     aggregate,
     aggregate_all,
     best_of_n_by_problem,
-    best_of_n_curve,
+    majority_by_problem,
     majority_choice,
-    majority_curve,
-    pass_at_n,
+    pass_at_n_by_problem,
 )
 from erprm.selection.best_of_n import pool_accuracy
 from erprm.values import soft_of_mean
@@ -31,9 +30,9 @@ def test_best_of_n_is_the_mean_over_all_subsets_with_ties_shared(pool: list[tupl
         for subset in combinations(pool, n):
             best = [c for s, c in subset if s == max(s for s, _ in subset)]
             expected.append(sum(best) / len(best))
-        assert best_of_n_curve(scores, correct, [n])[0] == pytest.approx(np.mean(expected))
+        assert best_of_n_by_problem(scores, correct, [n])[0, 0] == pytest.approx(np.mean(expected))
         some_right = [any(c for _, c in subset) for subset in combinations(pool, n)]
-        assert pass_at_n(correct, [n])[0] == pytest.approx(np.mean(some_right))
+        assert pass_at_n_by_problem(correct, [n])[0, 0] == pytest.approx(np.mean(some_right))
 
 
 @given(candidates, st.booleans())
@@ -50,31 +49,32 @@ def test_majority_is_the_mean_over_all_subsets(pool: list[tuple[int, int]], weig
                     votes[answers[i]] = votes.get(answers[i], 0.0) + weights[i]
             winners = [a for a, v in votes.items() if v == max(votes.values())]
             expected.append(np.mean([a == 1 for a in winners]) if winners else 0.0)
-        got = majority_curve([answers], [correct], [n], weights=[weights])
-        assert got[0] == pytest.approx(np.mean(expected))
+        got = majority_by_problem([answers], [correct], [n], weights=[weights])
+        assert got[0, 0] == pytest.approx(np.mean(expected))
 
 
 def test_resampled_majority_is_near_the_exact_one_and_repeats_with_its_seed() -> None:
     rng = np.random.default_rng(0)
     answers = rng.choice(4, p=[0.4, 0.3, 0.2, 0.1], size=(200, 12)).tolist()
     correct = np.array(answers) == 0
-    exact = majority_curve(answers, correct, [5], resamples=792)  # C(12, 5): all of them
-    drawn = majority_curve(answers, correct, [5], seed=3)
-    assert drawn == pytest.approx(exact, abs=0.01)
-    assert drawn.tolist() == majority_curve(answers, correct, [5], seed=3).tolist()
-    assert drawn.tolist() != majority_curve(answers, correct, [5], seed=4).tolist()
+    exact = majority_by_problem(answers, correct, [5], resamples=792).mean()  # C(12, 5): all of them
+    drawn = majority_by_problem(answers, correct, [5], seed=3)
+    assert drawn.mean() == pytest.approx(exact, abs=0.01)
+    assert drawn.tolist() == majority_by_problem(answers, correct, [5], seed=3).tolist()
+    assert drawn.tolist() != majority_by_problem(answers, correct, [5], seed=4).tolist()
 
 
 def test_ends_of_a_full_size_pool() -> None:
     """300 problems of 64: n = 1 is the mean, n = N the top candidate, a constant score never helps."""
     rng = np.random.default_rng(1)
     scores, correct = rng.random((300, 64)), rng.random((300, 64)) < 0.2
-    first, last = best_of_n_curve(scores, correct, [1, 64])
+    first, last = best_of_n_by_problem(scores, correct, [1, 64]).mean(axis=0)
     assert first == pytest.approx(correct.mean())
     assert last == pytest.approx(correct[np.arange(300), scores.argmax(1)].mean())
-    np.testing.assert_allclose(best_of_n_curve(np.zeros((300, 64)), correct, [1, 8, 64]), correct.mean())
+    blind = best_of_n_by_problem(np.zeros((300, 64)), correct, [1, 8, 64])
+    np.testing.assert_allclose(blind.mean(axis=0), correct.mean())
     oracle = best_of_n_by_problem(correct, correct, [8])
-    assert oracle.mean() == pytest.approx(pass_at_n(correct, [8])[0])
+    assert oracle.mean() == pytest.approx(pass_at_n_by_problem(correct, [8]).mean())
 
 
 def test_aggregations_of_known_scores() -> None:
@@ -111,14 +111,14 @@ def test_majority_choice_of_one_problem() -> None:
 
 
 @pytest.mark.parametrize(("call", "words"), [
-    (lambda: best_of_n_curve([[0.1, np.nan]], [[0, 1]], [1]), "scores: expected finite"),
-    (lambda: best_of_n_curve([[0.1]], [[0, 1]], [1]), "scores: expected the shape"),
-    (lambda: best_of_n_curve([[0.1, 0.2]], [[0, 1]], [3]), "1 <= n <= 2 .* found 3"),
-    (lambda: best_of_n_curve([[0.1, 0.2]], [[0, 1]], [0]), "found 0"),
-    (lambda: best_of_n_curve([], [], [1]), "at least one of each"),
-    (lambda: pass_at_n([[0, 2]], [1]), r"values in \[0, 1\]"),
-    (lambda: majority_curve([["a"]], [[0, 1]], [1]), "answers: expected 1 lists of 2"),
-    (lambda: majority_curve([["a", "b"]], [[0, 1]], [1], weights=[[1, -1]]), "weights"),
+    (lambda: best_of_n_by_problem([[0.1, np.nan]], [[0, 1]], [1]), "scores: expected finite"),
+    (lambda: best_of_n_by_problem([[0.1]], [[0, 1]], [1]), "scores: expected the shape"),
+    (lambda: best_of_n_by_problem([[0.1, 0.2]], [[0, 1]], [3]), "1 <= n <= 2 .* found 3"),
+    (lambda: best_of_n_by_problem([[0.1, 0.2]], [[0, 1]], [0]), "found 0"),
+    (lambda: best_of_n_by_problem([], [], [1]), "at least one of each"),
+    (lambda: pass_at_n_by_problem([[0, 2]], [1]), r"values in \[0, 1\]"),
+    (lambda: majority_by_problem([["a"]], [[0, 1]], [1]), "answers: expected 1 lists of 2"),
+    (lambda: majority_by_problem([["a", "b"]], [[0, 1]], [1], weights=[[1, -1]]), "weights"),
     (lambda: aggregate([], "min"), "at least one step"),
     (lambda: aggregate([0.5], "median"), "aggregation: expected one of min"),
     (lambda: aggregate([np.nan], "min"), "finite"),
