@@ -29,7 +29,7 @@ from erprm.kernels.maths import beta_binomial_loss, binary_loss, counts_value, l
 TARGETS, COUNTS, REWARDS, LIKELIHOOD = 0, 1, 2, 3  # what is learnt
 LEAST_KAPPA = 1e-3
 WIDEST = 16_384  # columns that the registers of a program hold
-REGISTERS = 224  # a thread, of the one-margin kernel: 64 columns of the row, of w_1 - w_0 and of the gradient
+REGISTERS = 240  # a thread, of the one-margin kernel: 64 columns of the row, of w_1 - w_0 and of the gradient
 BLOCK_M, STAGES = 64, 3  # of the kernel for several margins
 
 
@@ -269,7 +269,7 @@ def one_margin(width: int, itemsize: int, mode: int = TARGETS) -> tuple[int, int
 
 def several_margins(dtype: torch.dtype, mode: int, binary: bool) -> tuple[int, int, int]:
     """(BLOCK_D, warps, BLOCK_R) of the kernel for several margins."""
-    looped = mode == LIKELIHOOD or (mode == REWARDS and not binary)
+    looped = mode == LIKELIHOOD or (mode == REWARDS and not (binary and dtype.itemsize == 2))
     width = {torch.bfloat16: 128, torch.float16: 64}.get(dtype, 32)
     return width, 8 if looped else 4, 4 if looped else 16
 

@@ -217,7 +217,9 @@ def test_no_kernel_spills(index: int) -> None:
 
 @pytest.mark.parametrize("architecture", [80, 100])
 @pytest.mark.parametrize("case", [step(4096), step(16_384, dtype="fp32"), step(4096, etas=6), soft_value("fp32"),
-                                  vocab("bf16")], ids=lambda case: f"{case.kernel.__name__}-{case.width}")
+                                  vocab("bf16"), step(2048, "counts"), step(2048, "counts", "fp32"),
+                                  step(2048, "binary", "fp32", 6)],
+                         ids=lambda case: f"{case.kernel.__name__}-{case.variant}-{case.width}-{case.dtype}")
 def test_no_kernel_spills_elsewhere(case: Case, architecture: int) -> None:
     used = resources(case, architecture)
     assert used["spills"] == 0, used
