@@ -23,7 +23,7 @@ def test_dry_run(recipe: Path, tmp_path: Path, model_dir: Path, capsys: pytest.C
             "label": ["--problems", str(problems), "--solutions", str(rows)],
             "dpo": ["--solutions", str(rows)], "grpo": ["--problems", str(problems)],
             "raft": ["--problems", str(problems), "--heldout", str(problems)],
-            "search-bench": ["--problems", str(problems)],
+            "search-bench": ["--problems", str(problems)], "study": ["--out", str(tmp_path / "study")],
             "train": ["--data", str(rows), "--model", str(model_dir), "--no-bf16", "--no-fsdp"], "demo": []}
     sections = yaml.safe_load(recipe.read_text())
     shown = {}
