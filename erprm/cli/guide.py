@@ -56,6 +56,7 @@ class Config(GradingConfig, ShowConfig):
 
     problems: str = option(help="where the problems are, as for erprm sample")
     prm: str = option(help="the process reward model: a folder or a hub name")
+    prm_eta: float | None = option(None, help="which eta of a --prm that learnt several")
     out: str = option(help="where the solutions go: .parquet or .jsonl")
     method: str = option("beam", choices=METHODS, help="how to search: " + "; ".join(
         f"{name}: {method.help}" for name, method in METHODS.items()))
@@ -81,8 +82,7 @@ class Config(GradingConfig, ShowConfig):
 def run(config: Config) -> int | None:
     """Search, grade and write."""
     from erprm.engines.identity import model_identity
-    from erprm.prm.scoring.prefixes import PrefixScorer
-    from erprm.prm.scoring.scorer import PRMScorer
+    from erprm.prm.scoring.prefixes import search_scorer
     from erprm.rollouts.settings import store_settings
     from erprm.selection.files import search_in_parts
 
@@ -102,11 +102,11 @@ def run(config: Config) -> int | None:
               + f" each, into {config.out}")
         return None
     engine = Meter(engine_of(config))
-    scorer = PrefixScorer(PRMScorer(config.prm, device=config.device), config.memory_gib)
+    scorer = search_scorer(config.prm, device=config.device, eta=config.prm_eta, memory_gib=config.memory_gib)
     identity = store_settings("guide", engine.fingerprint(), options.settings.sampling, problems, config.seed,
                               config.splitter, pool_of(config).settings())
     identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (
-        "method", "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k")} | {"n": str(options.n)}
+        "method", "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k", "prm_eta")} | {"n": str(options.n)}
     lost: list[str] = []
     with locked(config.out), progress(config.method, total=len(problems), unit="problems") as bar, \
             pool_of(config) as grader:

@@ -49,6 +49,7 @@ class Config(GradingConfig, EngineConfig):
 
     problems: str = option(help="where the problems are, as for erprm sample")
     prm: str = option(help="the process reward model: a folder or a hub name")
+    prm_eta: float | None = option(None, help="which eta of a --prm that learnt several")
     out: str = option(help="folder for the results")
     methods: tuple[str, ...] = option(("best-of-n", "majority", "beam", "dvts", "guided", "smc"), choices=METHODS,
                                       help="what is compared: " + "; ".join(
@@ -73,7 +74,7 @@ def run(config: Config) -> int | None:
     from erprm.evaluation.figures import save_png, search_figure
     from erprm.evaluation.search_bench import SearchBench
     from erprm.files.writing import written_beside
-    from erprm.prm.scoring.scorer import PRMScorer
+    from erprm.prm.scoring.prefixes import search_scorer
     from erprm.rollouts.settings import store_settings
 
     settings = SearchSettings(expand=config.expand, max_steps=config.max_steps, aggregation=config.aggregate,
@@ -90,12 +91,13 @@ def run(config: Config) -> int | None:
               + ", ".join(f"{method} at N = {n}" for method, n in points) + f", into {config.out}")
         return None
     out = Path(config.out)
-    prm = PRMScorer(config.prm, device=config.device)
+    prm = search_scorer(config.prm, device=config.device, eta=config.prm_eta).scorer
     engine = engine_of(config)
     identity = store_settings("search-bench", engine.fingerprint(), settings.sampling, problems, config.seed,
                               config.splitter, extraction_of(config))
     identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (
-        "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k", "memory_gib")}
+        "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k", "memory_gib",
+        "prm_eta")}
     found: list[Point] = []
     with pool_of(config) as grader, progress("search-bench", total=len(points) * len(problems), unit="problems") as bar:
         bench = SearchBench(problems, engine, prm, grader, options, config.memory_gib, config.part_problems)

@@ -10,8 +10,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from erprm.errors import InputError
 from erprm.prm.model import PRM
-from erprm.prm.scoring.prefixes import PrefixScorer
+from erprm.prm.scoring.prefixes import PrefixScorer, search_scorer
 from erprm.prm.scoring.scorer import PRMScorer
+from erprm.prm.spec import PRMSpec
 
 Text = tuple[str, list[str]]
 
@@ -125,3 +126,32 @@ def test_a_score_that_is_not_finite_is_an_error_and_not_kept(prm: Path) -> None:
         growing.score([("1+1?", ["1+1=2", "Z"]), ("1+1?", ["1+1=2", "3"])])
     [scores] = growing.score([("1+1?", ["1+1=2", "3"])])
     assert np.all(np.isfinite(scores))
+
+
+def test_a_model_that_says_how_sure_it_is_keeps_its_intervals(tmp_path: Path) -> None:
+    tokenizer = tiny.tokenizer()
+    spec = PRMSpec(loss="beta_binomial", concentration="learnt")
+    PRM.from_base(tiny.llama(), tokenizer, spec).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    whole, growing = PRMScorer(tmp_path, device="cpu", every=True), search_scorer(tmp_path, device="cpu")
+    for texts in rounds()[:3]:
+        for found, wanted in zip(growing.score(texts), whole.score(texts), strict=True):
+            assert found.shape == (len(found), 3)
+            np.testing.assert_allclose(found, wanted, atol=1e-4)
+    assert growing.report.computed < growing.report.tokens / 2
+
+
+def test_a_model_of_several_etas_is_searched_with_one(tmp_path: Path) -> None:
+    tokenizer = tiny.tokenizer()
+    made = PRM.from_base(tiny.llama(), tokenizer, PRMSpec(targets={"kind": "er", "eta": [0.5, 2.0, 4.0]}))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        made.score.weight.add_(0.1 * torch.randn_like(made.score.weight))
+    made.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"prm_eta: expected one eta of .*scores_eta_0\.5"):
+        search_scorer(tmp_path, device="cpu")
+    [found] = search_scorer(tmp_path, device="cpu", eta=2.0).score([("1+1?", ["1+1=2", "so 2"])])
+    [wanted] = PRMScorer(tmp_path, device="cpu", eta=2.0).score([("1+1?", ["1+1=2", "so 2"])])
+    assert found.shape == (2,)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)

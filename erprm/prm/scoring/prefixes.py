@@ -20,6 +20,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from erprm.errors import InputError
 from erprm.prm.attention import spans
 from erprm.prm.attention.paths import PathGroup, PathTensors
 from erprm.prm.attention.pool import Ints, KeyValuePool
+from erprm.prm.checkpoints.forms import HIGH, LOW, SCORES
 from erprm.prm.rows.tokens import EncodedRow
 from erprm.prm.scoring.batches import KEYS, attention_groups, common_length
 from erprm.prm.scoring.scorer import Forward, PRMScorer, Row, ScoreReport, Scores
@@ -213,3 +215,20 @@ class PrefixScorer:
         self._scores[places] = forward.scores(
             on_device[0], on_device[1], on_device[2], PathTensors.of(groups, device, base.dtype, self._pool),
             PathTensors.of(tag_groups, device, base.dtype, self._pool)).reshape(-1, self._columns).cpu().numpy()
+
+
+def search_scorer(path: str | Path, *, device: str | None = None, eta: float | None = None, memory_gib: float = 4.0,
+                  ) -> PrefixScorer:
+    """The model at `path` for a search: one score per step, with its interval where the model gives one.
+
+    Args:
+        eta: which of the etas that it learnt; needed where there are several.
+
+    Raises:
+        InputError: as `PRMScorer`, or for several etas and none named.
+    """
+    scorer = PRMScorer(path, device=device, eta=eta, every=True)
+    columns = scorer.checkpoint.columns
+    if columns not in ((SCORES,), (SCORES, LOW, HIGH)):
+        raise InputError(f"prm_eta: expected one eta of {path}, which gives {', '.join(columns)}, found none")
+    return PrefixScorer(scorer, memory_gib)
