@@ -25,6 +25,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 import common
 
+import erprm.prm.training.trainer  # noqa: F401  (what training loads is loaded before a clock starts)
 from erprm import cli
 from erprm.demo.settings import DemoSettings
 from erprm.evaluation.curves import accuracy_curves
