@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from erprm.cli.config import option
 from erprm.cli.engine_options import EngineConfig, engine_of, sampling_of
-from erprm.cli.grading_options import GradingConfig, extraction_of, pool_of
+from erprm.cli.grading_options import GradingConfig, pool_of
 from erprm.cli.prompt_options import template_of
 from erprm.errors import InputError
 from erprm.files.progress import progress
@@ -94,7 +94,7 @@ def run(config: Config) -> int | None:
     prm = search_scorer(config.prm, device=config.device, eta=config.prm_eta).scorer
     engine = engine_of(config)
     identity = store_settings("search-bench", engine.fingerprint(), settings.sampling, problems, config.seed,
-                              config.splitter, extraction_of(config))
+                              config.splitter, pool_of(config).settings())
     identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (
         "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k", "memory_gib",
         "prm_eta")}
