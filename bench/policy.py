@@ -41,7 +41,7 @@ def arms(demo: Path, targets: list[str]) -> dict[str, list[str]]:
 
     main = DemoSettings().main
     return {
-        "raft correct": ["raft", "--reward", "correct"],
+        "raft correct": ["raft", "--rank-by", "correct"],
         **{f"raft {target}": ["raft", "--aggregate", "last", *prm(target)] for target in targets},
         "grpo outcome": ["grpo", "--outcome-weight", "1"],
         "grpo whole": ["grpo", *BOTH, *prm(main)],

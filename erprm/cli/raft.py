@@ -10,7 +10,7 @@ round i lies in OUT/iteration-i, the policy in its policy/. Killed, the same com
 --iterations may be raised later. With --solutions there is one round, on the solutions in that file, and the policy
 lies in OUT.
 
-What ranks solutions (--reward): prm, the step scores of --prm in one number by --aggregate, whatever target the model
+What ranks solutions (--rank-by): prm, the step scores of --prm in one number by --aggregate, whatever target the model
 was trained for; correct, right solutions without a reward model, the baseline that a reward model has to beat; both,
 right ones by their scores. What is kept: the best of each problem, --keep K best, or --keep 0 --minimum S all that
 score at least S. One command with other options is refused. erprm dpo learns from pairs, erprm grpo from rewards.
@@ -30,7 +30,7 @@ from erprm.cli.grading_options import GradingConfig, extraction_of, pool_of
 from erprm.cli.prompt_options import template_of
 from erprm.errors import InputError
 from erprm.files.runs import run_folder, run_once, settings_of
-from erprm.policy.raft_options import REWARDS, RAFTOptions
+from erprm.policy.raft_options import RANKINGS, RAFTOptions
 from erprm.problems import load_problems
 from erprm.rows import StepRow, read_rows, write_rows
 from erprm.values import Array
@@ -60,8 +60,8 @@ def run(config: Config) -> None:
     if (config.solutions is None) == (config.problems is None):
         raise InputError("problems: expected either --problems, to sample from, or --solutions, found "
                          + ("neither" if config.problems is None else "both"))
-    if config.reward != "correct" and config.prm is None:
-        raise InputError(f"prm: expected a process reward model for --reward {config.reward}, found none; --reward "
+    if config.rank_by != "correct" and config.prm is None:
+        raise InputError(f"prm: expected a process reward model for --rank-by {config.rank_by}, found none; --rank-by "
                          "correct needs none")
     if config.solutions is not None:
         _one_round(config, list(read_rows(config.solutions)))
@@ -72,7 +72,7 @@ def run(config: Config) -> None:
 def _one_round(config: Config, rows: Sequence[StepRow]) -> None:
     if config.dry_run:
         problems = len({row.problem_key for row in rows})
-        print(f"raft: {len(rows):,} solutions to {problems:,} problems, ranked by {REWARDS[config.reward]}"
+        print(f"raft: {len(rows):,} solutions to {problems:,} problems, ranked by {RANKINGS[config.rank_by]}"
               f"{f' of {config.prm}' if config.prm else ''}, the best learnt by {config.policy} into {config.out}")
         return
     run_once(config, ("policy", "prm", "solutions"), lambda: _improve(config, rows), left_out=("workers",))
@@ -99,7 +99,7 @@ def _iterations(config: Config) -> None:
     options, sampling = _raft_options(config), sampling_of(config)
     if config.dry_run:
         print(f"raft: {options.iterations} iterations of {len(problems):,} problems with {options.n} solutions each, "
-              f"{options.iterations * len(problems) * options.n:,} solutions, ranked by {REWARDS[options.reward]}"
+              f"{options.iterations * len(problems) * options.n:,} solutions, ranked by {RANKINGS[options.rank_by]}"
               f"{f' of {config.prm}' if config.prm else ''}; measured on {len(heldout):,} held-out problems, for "
               f"{config.policy} into {config.out}")
         return

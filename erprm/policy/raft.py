@@ -95,19 +95,19 @@ class Iteration:
 
 def choose(rows: Sequence[StepRow], options: RAFTOptions, score: Callable[[Sequence[StepRow]], Sequence[Array]] | None,
            ) -> list[StepRow]:
-    """The solutions to learn: finished, by `options.reward`, at most `options.keep` different ones of each problem.
+    """The solutions to learn: finished, by `options.rank_by`, at most `options.keep` different ones of each problem.
 
     Raises:
         InputError: where a reward model is needed and there is none.
     """
-    if options.reward != "prm":
+    if options.rank_by != "prm":
         rows = [row for row in rows if row.outcome == 1.0]
     if not rows:
         return []
-    if options.reward == "correct":
+    if options.rank_by == "correct":
         return best_solutions(rows, np.ones(len(rows)), keep=options.keep)
     if score is None:
-        raise InputError(f"reward: {options.reward} needs a process reward model, found none")
+        raise InputError(f"rank_by: {options.rank_by} needs a process reward model, found none")
     return best_solutions(rows, aggregate_all(score(rows), options.aggregate), options.minimum, options.keep)
 
 
@@ -153,7 +153,7 @@ def _learn(folder: Path, policy: Path, problems: Sequence[Problem], tools: Tools
         chosen = choose(rows, options, tools.score)
         if not chosen:
             raise InputError(f"{folder}: expected solutions to learn, found none of {len(rows):,} that are finished"
-                             + (" and right" if options.reward != "prm" else "")
+                             + (" and right" if options.rank_by != "prm" else "")
                              + (f" and score at least {options.minimum}" if options.minimum else ""))
         write_rows(folder / "chosen.parquet", chosen)
     chosen = list(read_rows(folder / "chosen.parquet"))

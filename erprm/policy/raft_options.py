@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from erprm.options import check, option
 from erprm.selection.aggregate import AGGREGATIONS
 
-REWARDS = {"prm": "the aggregated step scores", "correct": "right solutions, no reward model: the baseline",
+RANKINGS = {"prm": "the aggregated step scores", "correct": "right solutions, no reward model: the baseline",
            "both": "right solutions by their aggregated step scores"}
 
 
@@ -21,7 +21,7 @@ class RAFTOptions:
 
     iterations: int = option(3, help="rounds of sampling and learning; raised later, a finished run goes on", least=1)
     n: int = option(16, help="solutions sampled for each problem and iteration", least=1)
-    reward: str = option("prm", help="what ranks solutions", choices=REWARDS)
+    rank_by: str = option("prm", help="what ranks solutions", choices=RANKINGS)
     aggregate: str = option("min", help="step scores into one number", choices=AGGREGATIONS)
     keep: int = option(1, help="different solutions learnt of each problem, the best first; 0: all", least=0)
     minimum: float = option(0.0, help="leave out solutions whose aggregated score is less")

@@ -33,17 +33,17 @@ def by_length(rows):
     ({}, ["long and wrong"]),
     ({"keep": 2}, ["long and wrong", "right too"]),
     ({"keep": 0, "minimum": 0.08}, ["long and wrong", "right too"]),
-    ({"reward": "both"}, ["right too"]),
-    ({"reward": "correct"}, ["right"]),
-    ({"reward": "correct", "keep": 0}, ["right", "right too"]),
+    ({"rank_by": "both"}, ["right too"]),
+    ({"rank_by": "correct"}, ["right"]),
+    ({"rank_by": "correct", "keep": 0}, ["right", "right too"]),
 ])
 def test_what_is_kept(options, texts: list[str]) -> None:
     assert [row.steps[0] for row in choose(ROWS, RAFTOptions(**options), by_length)] == texts
 
 
 def test_scores_need_a_model_and_correct_ones_do_not() -> None:
-    assert choose(ROWS, RAFTOptions(reward="correct"), None)
-    assert choose(ROWS[:1], RAFTOptions(reward="correct"), None) == []
+    assert choose(ROWS, RAFTOptions(rank_by="correct"), None)
+    assert choose(ROWS[:1], RAFTOptions(rank_by="correct"), None) == []
     with pytest.raises(InputError, match="prm needs a process reward model"):
         choose(ROWS, RAFTOptions(), None)
 
@@ -136,8 +136,8 @@ def test_the_baseline_needs_no_model(command: list[str], tmp_path: Path, capsys:
     place = command.index("--prm")
     without = [*command[:place], *command[place + 2:], "--out", str(tmp_path / "out"), "--iterations", "1"]
     assert main(without) == 2
-    assert "--reward correct needs none" in capsys.readouterr().err
-    assert main([*without, "--reward", "correct", "--keep", "0"]) == 0
+    assert "--rank-by correct needs none" in capsys.readouterr().err
+    assert main([*without, "--rank-by", "correct", "--keep", "0"]) == 0
     chosen = list(read_rows(tmp_path / "out" / "iteration-1" / "chosen.parquet"))
     assert chosen
     assert all(row.outcome == 1.0 for row in chosen)
