@@ -39,13 +39,14 @@ class _Metadata(dict[str, Any]):
 def option(default: Any = REQUIRED, *, help: str, choices: Iterable[str] | None = None, auto: str | None = None,
            least: float | None = None, above: float | None = None, most: float | None = None,
            below: float | None = None, aliases: tuple[str, ...] = (), positional: bool = False, bare: Any = None,
-           breaks: bool = False) -> Any:
+           breaks: bool = False, writes: str | None = None) -> Any:
     """A dataclass field with its help text; without a default the option must be given.
 
     Args:
         choices: the values that are taken. A registry gives its names, and its entries' help lines to the help text.
         auto: the value "auto" is taken too, and this is what it means.
         least, above, most, below: the range of a number. No option takes NaN or infinity.
+        writes: what it names is written: "rows" (a .parquet or .jsonl file), a "file" or a "folder".
         aliases: older names, which the command line and recipes still take.
         positional: the command line takes it as a word without a flag.
         bare: the value that the flag without one stands for.
@@ -60,7 +61,7 @@ def option(default: Any = REQUIRED, *, help: str, choices: Iterable[str] | None 
         help += ": " + "; ".join(f"{name}: {text}" for name, text in about.items())
     metadata = _Metadata({"help": help, "choices": names, "aliases": aliases, "least": least, "above": above,
                           "most": most, "below": below, "required": default is REQUIRED, "positional": positional,
-                          "bare": bare, "breaks": breaks})
+                          "bare": bare, "breaks": breaks, "writes": writes})
     # A required option still needs a default so that fields may come in any order; the reader checks that it was given.
     return dataclasses.field(default=None if default is REQUIRED else default, metadata=metadata, kw_only=True)
 

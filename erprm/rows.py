@@ -235,6 +235,14 @@ def read_rows(path: str | Path) -> Iterator[StepRow]:
             raise InputError(f"{path}:{number}: {error}") from error
 
 
+def read_some(path: str | Path) -> list[StepRow]:
+    """All rows, of which there has to be one. Raises InputError."""
+    rows = list(read_rows(path))
+    if not rows:
+        raise InputError(f"{path}: expected at least one row, found none")
+    return rows
+
+
 def write_rows(path: str | Path, rows: Iterable[StepRow]) -> int:
     """Write rows to `.jsonl` or `.parquet`, whole or not at all; returns how many were written."""
     path = Path(path)

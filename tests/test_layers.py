@@ -8,7 +8,7 @@ import erprm
 
 ROOT = Path(erprm.__file__).parent
 LAYERS = [
-    {"errors", "options", "terminal", "files"},
+    {"errors", "options", "terminal", "files", "devices"},
     {"kernels", "_core"},
     {"steps", "splitters", "rows", "tokenizers", "problems", "values", "statistics", "grading"},
     {"engines"},

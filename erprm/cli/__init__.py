@@ -83,7 +83,9 @@ def run(command: str, arguments: Sequence[str]) -> int:
     parser.add_argument("--config", metavar="FILE", help="YAML recipe; flags override it")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     given = config.parse(parser, arguments)
-    return module.run(config.load(module.Config, command, given, given.config, COMMANDS)) or 0
+    options = config.load(module.Config, command, given, given.config, COMMANDS)
+    config.check_outputs(options)
+    return module.run(options) or 0
 
 
 def _overview(arguments: list[str]) -> int:

@@ -42,12 +42,12 @@ class Config(GradingConfig):
     input: str = option(help="solutions or completions: .jsonl or .parquet")
     graders: tuple[str, ...] = option(("math", "numeric"), help="two graders: math, numeric, exact, choice, "
                                                                 "reasoning-gym:TASK or python:MODULE:FUNCTION")
-    out: str = option("disagreements.jsonl", help="where the disagreements go", aliases=("output",))
+    out: str = option("disagreements.jsonl", help="where the disagreements go", aliases=("output",), writes="file")
     text_field: str | None = option(None, help="column of the completion's text; rows of steps need none")
     gold_field: str = option("gold", help="column of the reference answer")
     problems: str | None = option(None, help="problem set with the reference answers, as `erprm sample` takes it")
     id_field: str = option("problem_id", help="column of the problem's id, for --problems")
-    show: int = option(20, help="disagreements to print")
+    show: int = option(20, help="disagreements to print", least=0)
 
 
 def run(config: Config) -> int | None:

@@ -33,7 +33,7 @@ class Config:
     run: str | None = option(None, help="a script under bench/, or all of them", choices=(*SCRIPTS, "all"))
     smoke: bool = option(False, help="tiny sizes, to see that it runs")
     out: str | None = option(None, help="result file (default: bench/results/<machine>-<date>.json)",
-                             aliases=("output",))
+                             aliases=("output",), writes="file")
 
 
 def run(config: Config) -> int:

@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from erprm.errors import InputError
+from erprm.files.writing import check_output
 from erprm.options import REQUIRED, check_value, option
 
-__all__ = ["REQUIRED", "Parser", "add_arguments", "load", "option", "parse", "read_recipe"]
+__all__ = ["REQUIRED", "Parser", "add_arguments", "check_outputs", "load", "option", "parse", "read_recipe"]
 
 T = TypeVar("T")
 _MANY = (tuple, Sequence)  # origins of annotations that take several values
@@ -106,6 +107,15 @@ def load(config: type[T], command: str, given: argparse.Namespace, path: str | N
             raise InputError(f"--{_shown(name)} is required: {item.metadata['help']}")
         check_value(item, values.get(name))
     return config(**values)
+
+
+def check_outputs(config: Any) -> None:
+    """Whether what the options say will be written could be. Raises InputError."""
+    values = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
+    for item in dataclasses.fields(config):
+        if item.metadata.get("writes") and values[item.name] is not None:
+            others = {_shown(name): value for name, value in values.items() if name != item.name}
+            check_output(values[item.name], item.metadata["writes"], _shown(item.name), others)
 
 
 def read_recipe(path: str, command: str, commands: Collection[str]) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class Config(Options):
     """Options of `erprm convert`."""
 
     input: str = option(help="what to read: .jsonl, .json or .parquet, a folder of them, datasets:NAME")
-    out: str = option(help="file to write: .jsonl; .parquet too for the format erprm", aliases=("output",))
+    out: str = option(help="file to write: .jsonl; .parquet too for the format erprm", aliases=("output",),
+                      writes="file")
     from_: str = option(help="format of the input", choices=tuple(FORMATS))
     to: str = option(help="format of the output", choices=tuple(FORMATS))
     strict: bool = option(False, help="stop at the first record that cannot be used")

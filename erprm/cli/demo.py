@@ -33,21 +33,21 @@ FULL_SEEDS = 5
 class Config:
     """Options of `erprm demo`."""
 
-    out: str = option("runs/demo", help="folder of the run")
+    out: str = option("runs/demo", help="folder of the run", writes="folder")
     seed: int = option(_DEFAULTS.seed, help="seed of problems, models and samples")
-    seeds: int = option(1, help="how many runs, with this seed and the ones after it")
+    seeds: int = option(1, least=1, help="how many runs, with this seed and the ones after it")
     task: str = option(_DEFAULTS.task, help="countdown or graph_color", choices=FULL_TASKS)
     full: bool = option(False, help="five seeds, seven etas, two tasks")
-    teach_problems: int = option(_DEFAULTS.teach_problems, help="problems that demonstrations are shown of")
-    sft_steps: int = option(_DEFAULTS.sft_steps, help="optimiser steps of the policy")
-    label_problems: int = option(_DEFAULTS.label_problems, help="problems whose solutions are labelled")
-    solutions: int = option(_DEFAULTS.solutions, help="solutions per labelled problem")
-    completions: int = option(_DEFAULTS.completions, help="completions per prefix, n")
-    prm_steps: int = option(_DEFAULTS.prm_steps, help="optimiser steps of each reward model")
-    heldout_problems: int = option(_DEFAULTS.heldout_problems, help="held-out problems")
-    pool: int = option(_DEFAULTS.pool, help="candidates per held-out problem")
-    truth_problems: int = option(_DEFAULTS.truth_problems, help="held-out solutions with sampled step values")
-    raft_steps: int = option(_DEFAULTS.raft_steps, help="optimiser steps of RAFT")
+    teach_problems: int = option(_DEFAULTS.teach_problems, least=1, help="problems that demonstrations are shown of")
+    sft_steps: int = option(_DEFAULTS.sft_steps, least=1, help="optimiser steps of the policy")
+    label_problems: int = option(_DEFAULTS.label_problems, least=1, help="problems whose solutions are labelled")
+    solutions: int = option(_DEFAULTS.solutions, least=1, help="solutions per labelled problem")
+    completions: int = option(_DEFAULTS.completions, least=1, help="completions per prefix, n")
+    prm_steps: int = option(_DEFAULTS.prm_steps, least=1, help="optimiser steps of each reward model")
+    heldout_problems: int = option(_DEFAULTS.heldout_problems, least=1, help="held-out problems")
+    pool: int = option(_DEFAULTS.pool, least=1, help="candidates per held-out problem")
+    truth_problems: int = option(_DEFAULTS.truth_problems, least=1, help="held-out solutions with sampled step values")
+    raft_steps: int = option(_DEFAULTS.raft_steps, least=1, help="optimiser steps of RAFT")
     dry_run: bool = option(False, help="print what would be done, and stop")
 
 

@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from erprm.cli.config import option
+from erprm.cli.engine_options import check_model, check_policy
 from erprm.cli.fine_tuning_options import FineTuningConfig, options_of
 from erprm.cli.prompt_options import template_of
 from erprm.errors import InputError
 from erprm.files.runs import run_once
 from erprm.files.writing import written_beside
-from erprm.rows import StepRow, read_rows
+from erprm.rows import StepRow, read_some
 from erprm.selection.aggregate import AGGREGATIONS
 
 PAIRS = {"solutions": "the best solution of a problem against the worst",
@@ -41,7 +42,7 @@ class Config(FineTuningConfig):
 
     policy: str = option(help="the policy to improve: a folder or a hub name")
     solutions: str = option(help="several solutions of each problem, .jsonl or .parquet")
-    out: str = option(help="folder for the improved policy, and the pairs as pairs.jsonl")
+    out: str = option(help="folder for the improved policy, and the pairs as pairs.jsonl", writes="folder")
     prm: str | None = option(None, help="the process reward model; by default the scores in the file are taken")
     pairs: str = option("solutions", help="what is paired", choices=PAIRS)
     aggregate: str = option("min", help="solutions: step scores into one number", choices=AGGREGATIONS)
@@ -54,12 +55,15 @@ class Config(FineTuningConfig):
 def run(config: Config) -> None:
     """Score, pair, fine-tune."""
     template_of(config)
-    rows = list(read_rows(config.solutions))
+    rows = read_some(config.solutions)
     if config.dry_run:
         problems = len({row.problem_key for row in rows})
         print(f"dpo: pairs ({config.pairs}) from {len(rows):,} solutions to {problems:,} problems, scored by "
               f"{config.prm or 'their file'}, for {config.policy} into {config.out}")
         return
+    check_policy(template_of(config), config.policy)
+    if config.prm is not None:
+        check_model(config.prm)
     run_once(config, ("policy", "prm", "solutions"), lambda: _improve(config, rows))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from erprm.cli.config import option
@@ -21,11 +22,12 @@ class SamplerConfig:
     engine_options: tuple[str, ...] = option((), help="more options of the engine as name=value, for instance "
                                                       "batch_rows=512 or tensor_parallel_size=4")
     device: str | None = option(None, help="cpu, cuda, cuda:1 (transformers engine; default: cuda where there is one)")
-    temperature: float = option(1.0, help="of sampling; 0 takes the most likely token")
-    top_p: float = option(1.0, help="sample from the most likely tokens that make up this probability")
-    max_tokens: int = option(512, help="longest completion, in tokens")
+    temperature: float = option(1.0, help="of sampling; 0 takes the most likely token", least=0)
+    top_p: float = option(1.0, above=0, most=1, help="sample from the most likely tokens that make up this probability")
+    max_tokens: int = option(512, help="longest completion, in tokens", least=1)
     stop: tuple[str, ...] = option((), help="texts that end a completion", breaks=True)
-    part_completions: int = option(2048, help="completions committed together; a kill costs at most two such parts")
+    part_completions: int = option(2048, least=1, help="completions committed together; a kill costs at most two "
+                                                      "such parts")
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,29 @@ def engine_of(config: EngineConfig) -> Engine:
 def engine_with(config: SamplerConfig, policy: str, template: PromptTemplate, dtype: str = "auto") -> Engine:
     """The engine that samples as `config` says, with another policy. Raises InputError or MissingExtraError."""
     options = parse_options(config.engine_options)
+    check_policy(template, policy)
     if config.engine.endswith("transformers") and config.device is not None:
         options["device"] = config.device
     try:
         return load_engine(config.engine, policy, template=template, dtype=dtype, **options)
     except TypeError as error:
         raise InputError(f"engine_options: {error}") from error
+
+
+def check_policy(template: PromptTemplate, policy: str) -> None:
+    """Whether a policy takes the prompt, and a folder can be read, asked before any weights are. Raises InputError."""
+    from erprm.tokenizers import load_tokenizer
+
+    template.ids(load_tokenizer(policy), "1+1?", "")
+    check_model(policy)
+
+
+def check_model(model: str) -> None:
+    """Whether a folder, if it is one and no name on the hub, holds a model that can be read. Raises InputError."""
+    from erprm.prm.checkpoints.folders import check_folder
+
+    if Path(model).exists() or model.count("/") > 1 or model[:1] in "./~":
+        check_folder(model)
 
 
 def duration(seconds: float) -> str:

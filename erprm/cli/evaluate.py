@@ -46,7 +46,7 @@ T = TypeVar("T")
 class Config:
     """Options of `erprm evaluate`."""
 
-    out: str = option(help="folder for the results")
+    out: str = option(help="folder for the results", writes="folder")
     scored: tuple[str, ...] = option((), help="scored solutions, NAME=FILE or FILE, one per reward model")
     aggregate: str = option("min", help="step scores into one number per solution", choices=AGGREGATIONS)
     ns: tuple[int, ...] = option((), help="pool sizes N; by default 1, 2, 4, ... up to the whole pool")

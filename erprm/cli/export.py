@@ -28,12 +28,12 @@ class Config:
     """Options of `erprm export`."""
 
     model: str = option(help="the trained model: a folder")
-    out: str = option(help="the new folder to write")
+    out: str = option(help="the new folder to write", writes="folder")
     to: str = option("causal-lm", help="the form to write",
                      choices=[name for name, form in FORMS.items() if form.exported])
     eta: float | None = option(None, help="which eta of a model that learnt several")
     rows: str | None = option(None, help="rows (.jsonl or .parquet) whose scores are compared; built-in ones otherwise")
-    probe: int = option(32, help="how many of those rows are compared")
+    probe: int = option(32, help="how many of those rows are compared", least=1)
 
 
 def run(config: Config) -> int:

@@ -22,7 +22,7 @@ class Config:
 
     rows: str = option(help="rows with counts: .jsonl or .parquet")
     consensus: str = option(help="verdicts of `erprm judge`: .jsonl or .parquet")
-    out: str = option(help="where the rows that agree go: .jsonl or .parquet")
+    out: str = option(help="where the rows that agree go: .jsonl or .parquet", writes="rows")
     distance: int = option(0, help="most steps between the two first wrong steps", least=0)
     confidence: float | None = option(None, help="least posterior probability of Monte Carlo's first wrong step; by "
                                                  "default the first step with no right completion", above=0, most=1)

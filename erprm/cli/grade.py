@@ -41,7 +41,7 @@ class Config(GradingConfig):
     rows: str = option(help="the solutions: .jsonl, .json or .parquet, a folder of them, datasets:NAME")
     from_: str = option("erprm", help="format of the rows", choices=tuple(FORMATS))
     problems: str = option(help="where the problems are, as for erprm sample")
-    out: str = option(help="where the graded rows go: .parquet or .jsonl")
+    out: str = option(help="where the graded rows go: .parquet or .jsonl", writes="rows")
 
 
 @dataclass(slots=True)
@@ -60,12 +60,10 @@ class _Counts:
 
 def run(config: Config) -> int | None:
     """Grade and write; print the counts and where the rows are."""
-    if not config.out.endswith((".parquet", ".jsonl")):
-        raise InputError(f"out: expected a .parquet or .jsonl file, found {config.out!r}")
     problems = load_problems(config.problems)
     reader, counts = read(config.rows, config.from_), _Counts()
     with locked(config.out), progress("grading", count_records(config.rows), "solutions") as bar, \
-            pool_of(config) as grader:
+            pool_of(config, problems) as grader:
         write_rows(config.out, _graded(reader, problems, grader, counts, bar))
         verdicts = str(grader.report)
     print(f"read {reader.report}")

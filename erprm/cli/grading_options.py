@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from erprm.cli.config import option
@@ -9,6 +10,8 @@ from erprm.errors import InputError
 from erprm.grading import GraderPool
 from erprm.grading.composite import CompositePool
 from erprm.grading.extraction import Extraction
+from erprm.grading.graders import grader_of
+from erprm.problems import Problem
 
 STRICT, GRADED = REWARDS = ("strict", "graded")
 
@@ -25,8 +28,9 @@ class GradingConfig(Extraction):
                                                    "completion has to match as a whole")
     length_limit: int | None = option(None, help="with --grader ...length...: characters from which the reward falls, "
                                                  "to 0 at twice as many", least=1)
-    workers: int | None = option(None, help="grading processes (default: one per CPU)")
-    grade_timeout: float = option(10.0, help="seconds after which an answer counts as wrong", aliases=("timeout",))
+    workers: int | None = option(None, help="grading processes (default: one per CPU)", least=1)
+    grade_timeout: float = option(10.0, help="seconds after which an answer counts as wrong", above=0,
+                                  aliases=("timeout",))
 
 
 def extraction_of(config: GradingConfig) -> Extraction:
@@ -34,8 +38,10 @@ def extraction_of(config: GradingConfig) -> Extraction:
     return Extraction(answer=config.answer, answer_pattern=config.answer_pattern)
 
 
-def pool_of(config: GradingConfig) -> GraderPool:
-    """The pool of graders. Raises InputError."""
+def pool_of(config: GradingConfig, problems: Iterable[Problem] = ()) -> GraderPool:
+    """The pool of graders, which has one for each of these problems. Raises InputError."""
+    for kind in {problem.grader for problem in problems}:
+        grader_of(kind)
     if config.grader is not None:
         return CompositePool(config.grader, config.format_pattern, config.length_limit, workers=config.workers,
                              timeout=config.grade_timeout, extraction=extraction_of(config))

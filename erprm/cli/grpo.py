@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from erprm.cli.config import option
+from erprm.cli.engine_options import check_model, check_policy
 from erprm.cli.fine_tuning_options import FineTuningConfig
 from erprm.cli.grading_options import GradingConfig, extraction_of, pool_of
 from erprm.cli.prompt_options import template_of
@@ -49,7 +50,7 @@ class Config(GRPOOptions, FineTuningConfig, RewardOptions, GradingConfig):
 
     policy: str = option(help="the policy to improve: a folder or a hub name")
     problems: str = option(help="where the problems are, as for erprm sample")
-    out: str = option(help="folder for the improved policy")
+    out: str = option(help="folder for the improved policy", writes="folder")
     prm: str | None = option(None, help="the process reward model: a folder or a hub name")
     limit: int | None = option(None, help="only the first so many problems")
 
@@ -68,6 +69,9 @@ def run(config: Config) -> None:
               f"{options.max_tokens:,} tokens, paid by {config.prm or 'their outcome'} "
               f"({'per step' if options.dense else 'as a whole'}), for {config.policy} into {config.out}")
         return
+    check_policy(template_of(config), config.policy)
+    if config.prm is not None:
+        check_model(config.prm)
     run_once(config, ("policy", "prm", "problems"), lambda: _train(config, problems, options, paid), ("workers",))
 
 

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from erprm.cli.config import option
-from erprm.cli.engine_options import engine_of, sampling_of
+from erprm.cli.engine_options import check_model, check_policy, engine_of, sampling_of
 from erprm.cli.grading_options import GradingConfig, pool_of
 from erprm.cli.prompt_options import template_of
 from erprm.cli.showing import ShowConfig, show_prompts, show_references, show_rows
@@ -57,7 +57,7 @@ class Config(GradingConfig, ShowConfig):
     problems: str = option(help="where the problems are, as for erprm sample")
     prm: str = option(help="the process reward model: a folder or a hub name")
     prm_eta: float | None = option(None, help="which eta of a --prm that learnt several")
-    out: str = option(help="where the solutions go: .parquet or .jsonl")
+    out: str = option(help="where the solutions go: .parquet or .jsonl", writes="rows")
     method: str = option("beam", choices=METHODS, help="how to search: " + "; ".join(
         f"{name}: {method.help}" for name, method in METHODS.items()))
     width: int = option(4, help="beam: partial solutions kept", least=1)
@@ -67,7 +67,7 @@ class Config(GradingConfig, ShowConfig):
     particles: int = option(16, help="smc: particles, one solution each", least=1)
     candidates: int = option(16, help="best-of-n, majority and adaptive: solutions, at most", least=1)
     top_k: int = option(8, help="q-sharp: tokens that are weighed", least=1)
-    max_steps: int = option(40, help="longest solution, in steps")
+    max_steps: int = option(40, help="longest solution, in steps", least=1)
     aggregate: str = option("min", help="step scores into one number, by which solutions are ranked",
                             choices=AGGREGATIONS)
     eta: float = option(2.0, help="guided, smc and q-sharp: inverse temperature; 0 is the policy itself")
@@ -75,8 +75,9 @@ class Config(GradingConfig, ShowConfig):
                              choices=SCORES_ARE)
     memory_gib: float = option(4.0, help="memory for what the model has read of solutions under way, so that only new "
                                          "steps are scored; 0: every step anew", least=0)
-    limit: int | None = option(None, help="only the first so many problems")
-    part_problems: int = option(256, help="problems searched together, and committed to disk, at a time")
+    limit: int | None = option(None, least=1, help="only the first so many problems")
+    part_problems: int = option(256, help="problems searched together, and committed to disk, at a time",
+                               least=1)
 
 
 def run(config: Config) -> int | None:
@@ -86,10 +87,6 @@ def run(config: Config) -> int | None:
     from erprm.rollouts.settings import store_settings
     from erprm.selection.files import search_in_parts
 
-    if not config.out.endswith((".parquet", ".jsonl")):
-        raise InputError(f"out: expected a .parquet or .jsonl file, found {config.out!r}")
-    if config.part_problems < 1:
-        raise InputError(f"part_problems: expected at least 1, found {config.part_problems}")
     options = _options(config)
     template_of(config)
     problems = load_problems(config.problems, config.limit)
@@ -101,6 +98,8 @@ def run(config: Config) -> int | None:
               + ("solutions" if whole else f"next steps at a time and {config.max_steps} steps")
               + f" each, into {config.out}")
         return None
+    check_policy(template_of(config), config.policy)
+    check_model(config.prm)
     engine = Meter(engine_of(config))
     scorer = search_scorer(config.prm, device=config.device, eta=config.prm_eta, memory_gib=config.memory_gib)
     identity = store_settings("guide", engine.fingerprint(), options.settings.sampling, problems, config.seed,
@@ -109,7 +108,7 @@ def run(config: Config) -> int | None:
         "method", "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k", "prm_eta")} | {"n": str(options.n)}
     lost: list[str] = []
     with locked(config.out), progress(config.method, total=len(problems), unit="problems") as bar, \
-            pool_of(config) as grader:
+            pool_of(config, problems) as grader:
         search = Search(config.method, options, engine, scorer.score, grader, bar.advance, lost)
         rows = search_in_parts(problems, search, f"{config.out}.parts", identity, config.part_problems, bar.advance)
         if lost and not rows:

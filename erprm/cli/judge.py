@@ -51,7 +51,7 @@ class Config(EngineConfig):
     """Options of `erprm judge`."""
 
     rows: str = option(help="solutions in steps: .jsonl or .parquet")
-    out: str = option(help="where the verdicts go: .jsonl or .parquet")
+    out: str = option(help="where the verdicts go: .jsonl or .parquet", writes="rows")
     judge: str = option("program", help="who judges", choices=JUDGES)
     problems: str | None = option(None, help="the problems that the solutions solve")
     verdicts: str | None = option(None, help="file with verdicts")
@@ -69,9 +69,9 @@ class Config(EngineConfig):
 def run(config: Config) -> None:
     """Judge and write; prints the report and where."""
     from erprm.judging.judges import judge_rows
-    from erprm.rows import read_rows, write_rows
+    from erprm.rows import read_some, write_rows
 
-    rows = list(read_rows(config.rows))
+    rows = read_some(config.rows)
     verdicts, report = judge_rows(rows, _judge(config, rows), config.judge)
     print(report)
     if not verdicts:

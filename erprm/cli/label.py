@@ -36,7 +36,7 @@ from erprm.cli.showing import ShowConfig, say_rate, show_prompts, show_rows
 from erprm.engines import Request
 from erprm.errors import InputError
 from erprm.problems import Problem, load_problems
-from erprm.rows import StepRow, read_rows
+from erprm.rows import StepRow, read_some
 from erprm.splitters import choose_splitter
 from erprm.steps import AUTO, SPLITTERS, gaps_to_keep, join_steps, prefix_text, split_steps
 
@@ -51,11 +51,11 @@ class Config(GradingConfig, ShowConfig):
     problems: str = option(help="where the problems are: a .jsonl or .parquet file, gsm8k:FILE, math:FILE, ...")
     solutions: str | None = option(None, help="solutions in steps, as `erprm sample` writes them (default: the "
                                               "problems' reference solutions)")
-    out: str = option(help="the store: a folder or an fsspec URL")
+    out: str = option(help="the store: a folder or an fsspec URL", writes="folder")
     splitter: str = option(AUTO, help="how completions are cut, and the reference solutions; auto: as most solutions "
                                       "are (erprm sample --help says what there is)", choices=(*SPLITTERS, AUTO))
-    n: int = option(16, help="completions per prefix")
-    limit: int | None = option(None, help="only the first so many problems, and solutions to these")
+    n: int = option(16, help="completions per prefix", least=1)
+    limit: int | None = option(None, least=1, help="only the first so many problems, and solutions to these")
     rmse: float | None = option(None, help="adaptive: enough when the expected error of V_eta is this small")
     width: float | None = option(None, help="adaptive: enough when the interval is narrower than this")
     settled: float | None = option(None, help="adaptive: enough when the interval lies on one side of this")
@@ -63,15 +63,17 @@ class Config(GradingConfig, ShowConfig):
                               choices=("first-error",))
     confidence: float = option(0.9, help="with --find: enough when its place has this probability", above=0, below=1)
     eta: float = option(2.0, help="adaptive: inverse temperature of V_eta")
-    level: float = option(0.9, help="adaptive: level of the interval")
-    n_min: int | None = option(None, help="adaptive: least trials per prefix (default: 2 with --rmse, or else 4); with "
-                                          "--find of the step taken for the wrong one, default 3")
-    n_max: int | None = option(None, help="adaptive: most completions per prefix (default: 128 with --rmse, --n with "
-                                          "--find, or else 64)")
-    n_step: int | None = option(None, help="adaptive: completions between two looks (default: 2 with --rmse, 1 with "
-                                           "--find, or else 4)")
+    level: float = option(0.9, help="adaptive: level of the interval", above=0, below=1)
+    n_min: int | None = option(None, least=0, help=(
+        "adaptive: least trials per prefix (default: 2 with --rmse, or else 4); with --find of the step taken for the "
+        "wrong one, default 3"))
+    n_max: int | None = option(None, least=1, help=(
+        "adaptive: most completions per prefix (default: 128 with --rmse, --n with --find, or else 64)"))
+    n_step: int | None = option(None, least=1, help=(
+        "adaptive: completions between two looks (default: 2 with --rmse, 1 with --find, or else 4)"))
     token_budget: int | None = option(None, help="most generated tokens, earlier runs of the store included")
-    contrast: int = option(0, help="right and wrong completions per prefix to write as rows to OUT/contrast.parquet")
+    contrast: int = option(0, least=0, help="right and wrong completions per prefix to write as rows to "
+                                          "OUT/contrast.parquet")
     count_own_outcome: bool = option(False, help="count a solution's own outcome as a sample of its prefixes (right "
                                                  "when --policy wrote it)")
     count_passing: bool | None = option(None, help="count a completion also at the longer prefixes that it passes "
@@ -104,8 +106,8 @@ def run(config: Config) -> None:
                                         for number, (question, prefix) in enumerate(asked[:256])])
         return
 
-    engine = engine_of(config)
-    with pool_of(config) as grader:
+    with pool_of(config, problems) as grader:
+        engine = engine_of(config)
         report = label(problems, rows, engine, sampling, config.out, grader, options, source)
     engine.close()
     print(report)
@@ -135,7 +137,7 @@ def _rule(config: Config) -> Rule | None:
 def _solutions(config: Config, problems: list[Problem]) -> tuple[list[StepRow], str]:
     """(the solutions in steps, the splitter)."""
     if config.solutions is not None:
-        rows = list(read_rows(config.solutions))
+        rows = read_some(config.solutions)
         if config.limit is not None:
             ids, questions = {problem.id for problem in problems}, {problem.question for problem in problems}
             rows = [row for row in rows if row.problem_id in ids or row.prompt in questions]

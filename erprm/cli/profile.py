@@ -38,12 +38,13 @@ class Config:
     layout: str = option("auto", help="for train: as in `erprm train`")
     bf16: bool = option(False, help="for train: bf16 mixed precision")
     step: str = option("step_loss", help="the operation to profile", choices=STEPS)
-    out: str = option("runs/profile", help="folder for trace.json and kernels.txt", aliases=("output",))
+    out: str = option("runs/profile", help="folder for trace.json and kernels.txt", aliases=("output",),
+                      writes="folder")
     device: str = option("cpu", help="cpu or cuda", choices=("cpu", "cuda"))
-    tags: int = option(512, help="step tags M")
-    width: int = option(1024, help="hidden units D")
-    vocabulary: int = option(8192, help="tokens V, for vocab_loss")
-    repeats: int = option(5, help="profiled runs, after two to warm up")
+    tags: int = option(512, least=1, help="step tags M")
+    width: int = option(1024, least=1, help="hidden units D")
+    vocabulary: int = option(8192, least=1, help="tokens V, for vocab_loss")
+    repeats: int = option(5, least=1, help="profiled runs, after two to warm up")
 
 
 def run(config: Config) -> None:

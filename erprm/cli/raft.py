@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erprm.cli.config import option
-from erprm.cli.engine_options import SamplerConfig, engine_with, sampling_of
+from erprm.cli.engine_options import SamplerConfig, check_model, check_policy, engine_with, sampling_of
 from erprm.cli.fine_tuning_options import FineTuningConfig, options_of
 from erprm.cli.grading_options import GradingConfig, extraction_of, pool_of
 from erprm.cli.prompt_options import template_of
@@ -32,7 +32,7 @@ from erprm.errors import InputError
 from erprm.files.runs import run_folder, run_once, settings_of
 from erprm.policy.raft_options import RANKINGS, RAFTOptions
 from erprm.problems import load_problems
-from erprm.rows import StepRow, read_rows, write_rows
+from erprm.rows import StepRow, read_some, write_rows
 from erprm.values import Array
 
 _LEFT_OUT = ("iterations", "workers", "device", "engine_options", "part_completions")  # may change between two calls
@@ -43,7 +43,7 @@ class Config(RAFTOptions, FineTuningConfig, SamplerConfig, GradingConfig):
     """Options of `erprm raft`."""
 
     policy: str = option(help="the policy to improve: a folder or a hub name")
-    out: str = option(help="folder for the improved policy and what it learnt")
+    out: str = option(help="folder for the improved policy and what it learnt", writes="folder")
     prm: str | None = option(None, help="the process reward model")
     problems: str | None = option(None, help="problems to sample from in iterations, as for erprm sample")
     heldout: str | None = option(None, help="problems to measure on, before and after each iteration")
@@ -64,7 +64,7 @@ def run(config: Config) -> None:
         raise InputError(f"prm: expected a process reward model for --rank-by {config.rank_by}, found none; --rank-by "
                          "correct needs none")
     if config.solutions is not None:
-        _one_round(config, list(read_rows(config.solutions)))
+        _one_round(config, read_some(config.solutions))
     else:
         _iterations(config)
 
@@ -75,7 +75,14 @@ def _one_round(config: Config, rows: Sequence[StepRow]) -> None:
         print(f"raft: {len(rows):,} solutions to {problems:,} problems, ranked by {RANKINGS[config.rank_by]}"
               f"{f' of {config.prm}' if config.prm else ''}, the best learnt by {config.policy} into {config.out}")
         return
+    _check_models(config)
     run_once(config, ("policy", "prm", "solutions"), lambda: _improve(config, rows), left_out=("workers",))
+
+
+def _check_models(config: Config) -> None:
+    check_policy(template_of(config), config.policy)
+    if config.prm is not None:
+        check_model(config.prm)
 
 
 def _improve(config: Config, rows: Sequence[StepRow]) -> None:
@@ -107,12 +114,13 @@ def _iterations(config: Config) -> None:
     from erprm.policy.raft import Tools, run_raft
 
     template = template_of(config)
+    _check_models(config)
     policy_tokenizer(config.policy, template)
     with run_folder(config.out, settings_of(config, files=("policy", "prm", "problems", "heldout"),
                                             left_out=_LEFT_OUT)) as folder:
         folder.check(started=(Path(config.out) / "iteration-0").is_dir())
         folder.begin()
-        with pool_of(config) as grader:
+        with pool_of(config, problems) as grader:
             tools = Tools(lambda policy: engine_with(config, str(policy), template),
                           lambda rows: _scores(config, rows), grader, sampling, template, config.splitter,
                           config.part_completions)

@@ -10,7 +10,6 @@ from there, and a higher --n adds to it. --problems is a .jsonl or .parquet file
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from erprm.cli.config import option
 from erprm.cli.engine_options import engine_of, sampling_of
@@ -18,7 +17,6 @@ from erprm.cli.grading_options import GradingConfig, pool_of
 from erprm.cli.prompt_options import template_of
 from erprm.cli.showing import ShowConfig, say_rate, show_prompts, show_references, show_rows, show_text
 from erprm.engines import Request
-from erprm.errors import InputError
 from erprm.problems import SOURCES, load_problems
 from erprm.rows import read_rows
 
@@ -30,19 +28,15 @@ class Config(GradingConfig, ShowConfig):
     """Options of `erprm sample`."""
 
     problems: str = option(help="where the problems are (see above)")
-    out: str = option(help="where the solutions go: .parquet or .jsonl")
+    out: str = option(help="where the solutions go: .parquet or .jsonl", writes="rows")
     thinking: str = option("scored", help="what stands between <think> and </think>: split into steps like the rest, "
                                           "or no step at all", choices=("scored", "skipped"))
-    n: int = option(1, help="solutions per problem")
-    limit: int | None = option(None, help="only the first so many problems")
+    n: int = option(1, help="solutions per problem", least=1)
+    limit: int | None = option(None, least=1, help="only the first so many problems")
 
 
 def run(config: Config) -> None:
     """Sample and write."""
-    if Path(config.out).suffix not in (".parquet", ".jsonl"):
-        raise InputError(f"out: expected a .parquet or .jsonl file, found {config.out!r}")
-    if config.n < 1:
-        raise InputError(f"n: expected at least 1, found {config.n}")
     sampling = sampling_of(config)
     template_of(config)
     problems = load_problems(config.problems, config.limit)
@@ -63,8 +57,8 @@ def run(config: Config) -> None:
         return
     from erprm.rollouts.sample import sample_solutions
 
-    engine = engine_of(config)
-    with pool_of(config) as grader:
+    with pool_of(config, problems) as grader:
+        engine = engine_of(config)
         report = sample_solutions(problems, engine, sampling, config.out, grader, n=config.n, seed=config.seed,
                                   splitter=config.splitter, skip_thinking=config.thinking == "skipped",
                                   part_completions=config.part_completions)

@@ -40,25 +40,24 @@ class Config(ScorerConfig):
     """Options of `erprm score`."""
 
     rows: str = option(help="solutions in steps: .jsonl or .parquet")
-    out: str = option(help="where to write the scored rows: .jsonl or .parquet")
+    out: str = option(help="where to write the scored rows: .jsonl or .parquet", writes="rows")
     too_long: str = option("error", help="what becomes of a longer row", choices=TOO_LONG)
-    part_rows: int = option(16384, help="rows scored, and committed to disk, at a time")
+    part_rows: int = option(16384, least=1, help="rows scored, and committed to disk, at a time")
 
 
 def run(config: Config) -> int:
     """Score, say how much, say where."""
     from erprm.errors import InputError
-    from erprm.files.records import check_source
     from erprm.prm.scoring.files import score_file
+    from erprm.rows import read_rows
 
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1:
         raise InputError(f"torchrun: expected one process, found {processes} that would score the same rows; start it "
                          f"without torchrun: erprm score --engine ray:transformers --engine-options actors={processes} "
                          f"..., or --engine vllm --engine-options tensor_parallel_size={processes} ...")
-    if config.part_rows < 1:
-        raise InputError(f"part_rows: expected a positive number, found {config.part_rows}")
-    check_source(config.rows)  # a missing file is said before a model is loaded
+    if next(read_rows(config.rows), None) is None:  # a file that is none is said before a model is loaded
+        raise InputError(f"{config.rows}: expected at least one row, found none")
     scorer = scorer_of(config, too_long=config.too_long, every=True)
     try:
         score_file(scorer, config.rows, config.out, identity=_identity(config, scorer), part_rows=config.part_rows)

@@ -27,9 +27,9 @@ class ScorerConfig:
     device: str | None = option(None, help="cpu, cuda, cuda:1 (transformers engine; default: cuda where there is one)")
     dtype: str = option("auto", help="of the weights in memory; auto: as on disk",
                         choices=("auto", "float32", "bfloat16", "float16"))
-    batch_tokens: int | None = option(None, help="most tokens of one forward (transformers engine; default: what "
-                                                 "suits the device)")
-    max_length: int | None = option(None, help="most tokens of a row; by default the model's own limit")
+    batch_tokens: int | None = option(None, least=1, help="most tokens of one forward (transformers engine; default: "
+                                                          "what suits the device)")
+    max_length: int | None = option(None, least=1, help="most tokens of a row; by default the model's own limit")
     share: bool | None = option(None, help="compute shared prefixes once (transformers engine; default: where that is "
                                            "cheaper)")
     separator: str = option("\n", help="what the trl form has between steps")
@@ -47,8 +47,11 @@ def scorer_of(config: ScorerConfig, too_long: str = "error", every: bool = False
     if len(config.eta) > 1 and not every:
         raise InputError(f"eta: expected one number, found {len(config.eta)}")
     from erprm.cli.engine_options import parse_options
+    from erprm.devices import find_device
     from erprm.prm.scoring.load import load_scorer
 
+    if config.engine == "transformers":
+        find_device(config.device)  # before the model is looked at
     return load_scorer(config.engine, config.model, engine_options=parse_options(config.engine_options),
                        form=config.form, device=config.device, dtype=config.dtype, batch_tokens=config.batch_tokens,
                        max_length=config.max_length, too_long=too_long, share=config.share, separator=config.separator,

@@ -50,7 +50,7 @@ class Config(GradingConfig, EngineConfig):
     problems: str = option(help="where the problems are, as for erprm sample")
     prm: str = option(help="the process reward model: a folder or a hub name")
     prm_eta: float | None = option(None, help="which eta of a --prm that learnt several")
-    out: str = option(help="folder for the results")
+    out: str = option(help="folder for the results", writes="folder")
     methods: tuple[str, ...] = option(("best-of-n", "majority", "beam", "dvts", "guided", "smc"), choices=METHODS,
                                       help="what is compared: " + "; ".join(
                                           f"{name}: {method.help}" for name, method in METHODS.items()))

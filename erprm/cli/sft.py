@@ -13,10 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from erprm.cli.config import option
+from erprm.cli.engine_options import check_policy
 from erprm.cli.fine_tuning_options import FineTuningConfig, options_of
 from erprm.cli.prompt_options import template_of
 from erprm.files.runs import run_once
-from erprm.rows import read_rows
+from erprm.rows import read_some
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,13 @@ class Config(FineTuningConfig):
 
     model: str = option(help="the policy to start from: a folder or a hub name")
     data: str = option(help="solutions in steps, .jsonl or .parquet")
-    out: str = option(help="folder for the trained policy")
+    out: str = option(help="folder for the trained policy", writes="folder")
 
 
 def run(config: Config) -> None:
     """Fine-tune and save."""
     template = template_of(config)
-    rows = list(read_rows(config.data))
+    rows = read_some(config.data)
     if config.dry_run:
         print(f"sft: {len(rows):,} solutions from {config.data}, about {config.steps(len(rows)):,} optimiser steps on "
               f"one device, from {config.model} into {config.out}")
@@ -43,4 +44,5 @@ def run(config: Config) -> None:
         print(f"{report.rows:,} solutions, {report.tokens:,} tokens, {report.dropped:,} dropped as too long; "
               f"last loss {report.loss:.3f}")
 
+    check_policy(template_of(config), config.model)
     run_once(config, ("model", "data"), work)

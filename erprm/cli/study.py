@@ -36,7 +36,7 @@ _SMALL: dict[str, Any] = {
 class Config:
     """Options of `erprm study`."""
 
-    out: str = option("runs/study", help="folder of the study")
+    out: str = option("runs/study", help="folder of the study", writes="folder")
     tasks: tuple[str, ...] = option(("countdown",), help=f"families of problems: {', '.join(TASKS)}")
     policy_seeds: tuple[int, ...] = option((0, 1, 2, 3, 4, 5), help="seeds of policies, with their labels and pools")
     prm_seeds: tuple[int, ...] = option((0, 1), help="seeds of reward models on the same labels")

@@ -49,7 +49,7 @@ class Config(PRMOptions):
 
     model: str = option(help="causal language model to start from (folder or hub name), or a PRM to train on")
     data: str = option(help="training rows: .jsonl or .parquet")
-    out: str = option(help="folder for the trained model and its checkpoints")
+    out: str = option(help="folder for the trained model and its checkpoints", writes="folder")
     eval: str | None = option(None, help="held-out rows: .jsonl or .parquet")
     epochs: float = option(1.0, help="passes over the rows", above=0)
     max_steps: int = option(-1, help="optimiser steps; overrides --epochs when positive", least=-1)

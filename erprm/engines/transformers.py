@@ -17,6 +17,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from erprm.devices import find_device
 from erprm.engines.base import Completion, Request, Sampling
 from erprm.engines.batch import Guide, ModelCaller, Prompt, RowBatch, Writing
 from erprm.engines.identity import model_identity
@@ -52,7 +53,7 @@ class TransformersEngine:
             raise InputError(f"batch_rows and prefill_tokens: expected at least 1, found {batch_rows}, "
                              f"{prefill_tokens}")
         self._template = template or PromptTemplate()
-        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._device = find_device(device)
         self._batch_rows, self._prefill_tokens = batch_rows, prefill_tokens
         config, self._tokenizer = _read(model, revision)
         self._template.check(self._tokenizer)
@@ -60,6 +61,7 @@ class TransformersEngine:
         loaded = AutoModelForCausalLM.from_pretrained(
             model, config=config, revision=revision, dtype=_dtype(dtype, self._device), attn_implementation="sdpa")
         self._model: Any = loaded.to(self._device).eval()
+        _check_finite(model, self._model)
         self._call: ModelCaller | None = ModelCaller(self._model)
         self._context = int(getattr(config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
         self._detokenizer = Detokenizer(self._tokenizer)
@@ -147,6 +149,13 @@ def _read(model: str, revision: str | None) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"policy {model}: expected a folder or hub name of a causal language model with its "
                          f"tokenizer; {str(error).splitlines()[0]}") from error
+
+
+def _check_finite(model: str, loaded: torch.nn.Module) -> None:
+    for name, weight in loaded.named_parameters():
+        if not torch.isfinite(weight.sum(dtype=torch.float64)):
+            raise InputError(f"policy {model}: the weight {name} holds NaN or infinite numbers; nothing can be "
+                             "sampled from it")
 
 
 def _check_cache(model: str, config: Any) -> None:

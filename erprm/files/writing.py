@@ -16,11 +16,14 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from erprm.errors import InputError
+
+ROWS = (".parquet", ".jsonl")  # names of files of rows that are written
 
 _UNFINISHED = ".tmp"  # names of what is being written: .NAME.RANDOM.tmp
 
@@ -42,6 +45,37 @@ def written_beside(path: str | Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def check_output(output: str, kind: str, name: str, others: Mapping[str, Any]) -> None:
+    """Whether `output` could be written, asked before work begins.
+
+    Args:
+        kind: "rows" (a .parquet or .jsonl file), a "file" or a "folder".
+        name: of the option, for the message.
+        others: the command's other options; none of them may name the same file.
+
+    Raises:
+        InputError: for another suffix, a folder for a file or the reverse, a place where this user cannot write, or
+            the file that another option names, which would be overwritten.
+    """
+    if "://" in output:
+        return
+    path = Path(output)
+    if kind == "rows" and path.suffix not in ROWS:
+        raise InputError(f"{name}: expected a .parquet or .jsonl file, found {output!r}")
+    if path.exists() and path.is_dir() != (kind == "folder"):
+        raise InputError(f"{name}: expected a {'folder' if kind == 'folder' else 'file'}, found a "
+                         f"{'folder' if path.is_dir() else 'file'}: {output!r}")
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if there != path and not there.is_dir():
+        raise InputError(f"{name}: expected a path in a folder, found {output!r}, where {str(there)!r} is a file")
+    if not os.access(there if kind == "folder" or there != path else path.absolute().parent, os.W_OK):
+        raise InputError(f"{name}: expected a place where this user may write, found {output!r}")
+    for other, value in others.items():
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str) and path.is_file() and os.path.isfile(text) and path.samefile(text):
+                raise InputError(f"{name}: expected another file than that of --{other}, found {output!r}")
 
 
 def _unfinished(path: Path) -> Path:

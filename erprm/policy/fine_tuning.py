@@ -98,10 +98,13 @@ def policy_tokenizer(model: str | Path, template: PromptTemplate) -> PreTrainedT
 
 
 def load_policy(model: str | Path, dtype: str) -> tuple[PreTrainedModel, int]:
-    """The causal language model to train, and its vocabulary size."""
+    """The causal language model to train, and its vocabulary size. Raises InputError for weights that are NaN."""
     from transformers import AutoModelForCausalLM
 
+    from erprm.prm.training.saving import check_finite
+
     policy: PreTrainedModel = AutoModelForCausalLM.from_pretrained(str(model), dtype=dtype)
+    check_finite(policy, str(model))
     return policy, int(policy.config.get_text_config().vocab_size)
 
 

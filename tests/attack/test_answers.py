@@ -76,12 +76,13 @@ def test_every_reader_takes_every_hostile_text() -> None:
 
 
 def test_every_grader_judges_every_hostile_text(pool: GraderPool, problems: list[Problem]) -> None:
-    """Each is wrong, or its reason is counted; none of these texts states one of the references."""
+    """Each is wrong, or its reason is counted; two of these texts state the reference 5, oddly."""
     before = Counter(pool.report.reasons)
     asked = [(text, problems[(number + shift) % len(problems)]) for number, text in enumerate(HOSTILE.values())
              for shift in range(0, len(problems), 1 if LONG else 10)]
     verdicts = pool.verdicts([*asked, *(("The answer is 5", problem) for problem in problems[:1])])
-    right = [text[:60] for (text, _), verdict in zip(asked, verdicts, strict=False) if verdict.right]
+    right = [text[:60] for (text, problem), verdict in zip(asked, verdicts, strict=False) if verdict.right
+             and not (problem.answer == "5" and text in (HOSTILE["words"], HOSTILE["line separators"]))]
     assert not right
     assert verdicts[-1].right
     said = Counter(verdict.reason.partition(":")[0] for verdict in verdicts if verdict.reason)

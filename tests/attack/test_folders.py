@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from erprm.cli import main
 from erprm.prm.model import PRM
+from erprm.problems import Problem, write_problems
 from erprm.rows import write_rows
 
 
@@ -127,6 +128,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     PRM.from_base(tiny.llama(), tiny.tokenizer()).save_pretrained(folder / "prm")
     tiny.tokenizer().save_pretrained(folder / "prm")
     write_rows(folder / "rows.jsonl", rows(2, 2))
+    write_problems(folder / "problems.jsonl", [Problem(id="p0", question="1+1?", answer="2")])
     return folder
 
 
@@ -137,7 +139,11 @@ def commands(folder: Path, model: Path, kind: str) -> dict[str, list[str]]:
              "doctor": ["doctor", "--model", str(model), "--data", data]}
     use = {"score": ["score", "--model", str(model), "--rows", data, "--out", str(model.parent / "out.jsonl")],
            "export": ["export", "--model", str(model), "--out", str(model.parent / "out")]}
-    return train if kind == "policy" else {**use, **train}
+    policy = {"sample": ["sample", "--policy", str(model), "--problems", str(folder / "problems.jsonl"), "--device",
+                         "cpu", "--max-tokens", "2", "--workers", "1", "--out", str(model.parent / "out.jsonl")],
+              "sft": ["sft", "--model", str(model), "--data", data, "--max-steps", "1", "--out",
+                      str(model.parent / "out")]}
+    return {**train, **policy} if kind == "policy" else {**use, **train}
 
 
 CASES = [("policy", name) for name in BROKEN] + [("prm", name) for name in (*BROKEN, *OF_A_PRM)]
@@ -159,3 +165,18 @@ def test_a_broken_folder_is_one_line_and_exit_code_2(kind: str, name: str, whole
             said = [line for line in shown.err.splitlines() if line.startswith("erprm")]
             assert len(said) == 1, shown.err
         assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["model"], command
+
+
+@pytest.mark.parametrize("kind", ["policy", "prm"])
+def test_weights_that_are_no_numbers_are_said_and_come_to_nothing(kind: str, whole: Path, tmp_path: Path,
+                                                                  capfd: pytest.CaptureFixture[str]) -> None:
+    model = shutil.copytree(whole / kind, tmp_path / "model")
+    weights(lambda held: held["model.norm.weight"].fill_(float("nan")))(model)
+    for command, words in commands(whole, model, kind).items():
+        assert main(words) == 2, command
+        shown = capfd.readouterr()
+        assert "Traceback" not in shown.err
+        assert command == "doctor" or len([line for line in shown.err.splitlines() if line.startswith("erprm")]) == 1
+        assert "nan" in (shown.out + shown.err).lower(), command
+        left = {path.name for path in tmp_path.rglob("*") if path.is_file() and model not in path.parents}
+        assert not left & {"out.jsonl", "model.safetensors", "config.json", "erprm.json"}, command

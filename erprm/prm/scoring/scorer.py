@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from erprm.devices import find_device
 from erprm.errors import InputError
 from erprm.prm.attention import spans, tags_only
 from erprm.prm.attention.paths import PATHS, PathTensors, to_device
@@ -223,7 +224,7 @@ class Forward:
 
     def __init__(self, checkpoint: Checkpoint, base: PreTrainedModel, device: str | None, batch_tokens: int | None,
                  share: bool | None) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = find_device(device)
         self.base, self.head = base.to(self.device), checkpoint.head.to(self.device)
         self.batch_tokens = batch_tokens or _BATCH_TOKENS.get(self.device.type, 8192)
         # Paths need layers that look at other positions through attention alone, which is known of these.

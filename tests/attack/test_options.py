@@ -1,0 +1,218 @@
+"""Bad options of every command: one clear line that names what is wrong, exit code 2, before a model is read or a file
+is written.
+
+The models of this table have no weights that could be loaded: a command that looked at them before its options would
+name them instead.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tiny
+from prm.rows_of_steps import rows
+
+from erprm.cli import COMMANDS, main
+from erprm.prm.model import PRM
+from erprm.problems import Problem, load_problems, write_problems
+from erprm.rows import write_rows
+
+POLICY = ("--problems", "{}/problems.jsonl", "--policy", "{}/policy", "--device", "cpu")
+GOOD: dict[str, tuple[str, ...]] = {
+    "sft": ("--model", "{}/policy", "--data", "{}/rows.jsonl", "--out", "{}/new"),
+    "sample": (*POLICY, "--out", "{}/new.jsonl"),
+    "label": (*POLICY, "--solutions", "{}/rows.jsonl", "--out", "{}/new"),
+    "judge": (*POLICY, "--judge", "llm", "--rows", "{}/rows.jsonl", "--out", "{}/new.jsonl"),
+    "filter": ("--rows", "{}/rows.jsonl", "--consensus", "{}/verdicts.jsonl", "--out", "{}/new.jsonl"),
+    "train": ("--model", "{}/policy", "--data", "{}/rows.jsonl", "--out", "{}/new"),
+    "score": ("--model", "{}/prm", "--rows", "{}/rows.jsonl", "--out", "{}/new.jsonl"),
+    "evaluate": ("--out", "{}/new"),
+    "raft": ("--policy", "{}/policy", "--prm", "{}/prm", "--solutions", "{}/rows.jsonl", "--out", "{}/new"),
+    "grade": ("--rows", "{}/rows.jsonl", "--problems", "{}/problems.jsonl", "--out", "{}/new.jsonl"),
+    "guide": (*POLICY, "--prm", "{}/prm", "--out", "{}/new.jsonl"),
+    "convert": ("--input", "{}/rows.jsonl", "--from", "erprm", "--to", "erprm", "--out", "{}/new.jsonl"),
+    "export": ("--model", "{}/prm", "--out", "{}/new"),
+    "audit": ("--input", "{}/rows.jsonl", "--graders", "math", "numeric", "--out", "{}/new.jsonl"),
+    "doctor": ("--model", "{}/policy", "--data", "{}/rows.jsonl"),
+    "bench": ("--run", "ledger", "--smoke", "--out", "{}/new.json"),
+    "profile": ("train", "--model", "{}/policy", "--data", "{}/rows.jsonl", "--out", "{}/new"),
+    "demo": ("--out", "{}/new"),
+    "serve": ("--model", "{}/prm"),
+    "dpo": ("--policy", "{}/policy", "--prm", "{}/prm", "--solutions", "{}/rows.jsonl", "--out", "{}/new"),
+    "grpo": ("--policy", "{}/policy", "--prm", "{}/prm", "--problems", "{}/problems.jsonl", "--out", "{}/new"),
+    "search-bench": (*POLICY, "--prm", "{}/prm", "--out", "{}/new"),
+    "study": ("--out", "{}/new"),
+}
+NUMBERS = {
+    "sft": ("--batch-size 0", "--batch-size -1", "--epochs 0", "--epochs nan", "--learning-rate -1",
+            "--learning-rate nan", "--schedule x", "--max-length 0", "--max-steps x"),
+    "sample": ("--n 0", "--n -1", "--n x", "--limit 0", "--limit -1", "--max-tokens 0", "--temperature -1",
+               "--temperature nan", "--temperature inf", "--top-p 0", "--top-p 2", "--top-p nan", "--workers 0",
+               "--workers -3", "--timeout 0", "--timeout nan", "--timeout -1", "--engine x", "--engine-options x",
+               "--prompt x", "--splitter x", "--part-completions 0", "--part-completions -1", "--prompt-text none",
+               "--stop", "--answer x", "--answer-pattern (", "--answer-pattern x", "--tokens-per-second 0"),
+    "label": ("--n 0", "--n -1", "--limit -1", "--rmse nan", "--rmse -1", "--rmse 0", "--width 0", "--level 0",
+              "--level 1.5", "--level nan", "--n-min -1", "--n-max 0", "--n-step 0", "--token-budget -1",
+              "--contrast -1", "--eta nan", "--temperature nan", "--part-completions 0", "--workers 0"),
+    "judge": ("--judge x", "--votes 0", "--votes -1", "--malformed 2", "--malformed nan", "--temperature nan",
+              "--max-tokens 0", "--verdict-pattern (", "--verdict-pattern x"),
+    "filter": ("--distance -1", "--confidence 0", "--confidence 2", "--confidence nan"),
+    "train": ("--batch-size 0", "--batch-size -1", "--batch-size x", "--accumulation 0", "--epochs 0",
+              "--epochs -1", "--epochs nan", "--epochs inf", "--learning-rate nan", "--learning-rate -1",
+              "--learning-rate inf", "--schedule x", "--warmup -1", "--warmup nan", "--weight-decay nan",
+              "--weight-decay -1", "--dtype x", "--lora-rank -1", "--deepspeed {}/none.json", "--evaluations 0",
+              "--evaluations -1", "--save-steps 0", "--save-steps -1", "--patience 2", "--patience -1",
+              "--target x", "--target er --eta nan", "--target er --eta inf", "--target hard --threshold nan",
+              "--horizon -1", "--td-weight nan", "--epsilon nan", "--max-length 0", "--max-length -1", "--loss x",
+              "--concentration 0", "--concentration nan", "--too-long x", "--layout x", "--length-window -1",
+              "--eval {}/none.jsonl", "--tag abc", "--tag", "--report-to nosuch", "--estimator x", "--seed x"),
+    "score": ("--part-rows 0", "--part-rows -1", "--batch-tokens 0", "--batch-tokens -1", "--max-length 0",
+              "--max-length -1", "--form x", "--dtype x", "--engine x", "--engine-options x=1", "--too-long x",
+              "--device cuda:x", "--device x"),
+    "evaluate": ("--scored {}/none.jsonl", "--scored {}/rows.jsonl --ns 0", "--scored {}/rows.jsonl --ns x",
+                 "--scored {}/text.jsonl", "--scored {}/scores_as_text.jsonl", "--processbench {}/rows.jsonl",
+                 "--processbench {}/rows.jsonl --scores {}/text.jsonl", "--scored {}/rows.jsonl --eta nan",
+                 "--scored {}/rows.jsonl --size 0", "--scored {}/rows.jsonl --size -1",
+                 "--scored {}/rows.jsonl --weigh-by x", "--scored {}/rows.jsonl --scores-are x",
+                 "--scored {}/rows.jsonl --aggregate x", "--development 1", "--development nan",
+                 "--threshold nan --processbench {}/rows.jsonl --prm {}/prm", ""),
+    "raft": ("--objective x", "--minimum nan", "--margin -1", "--margin nan", "--beta 0", "--beta nan",
+             "--epochs 0", "--warmup-steps -1", "--batch-size 0", "--aggregate x"),
+    "grade": ("--workers 0", "--timeout 0", "--from x", "--answer-pattern (", "--problems {}/none.jsonl"),
+    "guide": ("--width 0", "--expand 0", "--trees 0", "--method guided --trees 0", "--method smc --particles 0",
+              "--max-steps 0", "--max-steps -1", "--method smc --eta nan", "--method guided --eta inf",
+              "--part-problems 0", "--limit 0", "--limit -1", "--method x", "--aggregate x", "--width -1"),
+    "convert": ("--from x", "--to x", "--trials 0 --from math-aps", "--threshold nan", "--target er --eta nan",
+                "--to trl --from trl", "--to math-shepherd --threshold x", "--splitter x", "--neutral x"),
+    "export": ("--to x", "--probe 0", "--probe -1", "--rows {}/none.jsonl"),
+    "audit": ("--graders math", "--graders x y", "--graders python:os:system math python:x", "--show -1",
+              "--workers 0", "--text-field nosuch", "--gold-field nosuch", "--problems {}/none.jsonl"),
+    "doctor": ("--samples -1", "--eta nan --target er", "--max-length 0", "--eval {}/none.jsonl", "--tag abc"),
+    "bench": ("--run x", "--compare {}/none.json {}/none.json", "--compare {}/text.jsonl {}/text.jsonl"),
+    "profile": ("--batch-size 0", "--layout x", "--device x", "--repeats 0", "--tags 0"),
+    "serve": ("--port 99999", "--port -1", "--port x", "--max-length 0", "--device x", "--model {}/none/model"),
+    "dpo": ("--pairs x", "--margin -1", "--margin nan", "--beta 0", "--beta nan", "--epochs 0", "--warmup-steps -1",
+            "--batch-size 0", "--aggregate x"),
+    "grpo": ("--limit 0", "--temperature nan", "--outcome-weight nan", "--workers 0", "--learning-rate nan"),
+    "search-bench": ("--limit 0", "--limit -1", "--temperature nan", "--workers 0", "--expand 0"),
+    "demo": ("--seeds 0", "--seeds -1", "--task x", "--pool 0", "--completions 0", "--heldout-problems 0",
+             "--solutions 0", "--prm-steps 0"),
+}
+INPUTS = {"dpo": "--solutions", "grpo": "--problems", "sft": "--data", "sample": "--problems",
+          "label": "--solutions", "judge": "--rows", "filter": "--rows", "train": "--data", "score": "--rows",
+          "raft": "--solutions", "grade": "--rows", "guide": "--problems", "convert": "--input", "audit": "--input",
+          "doctor": "--data", "profile": "--data"}
+MODELS = {"dpo": "--policy", "grpo": "--policy", "sft": "--model", "sample": "--policy", "label": "--policy",
+          "judge": "--policy", "train": "--model", "score": "--model", "raft": "--policy", "guide": "--policy",
+          "export": "--model", "doctor": "--model", "profile": "--model"}
+
+
+def _table() -> list[tuple[str, str]]:
+    table = [(command, bad) for command, options in NUMBERS.items() for bad in options]
+    for command, option in INPUTS.items():
+        table += [(command, f"{option} {{}}/{name}") for name in
+                  ("none.jsonl", "policy", "empty.jsonl", "text.jsonl", "bytes.jsonl", "bytes.parquet")]
+    for command, option in MODELS.items():
+        table += [(command, f"{option} {{}}/{name}") for name in ("none/model", "rows.jsonl", "empty")]
+    for command, words in GOOD.items():
+        if "--out" not in words:
+            continue
+        outputs = ["{}/rows.jsonl/below", "/proc/version/x.jsonl"]
+        if words[words.index("--out") + 1].endswith(".jsonl"):
+            outputs += ["{}/policy"] if command in ("convert", "audit") else ["{}/policy", "{}/new.txt", "{}/new"]
+            outputs += ["{}/problems.jsonl"] if command in ("sample", "guide") else ["{}/rows.jsonl"]
+        table += [(command, f"--out {value}") for value in outputs]
+    table += [(command, bad) for command in COMMANDS for bad in ("--nosuch 1", *(
+        f"--config {{}}/{name}.yaml" for name in ("none", "folder", "number", "other", "list", "torn", "bytes")))]
+    return table + [("sample", f"--problems {source}") for source in (
+        "reasoning-gym:nosuch", "reasoning-gym:countdown?size=0", "reasoning-gym:countdown?size=-1",
+        "reasoning-gym:countdown?size=x", "reasoning-gym:countdown?nosuch=1", "gsm8k:{}/none", "nosuch:x",
+        "{}/problems.jsonl?grader=nosuch", "{}/problems.jsonl?nosuch=1")]
+
+
+TABLE = _table()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Good inputs, broken ones, and models without weights."""
+    folder = tmp_path_factory.mktemp("options")
+    tiny.save(folder / "policy")
+    PRM.from_base(tiny.llama(), tiny.tokenizer()).save_pretrained(folder / "prm")
+    tiny.tokenizer().save_pretrained(folder / "prm")
+    for model in ("policy", "prm"):
+        weights = folder / model / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:5000])
+    write_rows(folder / "rows.jsonl", rows(2, 2))
+    write_problems(folder / "problems.jsonl", [Problem(id="p0", question="1+1?", answer="2")])
+    (folder / "verdicts.jsonl").write_text('{"solution_id": "x", "first_error": -1}\n', encoding="utf-8")
+    (folder / "rows.txt").write_bytes((folder / "rows.jsonl").read_bytes())
+    (folder / "empty").mkdir()
+    (folder / "folder.yaml").mkdir()
+    (folder / "empty.jsonl").touch()
+    (folder / "text.jsonl").write_text("no JSON\n", encoding="utf-8")
+    (folder / "scores_as_text.jsonl").write_text(json.dumps(
+        {"prompt": "q", "steps": ["a"], "outcome": 1.0, "problem_id": "p", "scores": ["0.5"]}) + "\n", encoding="utf-8")
+    for suffix in ("jsonl", "parquet", "yaml"):
+        (folder / f"bytes.{suffix}").write_bytes(b"\xff\xfe\x00\x01" * 40)
+    (folder / "number.yaml").write_text("1:\n", encoding="utf-8")
+    (folder / "other.yaml").write_text("nosuch: 1\n", encoding="utf-8")
+    (folder / "list.yaml").write_text("- 1\n", encoding="utf-8")
+    (folder / "torn.yaml").write_text("a: [1\n", encoding="utf-8")
+    return folder
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(path) for path in folder.rglob("*") if not path.name.startswith("."))
+
+
+def _words(command: str, bad: str, place: Path) -> list[str]:
+    return [word.format(place) for word in (command, *GOOD[command], *bad.split())]
+
+
+@pytest.fixture
+def refused(place: Path, capfd: pytest.CaptureFixture[str]) -> Callable[[list[str]], str]:
+    before = _files(place)
+
+    def run(words: list[str]) -> str:
+        capfd.readouterr()
+        code = main(words)
+        shown = capfd.readouterr()
+        assert code == 2, (words, code, shown)
+        assert "Traceback" not in shown.err, words
+        said = [line for line in shown.err.splitlines() if line.startswith("erprm")]
+        assert _files(place) == before, words
+        if words[0] == "doctor" and not said:
+            return shown.out  # it lists what it found
+        assert len(said) == 1, (words, shown.err)
+        assert "error:" in said[0]
+        return said[0]
+    return run
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_bad_options_are_one_line_before_anything_is_done(command: str, refused: Callable[[list[str]], str],
+                                                          place: Path) -> None:
+    cases = [bad for of, bad in TABLE if of == command]
+    assert len(cases) >= 8
+    for bad in cases:
+        line = refused(_words(command, bad, place))
+        assert command == "doctor" or "model.safetensors" not in line, (bad, line)
+
+
+def test_a_terminal_without_the_characters_shows_their_codes(place: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    words = ["audit", "--input", "ряды.jsonl", "--out", str(place / "new.jsonl")]
+    done = subprocess.run([sys.executable, "-m", "erprm", *words], env=environment, capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "\\u0440\\u044f\\u0434\\u044b.jsonl: no such file" in done.stderr
+
+
+def test_a_limit_is_all_that_is_made_of_a_large_set() -> None:
+    assert len(load_problems("reasoning-gym:countdown?size=99999999999", limit=1)) == 1
