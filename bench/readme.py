@@ -90,7 +90,7 @@ def six_rows() -> list[str]:
         f"| {ratio(grading['math-verify on each'], grading['erprm'])} as fast |",
     ]
     if served:
-        lines.append(f"| export, two real models | served by stock vLLM, float32 | scores differ by at most "
+        lines.append(f"| export, real models | served by stock vLLM, float32 | scores differ by at most "
                      f"{max(served):.0e} |")
     return lines
 
