@@ -18,19 +18,22 @@ count at the longer prefixes that they pass through, too (--no-count-passing: on
     --settled 0.5      stop a prefix when V_eta lies certainly above or certainly below 0.5
     --token-budget N   stop everything before more than N tokens are generated
 
+--consensus VERDICTS (of `erprm judge`) also writes OUT/agreed.parquet: the rows on whose first wrong step the
+completions and the judge agree, within --consensus-distance steps; the others are counted, with reasons.
+
 --contrast 4 also writes OUT/contrast.parquet: of each prefix with both, up to 4 right and as many wrong completions as
 training rows. docs/rollouts.md says what these may be used for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from erprm.cli.config import option
 from erprm.cli.engine_options import engine_of, sampling_of
-from erprm.cli.grading_options import GradingConfig, pool_of
+from erprm.cli.grading_options import GRADED, GradingConfig, pool_of
 from erprm.cli.prompt_options import template_of
 from erprm.cli.showing import ShowConfig, say_rate, show_prompts, show_rows
 from erprm.engines import Request
@@ -74,6 +77,9 @@ class Config(GradingConfig, ShowConfig):
     token_budget: int | None = option(None, help="most generated tokens, earlier runs of the store included")
     contrast: int = option(0, least=0, help="right and wrong completions per prefix to write as rows to "
                                           "OUT/contrast.parquet")
+    consensus: str | None = option(None, help="verdicts of `erprm judge`: rows that agree with them about the first "
+                                              "wrong step go to OUT/agreed.parquet, the others are counted")
+    consensus_distance: int = option(0, least=0, help="most steps between the two first wrong steps")
     count_own_outcome: bool = option(False, help="count a solution's own outcome as a sample of its prefixes (right "
                                                  "when --policy wrote it)")
     count_passing: bool | None = option(None, help="count a completion also at the longer prefixes that it passes "
@@ -85,6 +91,7 @@ def run(config: Config) -> None:
     from erprm.rollouts.run import LabelOptions, label
 
     rule = _rule(config)
+    keep = _consensus(config)
     sampling = sampling_of(config)
     template_of(config)
     problems = load_problems(config.problems, config.limit)
@@ -108,12 +115,36 @@ def run(config: Config) -> None:
 
     with pool_of(config, problems) as grader:
         engine = engine_of(config)
-        report = label(problems, rows, engine, sampling, config.out, grader, options, source)
+        report = label(problems, rows, engine, sampling, config.out, grader, options, source, keep)
     engine.close()
     print(report)
     if report.contrast is not None:
         print(f"completions as rows: {report.contrast_rows:,}, {report.contrast}")
     print(f"labels: {report.rows}")
+    if report.agreed is not None:
+        print(f"rows that agree: {report.agreed}")
+
+
+def _consensus(config: Config) -> Callable[[list[StepRow]], list[StepRow]] | None:
+    """What keeps the rows that agree with the verdicts, and prints what became of all. Raises InputError."""
+    if config.consensus is None:
+        if config.consensus_distance:
+            raise InputError("consensus_distance: expected --consensus beside it, found none")
+        return None
+    if config.reward == GRADED or config.grader is not None:
+        raise InputError("consensus: expected strict rewards, which say that no completion is right, found graded ones")
+    from erprm.judging.consensus import agreeing
+    from erprm.judging.judges import from_verdicts
+
+    judge = from_verdicts(read_some(config.consensus))
+    confidence = config.confidence if config.find is not None else None
+
+    def keep(rows: list[StepRow]) -> list[StepRow]:
+        kept, report = agreeing(rows, judge, config.consensus_distance, confidence)
+        print(report)
+        return kept
+
+    return keep
 
 
 def _rule(config: Config) -> Rule | None:

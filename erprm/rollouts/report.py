@@ -47,6 +47,7 @@ class LabelReport:
         passing: trials that are completions of shorter prefixes, earlier runs included.
         rmse: for a run with a target of accuracy, the expected error of V_eta that was reached; else None.
         found: for a run that looks for first errors, of how many solutions they are known; else None.
+        agreed: where the rows are that `keep` chose, if asked for.
         contrast: where completions are as training rows, if asked for; contrast_rows: how many.
     """
 
@@ -68,6 +69,7 @@ class LabelReport:
     passing: int = 0
     rmse: float | None = None
     found: Found | None = None
+    agreed: str | None = None
     contrast: str | None = None
     contrast_rows: int = 0
 

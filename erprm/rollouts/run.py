@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +96,8 @@ class LabelOptions:
 
 
 def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, sampling: Sampling, place: str | Path,
-          grader: GraderPool, options: LabelOptions | None = None, source: str = "solutions") -> LabelReport:
+          grader: GraderPool, options: LabelOptions | None = None, source: str = "solutions",
+          keep: Callable[[list[StepRow]], list[StepRow]] | None = None) -> LabelReport:
     """Count, for every prefix of `rows`, how many of its completions are right.
 
     Args:
@@ -104,6 +105,7 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
         rows: solutions in steps; those without an outcome are graded first.
         place: the store, a local folder or an fsspec URL.
         source: what error messages call the rows.
+        keep: chooses of the labelled rows those that go to `<place>/agreed.parquet` besides.
 
     Returns:
         The report. `<place>/rows.parquet` holds the rows with successes and trials per step (the last step of a
@@ -131,6 +133,7 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
         completer.answered.count(earlier.texts, earlier.without, earlier.cut)
         done = labelled(rows, nodes, plan)
         path = store.write("rows.parquet", rows_as_bytes(done, ".parquet"))
+        agreed = store.write("agreed.parquet", rows_as_bytes(keep(done), ".parquet")) if keep is not None else None
         pairs = list(contrast_rows(place, done, options.contrast, options.splitter)) if options.contrast else []
         contrast = store.write("contrast.parquet", rows_as_bytes(pairs, ".parquet")) if options.contrast else None
         return LabelReport(
@@ -140,7 +143,7 @@ def label(problems: Sequence[Problem], rows: Sequence[StepRow], engine: Engine, 
             seconds=time.perf_counter() - started, engine_seconds=completer.engine_seconds, grading=str(grader.report),
             answered=completer.answered, parts=completer.parts,
             passing=int(plan.passed.sum()), rmse=run.expected_rmse(), found=run.found(), contrast=contrast,
-            contrast_rows=len(pairs))
+            contrast_rows=len(pairs), agreed=agreed)
 
 
 def _counted(tables: Iterable[pa.Table], answered: Answered, grader: GraderPool, report: PartsReport,

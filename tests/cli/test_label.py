@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import string
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from erprm.cli import main
-from erprm.rows import read_rows
+from erprm.judging.verdicts import verdict_row
+from erprm.rows import StepRow, read_rows, write_rows
 
 
 @pytest.fixture
@@ -45,6 +47,49 @@ def test_an_accuracy_is_reached_and_completions_become_rows(label: Sequence[str]
     assert main([*label, *options]) == 0
     assert "0 completions sampled" in capsys.readouterr().out
     assert main([*label, *options, "--width", "0.2"]) == 2
+
+
+def verdicts(folder: Path) -> str:
+    """On the solutions to the first two problems: wrong at the last step, as their outcomes say, and one before."""
+    judged = [verdict_row(StepRow(f"{i}+3?", ("a", "b", last)), 2 - i, "us") for i in range(2) for last in ("c", "d")]
+    write_rows(folder / "verdicts.jsonl", judged)
+    return str(folder / "verdicts.jsonl")
+
+
+@pytest.mark.parametrize("how", [["--n", "8"], ["--n", "8", "--find", "first-error", "--confidence", "0.6"]])
+def test_rows_that_agree_with_verdicts_are_kept_besides(label: Sequence[str], tmp_path: Path, how: list[str],
+                                                        capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "parity.py").write_text("def even(text, problem):\n    return True\n")
+    words = [*label, *how, "--stop", *string.ascii_letters, "--consensus", verdicts(tmp_path)]  # what ends is right
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    labelled, agreed = (list(read_rows(tmp_path / "labels" / name)) for name in ("rows.parquet", "agreed.parquet"))
+    assert len(labelled) == 6
+    assert agreed == labelled[:2]
+    assert ("consensus: 2 of 6 rows kept; 2 dropped: the two disagree; 2 dropped: without a verdict in the file"
+            in shown)
+    assert main([*words, "--consensus-distance", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "0 completions sampled" in shown
+    assert "4 of 6 rows kept" in shown
+    assert list(read_rows(tmp_path / "labels" / "agreed.parquet")) == labelled[:4]
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--consensus", "nowhere.parquet"], "nowhere.parquet"),
+    (["--consensus", "{rows}"], "expected labels, found none"),
+    (["--consensus", "{verdicts}", "--reward", "graded"], "expected strict rewards"),
+    (["--consensus-distance", "1"], "expected --consensus"),
+])
+def test_verdicts_that_cannot_be_used_are_one_line_before_anything_is_sampled(
+        label: Sequence[str], tmp_path: Path, words: list[str], says: str,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    known = {"rows": tmp_path / "rows.jsonl", "verdicts": verdicts(tmp_path)}
+    assert main([*label, *(word.format(**known) for word in words)]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "labels").exists()
 
 
 def test_the_bar_on_a_terminal(label: Sequence[str]) -> None:
