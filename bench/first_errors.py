@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from common import environment
 
 from erprm.judging.consensus import agreeing
 from erprm.problems.tasks import TASKS, Task
@@ -197,8 +198,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    result = {"problems": given.problems, "solutions_per_problem": given.solutions, "seeds": given.seeds,
-              "wandering": WANDERING,
+    result = {"environment": environment(), "problems": given.problems, "solutions_per_problem": given.solutions,
+              "seeds": given.seeds, "wandering": WANDERING,
               **{name: measure(name, given.problems, given.solutions, given.seeds) for name in WANDERING}}
     given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     for name in WANDERING:
