@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from erprm.cli.config import option
+from erprm.cli.judge_options import JudgeOptions, judge_of
 from erprm.errors import InputError
 from erprm.grading import GraderPool
-from erprm.grading.composite import CompositePool
+from erprm.grading.composite import Composite, CompositePool
 from erprm.grading.extraction import Extraction
 from erprm.grading.graders import grader_of
 from erprm.problems import Problem
@@ -17,7 +18,7 @@ STRICT, GRADED = REWARDS = ("strict", "graded")
 
 
 @dataclass(frozen=True)
-class GradingConfig(Extraction):
+class GradingConfig(Extraction, JudgeOptions):
     """Where answers stand, and how much work may go into them."""
 
     reward: str = option("strict", choices=REWARDS, help="strict: a completion is right, 1, or wrong, 0; graded: the "
@@ -42,8 +43,9 @@ def pool_of(config: GradingConfig, problems: Iterable[Problem] = ()) -> GraderPo
     """The pool of graders, which has one for each of these problems. Raises InputError."""
     for kind in {problem.grader for problem in problems}:
         grader_of(kind)
+    judge = judge_of(config, Composite.read(config.grader).parts if config.grader is not None else ())
     if config.grader is not None:
-        return CompositePool(config.grader, config.format_pattern, config.length_limit, workers=config.workers,
+        return CompositePool(config.grader, config.format_pattern, config.length_limit, judge, workers=config.workers,
                              timeout=config.grade_timeout, extraction=extraction_of(config))
     for name in ("format_pattern", "length_limit"):
         if getattr(config, name) is not None:

@@ -102,13 +102,14 @@ def run(config: Config) -> int | None:
     check_model(config.prm)
     engine = Meter(engine_of(config))
     scorer = search_scorer(config.prm, device=config.device, eta=config.prm_eta, memory_gib=config.memory_gib)
-    identity = store_settings("guide", engine.fingerprint(), options.settings.sampling, problems, config.seed,
-                              config.splitter, pool_of(config).settings())
-    identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (
-        "method", "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k", "prm_eta")} | {"n": str(options.n)}
     lost: list[str] = []
     with locked(config.out), progress(config.method, total=len(problems), unit="problems") as bar, \
             pool_of(config, problems) as grader:
+        identity = store_settings("guide", engine.fingerprint(), options.settings.sampling, problems, config.seed,
+                                  config.splitter, grader.settings())
+        identity |= {"prm": model_identity(config.prm), "n": str(options.n)}
+        identity |= {name: str(getattr(config, name)) for name in (
+            "method", "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k", "prm_eta")}
         search = Search(config.method, options, engine, scorer.score, grader, bar.advance, lost)
         rows = search_in_parts(problems, search, f"{config.out}.parts", identity, config.part_problems, bar.advance)
         if lost and not rows:

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erprm.cli.config import option
 from erprm.cli.engine_options import EngineConfig, engine_of, sampling_of
+from erprm.cli.judge_options import read_prompt
 from erprm.errors import InputError
 from erprm.judging.prompt import PATTERN, JudgePrompt
 
@@ -96,16 +96,9 @@ def _judge(config: Config, rows: list[StepRow]) -> Judge:
 
     prompt = JudgePrompt(pattern=config.verdict_pattern, votes=config.votes)
     if config.judge_prompt is not None:
-        prompt = dataclasses.replace(prompt, text=_text(config.judge_prompt))
+        prompt = dataclasses.replace(prompt, text=read_prompt(config.judge_prompt))
     engine = engine_of(config)
     judge = ask(rows, engine, sampling_of(config), f"{config.out}.store", prompt, seed=config.seed,
                 malformed=config.malformed, part=config.part_completions)
     engine.close()
     return judge
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"judge_prompt: {path}: {error}") from error

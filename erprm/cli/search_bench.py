@@ -93,13 +93,13 @@ def run(config: Config) -> int | None:
     out = Path(config.out)
     prm = search_scorer(config.prm, device=config.device, eta=config.prm_eta).scorer
     engine = engine_of(config)
-    identity = store_settings("search-bench", engine.fingerprint(), settings.sampling, problems, config.seed,
-                              config.splitter, pool_of(config).settings())
-    identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (
-        "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k", "memory_gib",
-        "prm_eta")}
     found: list[Point] = []
     with pool_of(config) as grader, progress("search-bench", total=len(points) * len(problems), unit="problems") as bar:
+        identity = store_settings("search-bench", engine.fingerprint(), settings.sampling, problems, config.seed,
+                                  config.splitter, grader.settings())
+        identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (
+            "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k", "memory_gib",
+            "prm_eta")}
         bench = SearchBench(problems, engine, prm, grader, options, config.memory_gib, config.part_problems)
         for method, n in points:
             found.append(bench.point(method, n, out / "points", identity, bar.advance))

@@ -6,9 +6,10 @@
 
 Names are `accuracy` (the problem's own grader), the graders of `erprm.grading.graders` ("math", "numeric",
 "reasoning-gym:TASK", "python:file.py:function", ...), `format` (the whole text matches a regular expression) and
-`length` (1 up to a number of characters, from there on falling to 0 at twice as many). They are joined by + - * /,
-min, max, numbers and parentheses. The expression is read, never run as Python; that it stays within [0, 1] and divides
-by nothing that can be 0 is checked before anything is graded, by interval arithmetic.
+`length` (1 up to a number of characters, from there on falling to 0 at twice as many), and `judge:PROMPT_FILE`, a
+language model (`erprm.judging.grader`), whose name ends at white space, a comma, a parenthesis, * or +. They are
+joined by + - * /, min, max, numbers and parentheses. The expression is read, never run as Python; that it stays within
+[0, 1] and divides by nothing that can be 0 is checked before anything is graded, by interval arithmetic.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from __future__ import annotations
 import ast
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import regex
 
@@ -28,11 +29,13 @@ from erprm.grading.graders import grader_names, grader_of
 from erprm.grading.pool import GraderPool, Verdict
 from erprm.problems import Problem
 
-ACCURACY, FORMAT, LENGTH = "accuracy", "format", "length"
-_NAME = re.compile(r"(?<![\w.])(?:python:(?:[^\s:*+()]+\.py|[\w.]+):\w+|reasoning-gym:\w+|[A-Za-z_]\w*)")
+ACCURACY, FORMAT, LENGTH, JUDGE = "accuracy", "format", "length", "judge:"
+_NAME = re.compile(r"(?<![\w.])(?:judge:[^\s*+(),]+|python:(?:[^\s:*+()]+\.py|[\w.]+):\w+|reasoning-gym:\w+"
+                   r"|[A-Za-z_]\w*)")
 _SIGNS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 _CALLS: dict[str, Callable[..., float]] = {"min": min, "max": max}
+NO_VERDICT = "without a judge's verdict"
 _SLACK = 1e-9  # 0.8 + 0.2 is not exactly 1
 _SECONDS = 1.0  # of a pattern in one text
 
@@ -72,7 +75,7 @@ class Composite:
             raise InputError(f"grader: expected names of graders joined by + - * / in {text!r:.80}, found no such "
                              "expression") from error
         for name in names:
-            if name not in (ACCURACY, FORMAT, LENGTH):
+            if name not in (ACCURACY, FORMAT, LENGTH) and not name.startswith(JUDGE):
                 _check_grader(name)
         found = cls(text, tuple(names), tree, {placed: name for name, placed in names.items()})
         if not names:
@@ -129,8 +132,21 @@ def _check_grader(name: str) -> None:
     try:
         grader_of(name)
     except InputError as error:
-        raise InputError(f"grader: expected {ACCURACY}, {FORMAT}, {LENGTH} or one of {grader_names()}, found "
-                         f"{name!r:.80}") from error
+        raise InputError(f"grader: expected {ACCURACY}, {FORMAT}, {LENGTH}, {JUDGE}PROMPT_FILE or one of "
+                         f"{grader_names()}, found {name!r:.80}") from error
+
+
+class Judging(Protocol):
+    """A language model that grades: `erprm.judging.grader.JudgeGrader`."""
+
+    def settings(self) -> dict[str, str]:
+        """What its rewards depend on, for a store."""
+
+    def rewards(self, part: str, asked: Sequence[tuple[str, Problem]]) -> list[float | None]:
+        """The reward of each (text, problem) by the part's prompt, in order; None: no verdict."""
+
+    def close(self) -> None:
+        """Free what it holds."""
 
 
 class CompositePool(GraderPool):
@@ -141,6 +157,7 @@ class CompositePool(GraderPool):
         expression: of `Composite.read`.
         format_pattern: for `format`; has to match the whole text, with . for line ends too.
         length_limit: for `length`, in characters.
+        judge: for the parts that begin with "judge:"; closed with the pool.
         options: of `GraderPool`.
 
     Raises:
@@ -148,12 +165,16 @@ class CompositePool(GraderPool):
     """
 
     def __init__(self, expression: str, format_pattern: str | None = None, length_limit: int | None = None,
-                 **options: Any) -> None:
+                 judge: Judging | None = None, **options: Any) -> None:
         super().__init__(**{**options, "graded": True})
         self.composite = Composite.read(expression)
         for part, given, name in ((FORMAT, format_pattern, "format_pattern"), (LENGTH, length_limit, "length_limit")):
             if part in self.composite.parts and given is None:
                 raise InputError(f"grader: expected a {name} for {part!r}, found none")
+        self._judge = judge
+        judged = next((part for part in self.composite.parts if part.startswith(JUDGE)), None)
+        if judged is not None and judge is None:
+            raise InputError(f"grader: expected a judging model for {judged!r:.80}, found none")
         if length_limit is not None and length_limit < 1:
             raise InputError(f"length_limit: expected at least 1 character, found {length_limit}")
         try:
@@ -168,7 +189,7 @@ class CompositePool(GraderPool):
 
     def settings(self) -> dict[str, str]:
         """The parts, without their weights: with others, the rewards follow from what was kept."""
-        return {**super().settings(), **self._settings}
+        return {**super().settings(), **self._settings, **(self._judge.settings() if self._judge else {})}
 
     def total(self, reward: float, parts: Mapping[str, float]) -> float:
         """The expression's value for these parts."""
@@ -188,6 +209,8 @@ class CompositePool(GraderPool):
                 found[part] = [Verdict(False, None, reward=self._format(text)) for text, _ in asked]
             elif part == LENGTH:
                 found[part] = [Verdict(False, None, reward=self._length(text)) for text, _ in asked]
+            elif part.startswith(JUDGE):
+                found[part] = self._judged(part, asked)
             else:
                 kinds = {problem.grader: problem.grader if part == ACCURACY else part for _, problem in asked}
                 same: dict[int, Problem] = {}  # one object for each problem, as the pool expects it
@@ -200,6 +223,26 @@ class CompositePool(GraderPool):
             parts = {part: found[part][number].reward for part in self.composite.parts}
             result.append(replace(verdict, reward=self.composite.value(parts), parts=parts))
         return result
+
+    def close(self) -> None:
+        """End the workers, and the judge. The pool may be used again."""
+        super().close()
+        if self._judge is not None:
+            self._judge.close()
+
+    def _judged(self, part: str, asked: Sequence[tuple[str, Problem]]) -> list[Verdict]:
+        """The judge's verdicts; without one the reward is 0, and counted."""
+        assert self._judge is not None
+        stated = self._answers(dict.fromkeys((problem.grader, text) for text, problem in asked))
+        rewards = self._judge.rewards(part, asked)
+        nothing = sum(reward is None for reward in rewards)
+        with self._lock:
+            self.report.answers += len(asked)
+            if nothing:
+                self.report.reasons[NO_VERDICT] = self.report.reasons.get(NO_VERDICT, 0) + nothing
+        return [Verdict(reward is not None and 0 < reward >= self.threshold, stated[problem.grader, text].answer,
+                        NO_VERDICT if reward is None else "", reward or 0.0)
+                for (text, problem), reward in zip(asked, rewards, strict=True)]
 
     def _format(self, text: str) -> float:
         try:

@@ -10,20 +10,20 @@ above a share of them the whole run is refused, because a judge that does not fo
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from erprm.engines.base import Engine, Request, Sampling, prefix_seed
+from erprm.engines.base import Engine, Sampling
 from erprm.errors import InputError
 from erprm.files.progress import progress
+from erprm.judging.asking import Question, ask_missing, judge_settings
 from erprm.judging.judges import Judge, NoVerdictError
 from erprm.judging.prompt import JudgePrompt
 from erprm.judging.verdicts import texts
-from erprm.rollouts.store import Record, RolloutStore, read_parts
+from erprm.rollouts.store import RolloutStore, read_parts
 from erprm.rows import StepRow
 
 
@@ -40,25 +40,17 @@ def ask(rows: Sequence[StepRow], engine: Engine, sampling: Sampling, place: str 
         InputError: when more answers than that are malformed (one is quoted), or the store was begun with another
             engine, prompt, sampling or seed.
     """
-    settings = {
-        "kind": "judge", **{f"judge.{name}": value for name, value in engine.fingerprint().items()},
-        **{f"sampling.{name}": json.dumps(value) for name, value in dataclasses.asdict(sampling).items()},
-        "prompt": hashlib.blake2b(prompt.text.encode(), digest_size=8).hexdigest(), "seed": str(seed)}
+    settings = judge_settings(engine, sampling, seed) | {
+        "prompt": hashlib.blake2b(prompt.text.encode(), digest_size=8).hexdigest()}
     questions = {_key(row): row for row in rows}
     with RolloutStore.open(place, settings) as store:
         known = {(key, sample) for table in store.completed()
                  for key, sample in zip(table["prefix_id"].to_pylist(), table["sample"].to_pylist(), strict=True)}
-        missing = [(key, sample) for key in questions for sample in range(prompt.votes) if (key, sample) not in known]
+        missing = [(Question(key, prompt.of(row), row.problem_id), sample) for key, row in questions.items()
+                   for sample in range(prompt.votes) if (key, sample) not in known]
         with progress("judging", len(missing), "answers") as bar:
-            for begin in range(0, len(missing), part):
-                batch = missing[begin: begin + part]
-                requests = [Request(prompt.of(questions[key]), "", 1, prefix_seed(seed, key) + sample)
-                            for key, sample in batch]
-                answers = engine.sample(requests, sampling)
-                store.commit([Record(key, sample, questions[key].problem_id, "", answer.text, answer.finish_reason,
-                                     answer.tokens, None, False)
-                              for (key, sample), (answer,) in zip(batch, answers, strict=True)])
-                bar.advance(len(batch), tokens=sum(answer.tokens for (answer,) in answers))
+            for records in ask_missing(store, engine, sampling, missing, seed, part):
+                bar.advance(len(records), tokens=sum(record.tokens for record in records))
     return _judge(place, questions, prompt, malformed)
 
 

@@ -31,7 +31,7 @@ def test_expressions_are_read_and_evaluated(text: str, parts: dict[str, float], 
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("accuracy + fluency", "expected accuracy, format, length or one of math, .*, found 'fluency'"),
+    ("accuracy + fluency", "expected accuracy, format, length, judge:PROMPT_FILE or one of math, .*, found 'fluency'"),
     ("accuracy / format", "division by what can be 0"),
     ("accuracy / 0", "division by what can be 0"),
     ("accuracy + format", r"within \[0, 1\], found 0 to 2"),
