@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erprm.cli.config import option
-from erprm.cli.engine_options import SamplerConfig, engine_with, parse_options
+from erprm.cli.engine_options import SamplerConfig, check_policy, engine_with, parse_options
 from erprm.cli.prompt_options import PromptConfig, template_of
 from erprm.engines import ENGINES, Sampling
 from erprm.errors import InputError
@@ -54,6 +54,7 @@ def judge_of(options: JudgeOptions, parts: Iterable[str]) -> JudgeGrader | None:
     sampling = SamplerConfig(engine=options.judge_engine, engine_options=options.judge_engine_options)
     parse_options(options.judge_engine_options)
     template = template_of(PromptConfig(prompt=options.judge_prompt))
+    check_policy(template, policy)
     return JudgeGrader(prompts, lambda: engine_with(sampling, policy, template),
                        Sampling(temperature=0.0, max_tokens=options.judge_max_tokens), place,
                        malformed=options.judge_malformed)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import string
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -145,6 +146,29 @@ def test_a_model_that_answers_nonsense_costs_rows_and_is_refused(grade: list[str
     assert main([*words, "--judge-malformed", "1"]) == 0
     assert "6 without a judge's verdict" in capsys.readouterr().out
     assert [row.outcome for row in read_rows("graded.jsonl")] == [0.0] * 6
+
+
+def test_labels_by_a_judge_are_sampled_and_judged_once(grade: list[str], model_dir: Path, tmp_path: Path,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    judge = tiny.writer(tmp_path / "judge", "1")
+    words = ["label", "--problems", "problems.jsonl", "--solutions", "rows.jsonl", "--out", "labels", "--n", "4",
+             "--policy", str(model_dir), "--device", "cpu", "--max-tokens", "24", "--stop", *string.ascii_letters,
+             "--judge-policy", str(judge), "--judge-pattern", "(1)", "--judge-max-tokens", "1",
+             "--judge-store", "judge.store", "--workers", "1"]
+    assert main([*words, "--grader", "judge:ask.txt * 0.5 + accuracy * 0.5"]) == 0
+    shown = capsys.readouterr().out
+    assert "judge:ask.txt 1.000" in shown
+    completions = [record for table in read_parts("labels") for record in table.to_pylist()]
+    asked = sum(table.num_rows for table in read_parts("judge.store"))
+    assert len(completions) == 24
+    assert {json.loads(record["parts"])["judge:ask.txt"] for record in completions if
+            record["finish_reason"] == "stop"} == {1.0}
+    assert main([*words, "--grader", "judge:ask.txt * 0.2 + accuracy * 0.8"]) == 0
+    assert "0 completions sampled" in capsys.readouterr().out
+    assert sum(table.num_rows for table in read_parts("judge.store")) == asked
+    Path("ask.txt").write_text("{question}\n{solution}?\n")
+    assert main([*words, "--grader", "judge:ask.txt * 0.2 + accuracy * 0.8"]) == 2
+    assert "grader.judge" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("words", "says"), [
