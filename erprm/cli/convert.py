@@ -8,7 +8,7 @@ The input may be a file (.jsonl, .json, .parquet, .gz, .zst), a folder of such s
 wrote, or datasets:OWNER/NAME?name=SUBSET&split=train. Files stream: a million rows take no more memory than one. Rows
 without a problem_id get one that follows from their prompt. Records that cannot be read, and rows that the target
 format cannot hold, are left out and counted, with the reasons, at the end; with --strict the first one is an error that
-names file and line. Formats:
+names file and line. Where none is left, the command fails and writes nothing. Formats:
 """
 
 from __future__ import annotations

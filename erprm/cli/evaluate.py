@@ -79,7 +79,7 @@ class Config:
 
 def run(config: Config) -> int | None:
     """Evaluate what was given; write and print the results."""
-    from erprm.files.writing import written_beside
+    from erprm.files.writing import locked, remove_unfinished
 
     if not (config.scored or config.processbench or config.prmbench):
         raise InputError("evaluate: give --scored, --processbench or --prmbench")
@@ -92,7 +92,15 @@ def run(config: Config) -> int | None:
     for name in ("export", "compare"):
         if getattr(config, name) and not config.scored:
             raise InputError(f"evaluate: --{name} needs --scored")
-    out = Path(config.out)
+    with locked(config.out):
+        remove_unfinished(Path(config.out))
+        _evaluate(config, Path(config.out), benchmarks)
+    return None
+
+
+def _evaluate(config: Config, out: Path, benchmarks: Sequence[str]) -> None:
+    from erprm.files.writing import written_beside
+
     results: dict[str, Any] = {}
     for found in ([_pools(config, out)] if config.scored else []) + ([_benchmarks(config)] if benchmarks else []):
         contamination = results.get("contamination", {}) | found.pop("contamination", {})
@@ -100,7 +108,6 @@ def run(config: Config) -> int | None:
     with written_beside(out / "evaluation.json") as beside:
         beside.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"results: {out / 'evaluation.json'}")
-    return None
 
 
 def _pools(config: Config, out: Path) -> dict[str, Any]:

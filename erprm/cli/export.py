@@ -38,12 +38,14 @@ class Config:
 
 def run(config: Config) -> int:
     """Export, prove, say where."""
+    from erprm.files.writing import locked
     from erprm.prm.export import PROBE, SERVE_NAME, export
     from erprm.rows import read_rows
 
     rows = PROBE if config.rows is None else tuple((row.prompt, row.steps)
                                                    for row in islice(read_rows(config.rows), config.probe))
-    report = export(config.model, config.out, config.to, rows, eta=config.eta)
+    with locked(config.out):
+        report = export(config.model, config.out, config.to, rows, eta=config.eta)
     print(report, file=sys.stderr)
     if config.to == "causal-lm":
         print(f"serve it on vLLM with: sh {shlex.quote(str(report.folder / SERVE_NAME))}", file=sys.stderr)

@@ -30,6 +30,7 @@ class Config:
 
 def run(config: Config) -> None:
     """Filter and write; prints the report and where."""
+    from erprm.files.writing import locked
     from erprm.judging.consensus import agreeing
     from erprm.judging.judges import from_verdicts
     from erprm.rows import read_rows, write_rows
@@ -39,4 +40,5 @@ def run(config: Config) -> None:
     print(report)
     if not kept:
         raise InputError(f"{config.rows}: expected rows that agree with {config.consensus}, found none")
-    print(f"wrote {write_rows(config.out, kept):,} rows to {config.out}")
+    with locked(config.out):
+        print(f"wrote {write_rows(config.out, kept):,} rows to {config.out}")

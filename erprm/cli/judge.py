@@ -68,15 +68,17 @@ class Config(EngineConfig):
 
 def run(config: Config) -> None:
     """Judge and write; prints the report and where."""
+    from erprm.files.writing import locked
     from erprm.judging.judges import judge_rows
     from erprm.rows import read_some, write_rows
 
     rows = read_some(config.rows)
-    verdicts, report = judge_rows(rows, _judge(config, rows), config.judge)
-    print(report)
-    if not verdicts:
-        raise InputError(f"{config.rows}: expected at least one solution that {config.judge} can judge, found none")
-    print(f"wrote {write_rows(config.out, verdicts):,} verdicts to {config.out}")
+    with locked(config.out):
+        verdicts, report = judge_rows(rows, _judge(config, rows), config.judge)
+        print(report)
+        if not verdicts:
+            raise InputError(f"{config.rows}: expected at least one solution that {config.judge} can judge, found none")
+        print(f"wrote {write_rows(config.out, verdicts):,} verdicts to {config.out}")
 
 
 def _judge(config: Config, rows: list[StepRow]) -> Judge:

@@ -108,7 +108,8 @@ def write(path: str | Path, format: str, rows: Iterable[StepRow], strict: bool =
     Consecutive rows of one problem make one record in the formats that hold all candidates of a problem together.
 
     Raises:
-        InputError: for an unknown format; with `strict`, for the first row that the format cannot hold.
+        InputError: for an unknown format; with `strict`, for the first row that the format cannot hold; without, when
+            there are rows and it can hold none of them. Nothing is written then.
     """
     options, chosen, report = options or Options(), _format(format), Report()
     if Path(path).suffix == ".parquet":
@@ -134,6 +135,9 @@ def write(path: str | Path, format: str, rows: Iterable[StepRow], strict: bool =
                 report.records += 1
                 report.rows += len(group)
             first += len(group)
+        if report.dropped and not report.records:
+            raise InputError(f"{path}: not written: expected rows that the format {format} can hold, found none: "
+                             + "; ".join(f"{count:,} dropped: {reason}" for reason, count in report.dropped.items()))
     return report
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from erprm.engines.base import Engine, Sampling
 from erprm.engines.prompts import PromptTemplate
 from erprm.errors import InputError
-from erprm.files.writing import remove_unfinished, written_beside
+from erprm.files.writing import locked, remove_unfinished, written_beside
 from erprm.grading import GraderPool
 from erprm.policy.divergence import divergence
 from erprm.policy.fine_tuning import SFTOptions
@@ -193,7 +193,8 @@ def _sampled(path: Path, policy: Path, problems: Sequence[Problem], tools: Tools
                              splitter=tools.splitter, part_completions=tools.part_completions)
         finally:
             engine.close()
-    return list(read_rows(path))
+    with locked(path):  # and with it goes the lock of a process that was killed behind its last row
+        return list(read_rows(path))
 
 
 def _by_problem(rows: Sequence[StepRow]) -> Array:

@@ -65,7 +65,8 @@ def _hold(path: Path, out: Path, name: str, options: Options) -> None:
     assert reader.report.rows == len(rows)
     assert len(str(reader.report)) < 20_000
     for target in FORMATS:
-        write(out, target, rows, strict=False, options=options)
+        with contextlib.suppress(InputError):  # where the format can hold none of them
+            write(out, target, rows, strict=False, options=options)
     with contextlib.suppress(InputError):
         list(read_rows(path))
 

@@ -1,21 +1,33 @@
-"""sample, label, guide, score and convert, killed at the changes that they make to files, go on to the same result.
+"""Every command that writes, killed at the changes that it makes to files, goes on to the same result.
 
-Every second change is tried here, every one where ERPRM_ATTACK is set (`make attack`).
+Some changes are tried here, every one where ERPRM_ATTACK is set (`make attack`).
 """
 
 import os
+import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 from attack.kill import Case, Nursery, survives
 
+from erprm.judging.verdicts import verdict_row
 from erprm.problems import Problem, write_problems
+from erprm.problems.tasks import TASKS
 from erprm.rollouts.store import read_parts
 from erprm.rows import StepRow, read_rows, write_rows
 
-_EVERY = 1 if os.environ.get("ERPRM_ATTACK") else 2
+_LONG = bool(os.environ.get("ERPRM_ATTACK"))
+_EVERY = 1 if _LONG else 2
+_MORE_MODULES = ("erprm.cli.raft", "erprm.cli.dpo", "erprm.cli.sft", "erprm.cli.judge", "erprm.cli.filter",
+                 "erprm.cli.grade", "erprm.cli.export", "erprm.cli.evaluate", "erprm.policy.raft", "erprm.policy.dpo",
+                 "erprm.prm.export", "erprm.prm.training.saving", "erprm.evaluation.report",
+                 "erprm.evaluation.diagnostics", "erprm.judging.consensus", "erprm.problems.tasks", "datasets",
+                 "trl.trainer.sft_trainer", "trl.trainer.dpo_trainer", "matplotlib.backends.backend_agg",
+                 "matplotlib.pyplot", "scipy.stats")
 _PROBLEMS = [Problem(id=f"p{i}", question=f"{i}+1?", answer=str(i + 1), grader="numeric") for i in range(3)]
 
 
@@ -23,7 +35,7 @@ _PROBLEMS = [Problem(id=f"p{i}", question=f"{i}+1?", answer=str(i + 1), grader="
 def nursery(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     with Nursery(tmp_path_factory.mktemp("kills") / "log", str(model_dir), "erprm.cli.sample", "erprm.cli.guide",
                  "erprm.cli.score", "erprm.cli.convert", "erprm.prm.scoring.scorer", "erprm.rollouts.sample",
-                 "erprm.selection.beam", "erprm.selection.files", "pyarrow.pandas_compat") as nursery:
+                 "erprm.selection.beam", "erprm.selection.files", "pyarrow.pandas_compat", *_MORE_MODULES) as nursery:
         yield nursery
 
 
@@ -98,3 +110,69 @@ def test_scoring_and_converting_survive_too(command: str, suffix: str, nursery: 
         return [command, *options, str(folder / "rows.jsonl"), "--out", str(folder / f"out.{suffix}")]
 
     assert survives(nursery, Case(command, _prepare, argv, _left, _results_are_whole, _EVERY), tmp_path) >= 2
+
+
+@pytest.fixture(scope="module")
+def models(model_dir: Path, prm_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A policy, one that writes the digits 1 and 2 and line ends, and a PRM, by the names that `_WRITERS` has."""
+    return {"policy": str(model_dir), "prm": str(prm_dir),
+            "writer": str(tiny.writer(tmp_path_factory.mktemp("writer"), "12\n</s>"))}
+
+
+def _prepare_solutions(folder: Path) -> None:
+    """Solutions of puzzles with counts, outcomes, scores and verdicts, half of them with a wrong step; sums."""
+    task, draw = TASKS["number_sorting"], random.Random(5)
+    puzzles = task.splits({"all": 3}, 1)["all"]
+    rows, verdicts = [], []
+    for problem in puzzles:
+        for share in (0.0, 1.0):
+            steps = tuple(task.demonstrate(problem.metadata, draw, share) or ())
+            wrong = task.first_wrong(problem.metadata, steps)
+            good = len(steps) if wrong is None else wrong
+            row = StepRow(problem.question, steps, problem_id=problem.id, solution_id=f"{problem.id}/{share}",
+                          successes=tuple(2 * (step < good) for step in range(len(steps))), trials=(2,) * len(steps),
+                          outcome=float(wrong is None), answer=str(share), finished=True)
+            rows.append(replace(row, scores=tuple(0.9 - 0.1 * share for _ in steps)))
+            verdicts.append(verdict_row(row, wrong, "program"))
+    write_problems(folder / "puzzles.jsonl", puzzles)
+    write_rows(folder / "rows.jsonl", rows)
+    write_rows(folder / "verdicts.jsonl", verdicts)
+    write_problems(folder / "problems.jsonl", _PROBLEMS)
+    write_rows(folder / "sums.jsonl", [StepRow(problem.question, (f"The answer is {answer}",), problem_id=problem.id)
+                                       for problem in _PROBLEMS for answer in (1, 2)])
+
+
+_TRAINING = ("--max-steps", "1", "--batch-size", "4", "--warmup-steps", "0")
+_WRITERS: dict[str, tuple[int, tuple[str, ...]]] = {  # command: (each so-manieth change is tried, options)
+    "judge": (2, ("--rows", "{}/rows.jsonl", "--problems", "{}/puzzles.jsonl", "--out", "{}/out.parquet")),
+    "filter": (2, ("--rows", "{}/rows.jsonl", "--consensus", "{}/verdicts.jsonl", "--out", "{}/out.jsonl")),
+    "grade": (3, ("--rows", "{}/sums.jsonl", "--problems", "{}/problems.jsonl", "--workers", "1", "--out",
+                  "{}/out.jsonl")),
+    "evaluate": (8, ("--scored", "{}/rows.jsonl", "--out", "{}/new")),
+    "export": (7, ("--model", "{prm}", "--probe", "1", "--out", "{}/new")),
+    "sft": (9, ("--model", "{policy}", "--data", "{}/rows.jsonl", *_TRAINING, "--out", "{}/new")),
+    "dpo": (11, ("--policy", "{policy}", "--solutions", "{}/rows.jsonl", *_TRAINING, "--out", "{}/new")),
+    "raft": (37, ("--policy", "{writer}", "--prm", "{prm}", "--problems", "{}/problems.jsonl", "--heldout",
+                  "{}/problems.jsonl", "--answer", "last-number", "--max-tokens", "4", "--iterations", "1", "--n", "4",
+                  "--heldout-n", "2", "--device", "cpu", "--workers", "1", "--part-completions", "8", *_TRAINING,
+                  "--out", "{}/new")),
+}
+
+
+def _said(folder: Path) -> dict[str, bytes | None]:
+    """Every file's bytes; of stores and pickled arguments, which hold folders' names and times, their names alone."""
+    return {str(path.relative_to(folder)): None if path.suffix == ".bin" or ".store/" in str(path) else
+            path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("command", _WRITERS)
+def test_every_other_command_survives_too(command: str, nursery: Nursery, models: dict[str, str],
+                                          tmp_path: Path) -> None:
+    every, options = _WRITERS[command]
+
+    def argv(folder: Path) -> list[str]:
+        return [command, *(text.format(folder, **models) for text in options)]
+
+    case = Case(command, _prepare_solutions, argv, _said, every=1 if _LONG else every,
+                refused="expected a new folder, found that it exists" if command == "export" else "")
+    assert survives(nursery, case, tmp_path) >= 3

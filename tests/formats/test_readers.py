@@ -10,7 +10,7 @@ import pytest
 
 from erprm.cli import main
 from erprm.errors import InputError
-from erprm.formats import Options, read, write
+from erprm.formats import FORMATS, Options, read, write
 from erprm.rows import StepRow
 from erprm.steps import split_steps
 
@@ -204,7 +204,12 @@ def test_rows_that_a_format_cannot_hold(name: str, row: StepRow, message: str, t
     with pytest.raises(InputError, match=f"row 1: .*{message}"):
         write(path, name, [row])
     assert path.read_text() == "old"  # nothing half-written
-    assert sum(write(path, name, [row], strict=False).dropped.values()) == 1
+    with pytest.raises(InputError, match=f"expected rows that the format {name} can hold, found none: 1 dropped: "):
+        write(path, name, [row], strict=False)
+    assert path.read_text() == "old"
+    other = StepRow("P", ("a",), labels=(1.0,), outcome=1.0)
+    report = write(path, name, [row, other], strict=False)
+    assert (sum(report.dropped.values()), report.rows) == (1, 1)
 
 
 def test_counts_become_labels_on_writing(tmp_path: Path) -> None:
@@ -291,6 +296,21 @@ def test_nothing_read_is_an_error_and_writes_nothing(lines: str, tmp_path: Path,
     command = ["convert", "--from", "trl", "--to", "erprm", "--input", str(tmp_path / "in.jsonl"), "--out", str(out)]
     assert main(command) == 2
     assert "expected at least one row, found" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_rows_of_which_none_fits_are_an_error_and_write_nothing(format: str, tmp_path: Path,
+                                                                capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in.jsonl").write_text('{"prompt": "Q", "steps": ["a"]}\n' * 3)
+    out = tmp_path / "out.jsonl"
+    code = main(["convert", "--from", "erprm", "--to", format, "--input", str(tmp_path / "in.jsonl"), "--out", str(out)])
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("erprm")]
+    if format in ("erprm", "search-and-learn"):  # which have room for rows without labels
+        assert (code, said, len(out.read_text().splitlines()) > 0) == (0, [], True)
+        return
+    assert (code, len(said)) == (2, 1)
+    assert "found none: 3 dropped: " in said[0] or "found none: 1 dropped: " in said[0]  # or one group of the three
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
