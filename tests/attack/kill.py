@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from attack.counts import attempt
+
 
 class Nursery:
     """Starts children of a process that has imported everything, one at a time, and waits for them."""
@@ -120,14 +122,16 @@ def survives(nursery: Nursery, case: Case, work: Path) -> int:
     assert changes > 0
     places = range(1, changes + 1, case.every)
     for place in places:
-        folder, argv = fresh(str(place))
-        assert nursery.run(argv, folder, place) == -signal.SIGKILL, (place, nursery.log.read_text())
-        case.whole(folder)
-        before = nursery.log.stat().st_size
-        code, said = nursery.run(argv, folder), nursery.log.read_bytes()[before:].decode()
-        assert code == 0 or (code == 2 and case.refused and case.refused in said), (place, code, said)
-        found = case.result(folder)
-        assert found == expected, f"{case.name}: killed at change {place} of {changes}: {_differences(found, expected)}"
+        with attempt(f"kills of {case.argv(work)[0]}"):
+            folder, argv = fresh(str(place))
+            assert nursery.run(argv, folder, place) == -signal.SIGKILL, (place, nursery.log.read_text())
+            case.whole(folder)
+            before = nursery.log.stat().st_size
+            code, said = nursery.run(argv, folder), nursery.log.read_bytes()[before:].decode()
+            assert code == 0 or (code == 2 and case.refused and case.refused in said), (place, code, said)
+            found = case.result(folder)
+            assert found == expected, (f"{case.name}: killed at change {place} of {changes}: "
+                                       f"{_differences(found, expected)}")
     return len(places)
 
 

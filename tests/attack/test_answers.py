@@ -4,7 +4,6 @@ What is decided in this process is watched by an alarm, as Ctrl-C would come: it
 hangs would be interrupted. ERPRM_ATTACK has thousands of grown texts tried (`make attack`).
 """
 
-import os
 import random
 import signal
 import threading
@@ -15,6 +14,7 @@ from types import FrameType
 
 import pytest
 from attack.answers import HOSTILE, grown
+from attack.counts import LONG, attempt, count
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +23,6 @@ from erprm.grading.extract import last_line, last_number
 from erprm.grading.graders import GRADERS
 from erprm.problems import Problem, load_problems
 
-LONG = bool(os.environ.get("ERPRM_ATTACK"))
 LIMIT = 1.0  # seconds an answer, of the pool; the readers have fifteen
 OWN = [kind for kind, grader in GRADERS.items() if grader.compare is not None]
 GOLDS = ("5", r"\frac{1}{3}", "(1,2)", r"x^2+1", "B")
@@ -68,7 +67,7 @@ def _read(text: str) -> None:
 
 def test_every_reader_takes_every_hostile_text() -> None:
     for name, text in HOSTILE.items():
-        with watched():
+        with attempt("hostile answers, read"), watched():
             try:
                 _read(text)
             except Exception as error:
@@ -83,6 +82,7 @@ def test_every_grader_judges_every_hostile_text(pool: GraderPool, problems: list
     verdicts = pool.verdicts([*asked, *(("The answer is 5", problem) for problem in problems[:1])])
     right = [text[:60] for (text, problem), verdict in zip(asked, verdicts, strict=False) if verdict.right
              and not (problem.answer == "5" and text in (HOSTILE["words"], HOSTILE["line separators"]))]
+    count("hostile answers, graded", len(asked), len(asked) - len(right))
     assert not right
     assert verdicts[-1].right
     said = Counter(verdict.reason.partition(":")[0] for verdict in verdicts if verdict.reason)
@@ -122,7 +122,7 @@ TEXTS = st.one_of(st.text(max_size=300), st.randoms(use_true_random=False).map(l
 @settings(max_examples=5000 if LONG else 100, deadline=None)
 @given(TEXTS, st.one_of(st.sampled_from(GOLDS), TEXTS))
 def test_any_text_is_read_and_compared(text: str, gold: str) -> None:
-    with watched():
+    with attempt("drawn answers, compared"), watched():
         _read(text)
         for kind in OWN:
             compare = GRADERS[kind].compare
@@ -139,7 +139,7 @@ def test_grown_texts_at_length(pool: GraderPool, problems: list[Problem]) -> Non
             _read(text[:20_000])
     verdicts = pool.verdicts(asked)
     held = sum(verdict.right in (True, False) for verdict in verdicts)
-    print(f"\nhostile answers: tried {tried}, held {held}, failed {tried - held}; of these "
-          f"{sum(bool(verdict.reason) for verdict in verdicts)} without an answer or given up: "
-          f"{dict(Counter(verdict.reason.partition(':')[0] for verdict in verdicts if verdict.reason))}")
+    count("grown answers, graded", tried, held)
+    print(f"\n{sum(bool(verdict.reason) for verdict in verdicts)} of {tried} grown answers state nothing or were given "
+          f"up: {dict(Counter(verdict.reason.partition(':')[0] for verdict in verdicts if verdict.reason))}")
     assert held == tried

@@ -3,7 +3,6 @@
 Some changes are tried here, every one where ERPRM_ATTACK is set (`make attack`).
 """
 
-import os
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import tiny
+from attack.counts import LONG
 from attack.kill import Case, Nursery, survives
 
 from erprm.judging.verdicts import verdict_row
@@ -20,8 +20,7 @@ from erprm.problems.tasks import TASKS
 from erprm.rollouts.store import read_parts
 from erprm.rows import StepRow, read_rows, write_rows
 
-_LONG = bool(os.environ.get("ERPRM_ATTACK"))
-_EVERY = 1 if _LONG else 2
+_EVERY = 1 if LONG else 2
 _MORE_MODULES = ("erprm.cli.raft", "erprm.cli.dpo", "erprm.cli.sft", "erprm.cli.judge", "erprm.cli.filter",
                  "erprm.cli.grade", "erprm.cli.export", "erprm.cli.evaluate", "erprm.policy.raft", "erprm.policy.dpo",
                  "erprm.prm.export", "erprm.prm.training.saving", "erprm.evaluation.report",
@@ -173,6 +172,6 @@ def test_every_other_command_survives_too(command: str, nursery: Nursery, models
     def argv(folder: Path) -> list[str]:
         return [command, *(text.format(folder, **models) for text in options)]
 
-    case = Case(command, _prepare_solutions, argv, _said, every=1 if _LONG else every,
+    case = Case(command, _prepare_solutions, argv, _said, every=1 if LONG else every,
                 refused="expected a new folder, found that it exists" if command == "export" else "")
     assert survives(nursery, case, tmp_path) >= 3

@@ -3,7 +3,6 @@
 Every case runs in this process: a fault of memory would end it, and with it the tests.
 """
 
-import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,12 +10,11 @@ from typing import Any, overload
 
 import numpy as np
 import pytest
+from attack.counts import LONG, attempt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from erprm._core import Ledger, first_fit_decreasing, pack_rows, prefix_tree
-
-LONG = bool(os.environ.get("ERPRM_ATTACK"))  # `make attack`
 
 
 class Lazy(Sequence[str]):
@@ -163,11 +161,12 @@ def _refused(call: Any, arguments: list[Any]) -> bool:
 def test_any_arguments_are_taken_or_refused_and_change_nothing(name: str, data: st.DataObject) -> None:
     ledger = Ledger()
     ledger.add_solution(ledger.add_problem("p"), ["a", "b"], 1, True)
-    before = ledger.totals()
-    if _refused(getattr(ledger, name), [data.draw(WILD) for _ in range(CALLS[name])]):
-        assert ledger.totals() == before
-    k, n = ledger.counts()
-    assert np.all((k >= 0) & (k <= n))
+    before, arguments = ledger.totals(), [data.draw(WILD) for _ in range(CALLS[name])]
+    with attempt("wild calls of the ledger"):
+        if _refused(getattr(ledger, name), arguments):
+            assert ledger.totals() == before
+        k, n = ledger.counts()
+        assert np.all((k >= 0) & (k <= n))
 
 
 @settings(max_examples=2000 if LONG else 80, deadline=None)

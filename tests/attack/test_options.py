@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from attack.counts import attempt
 from prm.rows_of_steps import rows
 
 from erprm.cli import COMMANDS, main
@@ -200,8 +201,9 @@ def test_bad_options_are_one_line_before_anything_is_done(command: str, refused:
     cases = [bad for of, bad in TABLE if of == command]
     assert len(cases) >= 8
     for bad in cases:
-        line = refused(_words(command, bad, place))
-        assert command == "doctor" or "model.safetensors" not in line, (bad, line)
+        with attempt("bad options"):
+            line = refused(_words(command, bad, place))
+            assert command == "doctor" or "model.safetensors" not in line, (bad, line)
 
 
 def test_a_terminal_without_the_characters_shows_their_codes(place: Path) -> None:

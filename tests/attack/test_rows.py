@@ -3,15 +3,20 @@
 import random
 from pathlib import Path
 
+from attack.counts import LONG, count
 from attack.flips import flips
 from attack.mutations import mutations
 
 
 def test_mutated_rows_are_read_counted_or_refused(tmp_path: Path) -> None:
-    found = mutations(tmp_path, random.Random(0), 1000)
-    assert found == {"tried": 1000, "held": 1000}
+    tried = 20_000 if LONG else 1000
+    found = mutations(tmp_path, random.Random(0), tried)
+    count("mutated rows", found["tried"], found["held"])
+    assert found == {"tried": tried, "held": tried}
 
 
 def test_flipped_bits_of_parts_are_noticed(tmp_path: Path) -> None:
-    found = flips(tmp_path, random.Random(0), 100)
-    assert found == {"tried": 100, "held": 100}
+    tried = 4000 if LONG else 100
+    found = flips(tmp_path, random.Random(0), tried)
+    count("flipped bits", found["tried"], found["held"])
+    assert found == {"tried": tried, "held": tried}

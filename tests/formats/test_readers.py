@@ -304,7 +304,8 @@ def test_rows_of_which_none_fits_are_an_error_and_write_nothing(format: str, tmp
                                                                 capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in.jsonl").write_text('{"prompt": "Q", "steps": ["a"]}\n' * 3)
     out = tmp_path / "out.jsonl"
-    code = main(["convert", "--from", "erprm", "--to", format, "--input", str(tmp_path / "in.jsonl"), "--out", str(out)])
+    words = ["--from", "erprm", "--to", format, "--input", str(tmp_path / "in.jsonl"), "--out", str(out)]
+    code = main(["convert", *words])
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("erprm")]
     if format in ("erprm", "search-and-learn"):  # which have room for rows without labels
         assert (code, said, len(out.read_text().splitlines()) > 0) == (0, [], True)
