@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import tiny
 
+from erprm.cli import main
 from erprm.errors import InputError
 from erprm.prm.model import PRM
 from erprm.prm.scoring.load import load_scorer
 from erprm.prm.scoring.ray import RayScorer
 from erprm.prm.scoring.scorer import PRMScorer
-from erprm.rows import StepRow
+from erprm.rows import StepRow, read_rows, row_scores, write_rows
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
@@ -51,6 +52,26 @@ def test_actors_score_as_one_process_does(local_ray: None, prm: Path) -> None:
     scorer.close()
     with pytest.raises(InputError, match="closed"):
         scorer.score(ROWS)
+
+
+def test_the_command_goes_on_with_parts_of_one_process(local_ray: None, prm: Path, tmp_path: Path,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    def command(name: str, *more: str) -> list[str]:
+        return ["score", "--model", str(prm), "--rows", str(tmp_path / name), "--out", str(tmp_path / f"out-{name}"),
+                "--part-rows", "10", "--device", "cpu", *more]
+
+    over_ray = ("--engine", "ray:transformers", "--engine-options", "actors=1")
+    write_rows(tmp_path / "long.jsonl", [*ROWS, StepRow("1?", ("1" * 1100,))])
+    for engine in ((), over_ray):  # the second finds the three parts of the first, as of the same run
+        assert main(command("long.jsonl", *engine)) == 2
+        assert "long.jsonl: row 31: expected at most 1024 tokens" in capsys.readouterr().err
+        assert len(list((tmp_path / "out-long.jsonl.parts" / "parts").glob("0*.jsonl"))) == 3
+    write_rows(tmp_path / "rows.jsonl", ROWS)
+    assert main(command("rows.jsonl", *over_ray)) == 0
+    assert "scored now: 30 rows, 60 steps" in capsys.readouterr().err
+    wanted = PRMScorer(prm, device="cpu").score(ROWS)
+    for row, expected in zip(read_rows(tmp_path / "out-rows.jsonl"), wanted, strict=True):
+        np.testing.assert_allclose(row_scores(row), expected, atol=1e-5)
 
 
 def test_bad_options_are_said_before_ray_starts(prm: Path) -> None:
