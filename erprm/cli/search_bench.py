@@ -33,7 +33,7 @@ from erprm.cli.grading_options import GradingConfig, pool_of
 from erprm.cli.prompt_options import template_of
 from erprm.errors import InputError
 from erprm.files.progress import progress
-from erprm.problems import load_problems
+from erprm.problems import Problem, load_problems
 from erprm.selection.aggregate import AGGREGATIONS
 from erprm.selection.methods import METHODS, MethodOptions
 from erprm.selection.search import SearchSettings
@@ -70,12 +70,7 @@ class Config(GradingConfig, EngineConfig):
 
 def run(config: Config) -> int | None:
     """Run what is missing, then write the figure and the numbers."""
-    from erprm.engines.identity import model_identity
-    from erprm.evaluation.figures import save_png, search_figure
-    from erprm.evaluation.search_bench import SearchBench
-    from erprm.files.writing import written_beside
-    from erprm.prm.scoring.prefixes import search_scorer
-    from erprm.rollouts.settings import store_settings
+    from erprm.files.writing import locked, remove_unfinished
 
     settings = SearchSettings(expand=config.expand, max_steps=config.max_steps, aggregation=config.aggregate,
                               splitter=config.splitter, sampling=sampling_of(config), seed=config.seed)
@@ -90,13 +85,28 @@ def run(config: Config) -> int | None:
         print(f"search-bench: {len(problems):,} problems, {len(points)} points: "
               + ", ".join(f"{method} at N = {n}" for method, n in points) + f", into {config.out}")
         return None
+    with locked(config.out):
+        remove_unfinished(Path(config.out))
+        _measure(config, options, problems, points)
+    return None
+
+
+def _measure(config: Config, options: MethodOptions, problems: Sequence[Problem],
+             points: Sequence[tuple[str, int]]) -> None:
+    from erprm.engines.identity import model_identity
+    from erprm.evaluation.figures import save_png, search_figure
+    from erprm.evaluation.search_bench import SearchBench
+    from erprm.files.writing import written_beside
+    from erprm.prm.scoring.prefixes import search_scorer
+    from erprm.rollouts.settings import store_settings
+
     out = Path(config.out)
     prm = search_scorer(config.prm, device=config.device, eta=config.prm_eta).scorer
     engine = engine_of(config)
     found: list[Point] = []
     with pool_of(config) as grader, progress("search-bench", total=len(points) * len(problems), unit="problems") as bar:
-        identity = store_settings("search-bench", engine.fingerprint(), settings.sampling, problems, config.seed,
-                                  config.splitter, grader.settings())
+        identity = store_settings("search-bench", engine.fingerprint(), options.settings.sampling, problems,
+                                  config.seed, config.splitter, grader.settings())
         identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (
             "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k", "memory_gib",
             "prm_eta")}
@@ -117,7 +127,6 @@ def run(config: Config) -> int | None:
               + f"{point.generated:14,.0f}{point.scored:14,.0f}"
               + (f"  {point.lost:,} candidates could not be read" if point.lost else ""))
     print(f"tokens are per problem; figure: {out / 'search.png'}; results: {out / 'search.json'}")
-    return None
 
 
 def _paired(points: Sequence[Point]) -> list[dict[str, Any]]:

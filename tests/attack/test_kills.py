@@ -23,7 +23,9 @@ from erprm.rows import StepRow, read_rows, write_rows
 _EVERY = 1 if LONG else 2
 _MORE_MODULES = ("erprm.cli.raft", "erprm.cli.dpo", "erprm.cli.sft", "erprm.cli.judge", "erprm.cli.filter",
                  "erprm.cli.grade", "erprm.cli.export", "erprm.cli.evaluate", "erprm.policy.raft", "erprm.policy.dpo",
-                 "erprm.prm.export", "erprm.prm.training.saving", "erprm.evaluation.report",
+                 "erprm.prm.export", "erprm.cli.grpo", "erprm.cli.search_bench", "erprm.cli.audit", "erprm.policy.grpo",
+                 "erprm.policy.reward", "erprm.evaluation.search_bench", "erprm.selection.methods",
+                 "trl.trainer.grpo_trainer", "erprm.prm.training.saving", "erprm.evaluation.report",
                  "erprm.evaluation.diagnostics", "erprm.judging.consensus", "erprm.problems.tasks", "datasets",
                  "trl.trainer.sft_trainer", "trl.trainer.dpo_trainer", "matplotlib.backends.backend_agg",
                  "matplotlib.pyplot", "scipy.stats")
@@ -139,6 +141,8 @@ def _prepare_solutions(folder: Path) -> None:
     write_problems(folder / "problems.jsonl", _PROBLEMS)
     write_rows(folder / "sums.jsonl", [StepRow(problem.question, (f"The answer is {answer}",), problem_id=problem.id)
                                        for problem in _PROBLEMS for answer in (1, 2)])
+    write_rows(folder / "graded.jsonl", [StepRow("half?", (f"The answer is {answer}",), gold="0.5")
+                                         for answer in ("0.5", "1/2", "2")])
 
 
 _TRAINING = ("--max-steps", "1", "--batch-size", "4", "--warmup-steps", "0")
@@ -147,10 +151,18 @@ _WRITERS: dict[str, tuple[int, tuple[str, ...]]] = {  # command: (each so-maniet
     "filter": (2, ("--rows", "{}/rows.jsonl", "--consensus", "{}/verdicts.jsonl", "--out", "{}/out.jsonl")),
     "grade": (3, ("--rows", "{}/sums.jsonl", "--problems", "{}/problems.jsonl", "--workers", "1", "--out",
                   "{}/out.jsonl")),
+    "audit": (2, ("--input", "{}/graded.jsonl", "--graders", "exact", "numeric", "--workers", "1", "--out",
+                  "{}/out.jsonl")),
+    "search-bench": (13, ("--problems", "{}/problems.jsonl", "--policy", "{writer}", "--prm", "{prm}", "--device",
+                          "cpu", "--ns", "2", "--methods", "best-of-n", "--max-steps", "1", "--max-tokens", "4",
+                          "--workers", "1", "--part-problems", "2", "--out", "{}/new")),
     "evaluate": (8, ("--scored", "{}/rows.jsonl", "--out", "{}/new")),
     "export": (7, ("--model", "{prm}", "--probe", "1", "--out", "{}/new")),
     "sft": (9, ("--model", "{policy}", "--data", "{}/rows.jsonl", *_TRAINING, "--out", "{}/new")),
     "dpo": (11, ("--policy", "{policy}", "--solutions", "{}/rows.jsonl", *_TRAINING, "--out", "{}/new")),
+    "grpo": (11, ("--policy", "{writer}", "--problems", "{}/problems.jsonl", "--outcome-weight", "1", "--n", "2",
+                  "--max-tokens", "4", "--workers", "1", "--max-steps", "1", "--batch-size", "2", "--warmup-steps", "0",
+                  "--out", "{}/new")),
     "raft": (37, ("--policy", "{writer}", "--prm", "{prm}", "--problems", "{}/problems.jsonl", "--heldout",
                   "{}/problems.jsonl", "--answer", "last-number", "--max-tokens", "4", "--iterations", "1", "--n", "4",
                   "--heldout-n", "2", "--device", "cpu", "--workers", "1", "--part-completions", "8", *_TRAINING,
