@@ -14,18 +14,8 @@ from transformers import AutoModelForCausalLM
 from erprm.cli import main
 from erprm.policy.grpo import GRPOOptions, step_advantages, train_grpo
 from erprm.policy.reward import PRMReward, step_ends
-from erprm.prm.model import PRM
-from erprm.prm.spec import PRMSpec
 from erprm.problems import Problem
 from erprm.steps import split_steps
-
-
-@pytest.fixture(scope="module")
-def prm(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prm")
-    PRM.from_base(str(model_dir), tiny.tokenizer(), PRMSpec()).save_pretrained(folder)
-    tiny.tokenizer().save_pretrained(folder)
-    return folder
 
 
 def test_a_steps_advantage_is_its_return_less_the_groups() -> None:

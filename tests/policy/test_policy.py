@@ -17,21 +17,11 @@ from erprm.policy.dpo import encode_pair, train_dpo
 from erprm.policy.preferences import best_solutions, preference_pairs, step_forks
 from erprm.policy.reward import PRMReward
 from erprm.policy.sft import SFTOptions, encode_solution, train_sft
-from erprm.prm.model import PRM
-from erprm.prm.spec import PRMSpec
 from erprm.rows import StepRow, read_rows, write_rows
 
 ROWS = [StepRow(prompt=f"{a}+{b}?", steps=(f"{a}+{b}={a + b}", f"The answer is {a + b}"), outcome=float(good),
                 problem_id=f"{a}+{b}", solution_id=f"{a}+{b}/{good}", finished=True)
         for a in range(3) for b in range(3) for good in (0, 1)]
-
-
-@pytest.fixture(scope="module")
-def prm(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prm")
-    PRM.from_base(str(model_dir), tiny.tokenizer(), PRMSpec()).save_pretrained(folder)
-    tiny.tokenizer().save_pretrained(folder)
-    return folder
 
 
 def test_the_question_is_not_learnt() -> None:

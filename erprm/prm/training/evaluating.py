@@ -36,7 +36,7 @@ class EvaluationBatches:
 
 
 class StepEvaluation(Trainer):  # type: ignore[misc]
-    """The evaluation of a trainer that encodes and collates rows."""
+    """The evaluation of a trainer that encodes and collates rows, by the two methods that `PRMTrainer` gives."""
 
     layout: str
     target: TargetSpec
