@@ -150,8 +150,10 @@ def test_exports_write_every_kind(kind: str, labels: list | None, tmp_path: Path
     code = main(["convert", "--from", "erprm", "--to", "trl", "--target", kind, "--threshold", "0.5",
                  "--input", str(tmp_path / "rows.parquet"), "--out", str(tmp_path / "out.jsonl")])
     said = capsys.readouterr()
-    assert code in (0, None)
     if labels is None:  # the first step has none, which this format cannot say
-        assert "dropped 1: labels: expected one for every step" in said.out + said.err
+        assert code == 2
+        assert "found none: 1 dropped: labels: expected one for every step" in said.err
+        assert not (tmp_path / "out.jsonl").exists()
     else:
+        assert code in (0, None)
         assert json.loads((tmp_path / "out.jsonl").read_text())["labels"] == pytest.approx(labels, abs=0.1)
