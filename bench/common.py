@@ -302,13 +302,24 @@ def default_path() -> Path:
 def write(records: list[Record], path: Path | None = None) -> Path:
     """Merge the records into the file (same bench, provider, shape and mode: replaced) and rename it into place."""
     path = path or default_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
     merged = {record.key(): record for record in read(path)} if path.exists() else {}
     merged |= {record.key(): record for record in records}
-    content = {"environment": environment(), "results": [dataclasses.asdict(record) for record in merged.values()]}
+    save(path, {"environment": environment(), "results": [dataclasses.asdict(record) for record in merged.values()]})
+    return path
+
+
+def write_result(path: Path | None, result: Mapping[str, Any]) -> None:
+    """What a script measured into its file, and a line that says where; nothing where no path was given."""
+    if path is not None:
+        save(path, result)
+        print(f"written to {path}")
+
+
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """JSON, renamed into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with written_beside(path) as beside:
         beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return path
 
 
 def read(path: Path) -> list[Record]:

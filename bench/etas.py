@@ -115,10 +115,7 @@ def main() -> None:
         print(f"eta {eta}: together {joint.mean():.3f}, apart {own.mean():.3f}, difference {test.difference:+.3f} "
               f"[{test.low:+.3f}, {test.high:+.3f}] over {len(joint)} problems")
     print(f"training time together / apart: {together / apart:.2f}")
-    if given.output is not None:
-        with written_beside(given.output) as beside:
-            beside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        print(f"written to {given.output}")
+    common.write_result(given.output, result)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ bootstrap intervals over problems, all demos together). What is there already is
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ import common
 
 from erprm import cli
 from erprm.demo.settings import DemoSettings
-from erprm.files.writing import written_beside
 from erprm.problems.tasks import task
 from erprm.rows import read_rows
 from erprm.statistics.bootstrap import bootstrap_interval, paired_test
@@ -114,10 +112,7 @@ def main() -> None:
             "gain": {"difference": gain.difference, "low": gain.low, "high": gain.high, "p": gain.p}}
         print(f"{name:14} pass@1 {100 * found.mean():5.1f} %, gain {100 * gain.difference:+.1f} "
               f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {len(found)} problems")
-    if given.output is not None:
-        with written_beside(given.output) as beside:
-            beside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        print(f"written to {given.output}")
+    common.write_result(given.output, result)
 
 
 if __name__ == "__main__":

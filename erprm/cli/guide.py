@@ -29,9 +29,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from erprm.cli.config import option
-from erprm.cli.engine_options import check_model, check_policy, engine_of, sampling_of
-from erprm.cli.grading_options import GradingConfig, pool_of
+from erprm.cli.engine_options import check_model, check_policy, engine_of
+from erprm.cli.grading_options import pool_of
 from erprm.cli.prompt_options import template_of
+from erprm.cli.search_options import IDENTIFYING, SearchConfig, method_options
 from erprm.cli.showing import ShowConfig, show_prompts, show_references, show_rows
 from erprm.engines import Engine
 from erprm.errors import InputError
@@ -39,43 +40,25 @@ from erprm.files.progress import progress
 from erprm.files.writing import locked, remove_folder
 from erprm.problems import Problem, load_problems
 from erprm.rows import StepRow, write_rows
-from erprm.selection.aggregate import AGGREGATIONS
 from erprm.selection.meter import Meter
 from erprm.selection.methods import METHODS, MethodOptions
-from erprm.selection.search import Branch, Scorer, SearchSettings
+from erprm.selection.search import Branch, Scorer
 from erprm.steps import join_steps
-from erprm.values.scales import SCORES_ARE
 
 if TYPE_CHECKING:
     from erprm.grading import GraderPool
 
 
 @dataclass(frozen=True)
-class Config(GradingConfig, ShowConfig):
+class Config(SearchConfig, ShowConfig):
     """Options of `erprm guide`."""
 
-    problems: str = option(help="where the problems are, as for erprm sample")
-    prm: str = option(help="the process reward model: a folder or a hub name")
-    prm_eta: float | None = option(None, help="which eta of a --prm that learnt several")
     out: str = option(help="where the solutions go: .parquet or .jsonl", writes="rows")
-    method: str = option("beam", choices=METHODS, help="how to search: " + "; ".join(
-        f"{name}: {method.help}" for name, method in METHODS.items()))
+    method: str = option("beam", choices=METHODS, help="how to search")
     width: int = option(4, help="beam: partial solutions kept", least=1)
-    expand: int = option(4, help="next steps sampled from each partial solution; adaptive: solutions between two looks",
-                         least=1)
     trees: int = option(4, help="dvts, guided and q-sharp: independent trees, one solution each", least=1)
     particles: int = option(16, help="smc: particles, one solution each", least=1)
     candidates: int = option(16, help="best-of-n, majority and adaptive: solutions, at most", least=1)
-    top_k: int = option(8, help="q-sharp: tokens that are weighed", least=1)
-    max_steps: int = option(40, help="longest solution, in steps", least=1)
-    aggregate: str = option("min", help="step scores into one number, by which solutions are ranked",
-                            choices=AGGREGATIONS)
-    eta: float = option(2.0, help="guided, smc and q-sharp: inverse temperature; 0 is the policy itself")
-    scores_are: str = option("value", help="guided, smc and q-sharp: what the scores estimate",
-                             choices=SCORES_ARE)
-    memory_gib: float = option(4.0, help="memory for what the model has read of solutions under way, so that only new "
-                                         "steps are scored; 0: every step anew", least=0)
-    limit: int | None = option(None, least=1, help="only the first so many problems")
     part_problems: int = option(256, help="problems searched together, and committed to disk, at a time",
                                least=1)
 
@@ -108,8 +91,7 @@ def run(config: Config) -> int | None:
         identity = store_settings("guide", engine.fingerprint(), options.settings.sampling, problems, config.seed,
                                   config.splitter, grader.settings())
         identity |= {"prm": model_identity(config.prm), "n": str(options.n)}
-        identity |= {name: str(getattr(config, name)) for name in (
-            "method", "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k", "prm_eta")}
+        identity |= {name: str(getattr(config, name)) for name in ("method", *IDENTIFYING)}
         search = Search(config.method, options, engine, scorer.score, grader, bar.advance, lost)
         rows = search_in_parts(problems, search, f"{config.out}.parts", identity, config.part_problems, bar.advance)
         if lost and not rows:
@@ -129,12 +111,9 @@ def run(config: Config) -> int | None:
 
 
 def _options(config: Config) -> MethodOptions:
-    settings = SearchSettings(width=config.width, expand=config.expand, trees=config.trees, max_steps=config.max_steps,
-                              aggregation=config.aggregate, splitter=config.splitter, sampling=sampling_of(config),
-                              seed=config.seed)
     n = {"beam": config.width * config.expand, "smc": config.particles, "best-of-n": config.candidates,
          "adaptive": config.candidates, "majority": config.candidates}.get(config.method, config.trees * config.expand)
-    return MethodOptions(settings, n, config.eta, config.scores_are, config.top_k)
+    return method_options(config, n, width=config.width, trees=config.trees)
 
 
 def _summarise(config: Config, options: MethodOptions, rows: Sequence[StepRow], written: int, problems: int) -> None:

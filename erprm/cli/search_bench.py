@@ -28,43 +28,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erprm.cli.config import option
-from erprm.cli.engine_options import EngineConfig, engine_of, sampling_of
-from erprm.cli.grading_options import GradingConfig, pool_of
+from erprm.cli.engine_options import engine_of
+from erprm.cli.grading_options import pool_of
 from erprm.cli.prompt_options import template_of
+from erprm.cli.search_options import IDENTIFYING, SearchConfig, method_options
 from erprm.errors import InputError
 from erprm.files.progress import progress
 from erprm.problems import Problem, load_problems
-from erprm.selection.aggregate import AGGREGATIONS
 from erprm.selection.methods import METHODS, MethodOptions
-from erprm.selection.search import SearchSettings
-from erprm.values.scales import SCORES_ARE
 
 if TYPE_CHECKING:
     from erprm.evaluation.search_bench import Point
 
 
 @dataclass(frozen=True)
-class Config(GradingConfig, EngineConfig):
+class Config(SearchConfig):
     """Options of `erprm search-bench`."""
 
-    problems: str = option(help="where the problems are, as for erprm sample")
-    prm: str = option(help="the process reward model: a folder or a hub name")
-    prm_eta: float | None = option(None, help="which eta of a --prm that learnt several")
     out: str = option(help="folder for the results", writes="folder")
     methods: tuple[str, ...] = option(("best-of-n", "majority", "beam", "dvts", "guided", "smc"), choices=METHODS,
-                                      help="what is compared: " + "; ".join(
-                                          f"{name}: {method.help}" for name, method in METHODS.items()))
+                                      help="what is compared")
     ns: tuple[int, ...] = option((4, 16), help="sizes N", least=1)
-    expand: int = option(4, help="next steps sampled from each partial solution", least=1)
-    top_k: int = option(8, help="q-sharp: tokens that are weighed", least=1)
-    max_steps: int = option(40, help="longest solution, in steps", least=1)
-    aggregate: str = option("min", help="step scores into one number, by which solutions are ranked",
-                            choices=AGGREGATIONS)
-    eta: float = option(2.0, help="inverse temperature of guided, smc and q-sharp")
-    scores_are: str = option("value", help="what the scores estimate: " + "; ".join(
-        f"{name}: {about}" for name, about in SCORES_ARE.items()), choices=SCORES_ARE)
-    memory_gib: float = option(4.0, help="memory for what the model has read of solutions under way", least=0)
-    limit: int | None = option(None, help="only the first so many problems", least=1)
     part_problems: int = option(64, help="problems searched together, and committed to disk, at a time", least=1)
 
 
@@ -72,9 +56,7 @@ def run(config: Config) -> int | None:
     """Run what is missing, then write the figure and the numbers."""
     from erprm.files.writing import locked, remove_unfinished
 
-    settings = SearchSettings(expand=config.expand, max_steps=config.max_steps, aggregation=config.aggregate,
-                              splitter=config.splitter, sampling=sampling_of(config), seed=config.seed)
-    options = MethodOptions(settings, 1, config.eta, config.scores_are, config.top_k)
+    options = method_options(config, 1)
     template_of(config)
     problems = load_problems(config.problems, config.limit)
     points = [(method, n) for method in dict.fromkeys(config.methods) for n in sorted(set(config.ns))]
@@ -107,9 +89,8 @@ def _measure(config: Config, options: MethodOptions, problems: Sequence[Problem]
     with pool_of(config) as grader, progress("search-bench", total=len(points) * len(problems), unit="problems") as bar:
         identity = store_settings("search-bench", engine.fingerprint(), options.settings.sampling, problems,
                                   config.seed, config.splitter, grader.settings())
-        identity |= {"prm": model_identity(config.prm)} | {name: str(getattr(config, name)) for name in (
-            "expand", "max_steps", "aggregate", "eta", "scores_are", "top_k", "memory_gib",
-            "prm_eta")}
+        identity |= {"prm": model_identity(config.prm)} | {
+            name: str(getattr(config, name)) for name in (*IDENTIFYING, "memory_gib")}
         bench = SearchBench(problems, engine, prm, grader, options, config.memory_gib, config.part_problems)
         for method, n in points:
             found.append(bench.point(method, n, out / "points", identity, bar.advance))
