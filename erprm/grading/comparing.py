@@ -18,8 +18,12 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
 
-from erprm.grading.answers import LONGEST, Form, Group, Leaf, Relation, choice_letter, leaf_of, read, spread, tidy
-from erprm.grading.expressions import Expression, is_product
+from erprm.grading.answers import choice_letter, read
+from erprm.grading.expressions import Expression
+from erprm.grading.forms import Form, Group, Leaf, Relation
+from erprm.grading.quantities import leaf_of, spread
+from erprm.grading.tidy import LONGEST, tidy
+from erprm.grading.tokens import is_product
 
 ROUNDED = 6  # significant digits from which a decimal may stand for a fraction or a root
 _MOST_LEFT = 24

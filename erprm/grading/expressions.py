@@ -31,25 +31,9 @@ from erprm.grading.terms import (
     small_integer,
     times,
 )
-from erprm.grading.units import UNITS
+from erprm.grading.tokens import is_number, tokens, value_of
 
-_TOKEN = re.compile(r"(?P<number>(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d*)?(?:\\overline\s*\{\d+\})?|\.\d+)"
-                    r"|(?P<text>\\text\{[^{}]*\})|(?P<command>\\[A-Za-z]+|\\\|)|(?P<letters>[A-Za-z]+)"
-                    r"|(?P<sign>[-+*/^(){}\[\]!|])|(?P<other>\S)")
-_SCIENTIFIC = re.compile(r"([eE])([+-]?\d{1,3})(?![\d.])")
 _DEEPEST = 50  # brackets
-_MOST_DIGITS = 2000  # of a number as written
-_FUNCTIONS = frozenset((
-    "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "lg", "exp", "max", "min", "gcd", "lcm", "mod", "det",
-    "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "floor", "ceil", "sqrt", "lim", "deg", "arg"))
-_WORDS = frozenset((  # short words that are no products of variables
-    "not", "no", "yes", "or", "and", "is", "if", "the", "any", "all", "one", "two", "six", "ten", "odd", "non",
-    "for", "but", "nor", "of", "in", "to", "at", "by", "on", "an", "as", "it", "he", "we", "so", "do", "be", "are",
-    "was", "has", "out", "off", "sq", "cu", "red", "day", "cat", "dog", "boy", "man", "men", "car", "bus", "cup",
-    "egg", "bag", "box", "pie", "pen", "can", "cow", "pig", "hen", "toy", "hat", "kid", "jar", "tin", "pot", "lap",
-    "win", "job", "way", "row", "tip", "net", "map", "mat", "mug", "nut", "owl", "pan", "pin", "rat", "rug", "van",
-    "fox", "jug", "key", "kit", "lot", "art", "bar", "bat", "bit", "bun", "gas", "gem", "leg", "pea", "pet", "rod",
-    "ton", "tub", "tax"))
 _UNIT_LETTERS = frozenset("mgshLlNWVJKACF")  # after a space, alone at the end: 5 m
 _GREEK = frozenset("\\" + name for name in (
     "alpha", "beta", "gamma", "delta", "epsilon", "theta", "lambda", "mu", "sigma", "phi", "omega", "rho", "tau",
@@ -98,61 +82,15 @@ class Expression:
 @functools.lru_cache(maxsize=1 << 13)
 def read_expression(text: str) -> Expression:
     """The expression at the beginning of `text`, which is in the notation of `normalise.notation`."""
-    tokens, spaced = _tokens(text)
-    reader = _Reader(tokens, spaced)
+    found, spaced = tokens(text)
+    reader = _Reader(found, spaced)
     try:
         terms = reader.whole()
     except UnclearError:
-        return Expression(None, rest=tuple(tokens))
-    alone = re.fullmatch(r"([\d,]*)\.(\d+)", "".join(tokens[:reader.place]).lstrip("+-"))
+        return Expression(None, rest=tuple(found))
+    alone = re.fullmatch(r"([\d,]*)\.(\d+)", "".join(found[:reader.place]).lstrip("+-"))
     return Expression(frozenset(terms.items()), len((alone[1].replace(",", "") + alone[2]).lstrip("0")) if alone else 0,
-                      len(alone[2]) if alone else 0, tuple(tokens[reader.place:]))
-
-
-def is_product(letters: str) -> bool:
-    """Whether a run of letters is a product of variables ("xy", "abc") and no word: at most three letters, or letters
-    that follow one another in the alphabet."""
-    if letters in _FUNCTIONS or letters.lower() in _WORDS:
-        return False
-    places = sorted(map(ord, letters))
-    return len(letters) <= 3 or (len(letters) <= 8 and len(set(places)) == len(places)
-                                 and places[-1] - places[0] == len(places) - 1)
-
-
-def _tokens(text: str) -> tuple[list[str], list[bool]]:
-    """The tokens, and whether white space stands before each."""
-    tokens: list[str] = []
-    spaced: list[bool] = []
-    place = 0
-    while place < len(text):
-        if text[place].isspace():
-            place += 1
-            continue
-        match = _TOKEN.match(text, place)
-        assert match is not None
-        token, gap = match[0], place > 0 and text[place - 1].isspace()
-        place = match.end()
-        if match["number"] is not None:
-            power = _SCIENTIFIC.match(text, place)
-            if power:  # 4.2e1
-                token, place = token + "e" + power[2], power.end()
-        if match["letters"] is not None:
-            if token == "pi":
-                token = "\\pi"
-            elif len(token) > 1 and is_product(token) and not _is_unit(token, tokens, text, place) \
-                    and not any(len(before) > 1 and before.isalpha() for before in tokens[-1:]):
-                tokens += list(token)
-                spaced += [gap] + [False] * (len(token) - 1)
-                continue
-        tokens.append({"\\cdot": "*", "\\times": "*"}.get(token, token))
-        spaced.append(gap)
-    return tokens, spaced
-
-
-def _is_unit(letters: str, before: list[str], text: str, end: int) -> bool:
-    """Whether letters after a value, at the end, are a unit that is known ("5 cm", "3/4 kg")."""
-    following = text[end:].replace("^2", "")[:1]
-    return bool(before) and (letters in UNITS or letters.lower() in UNITS) and not re.match(r"[A-Za-z0-9]", following)
+                      len(alone[2]) if alone else 0, tuple(found[reader.place:]))
 
 
 class _Reader:
@@ -180,7 +118,7 @@ class _Reader:
             return True
         return not token.isascii() or (
             token in _UNIT_LETTERS and self._spaced[self.place] and self._ends_as_unit()
-            and self.place > 0 and (_is_number(self._tokens[self.place - 1]) or self._tokens[self.place - 1] == "}")
+            and self.place > 0 and (is_number(self._tokens[self.place - 1]) or self._tokens[self.place - 1] == "}")
             and not any(before.isalpha() for before in self._tokens[:self.place]))
 
     def _ends_as_unit(self) -> bool:
@@ -234,11 +172,11 @@ class _Reader:
                 before = self._tokens[self.place - 1]
                 if divided:
                     raise UnclearError  # a/bc
-                if token == "\\frac" and _is_number(before):
+                if token == "\\frac" and is_number(before):
                     value = self._mixed(value)
                 else:
                     value = times(value, self._power())
-            elif _is_number(token) and self._spaced[self.place] and _is_number(self._tokens[self.place - 1]):
+            elif is_number(token) and self._spaced[self.place] and is_number(self._tokens[self.place - 1]):
                 value = self._mixed(value)
             else:
                 return value
@@ -260,9 +198,9 @@ class _Reader:
             top = self._take()
             self._take("/")
             bottom = self._take()
-            if not (top.isdecimal() and bottom.isdecimal()) or _number(bottom) == 0:
+            if not (top.isdecimal() and bottom.isdecimal()) or value_of(bottom) == 0:
                 raise UnclearError
-            part = constant(_number(top) / _number(bottom))
+            part = constant(value_of(top) / value_of(bottom))
         value = part.get(ONE, Fraction(0))
         if list(part) != [ONE] or not 0 < value < 1:
             raise UnclearError
@@ -292,9 +230,9 @@ class _Reader:
         else:
             sign = -1 if self._peek() == "-" and self._take() else 1
             token = self._take()
-            if not _is_number(token) or (len(token) > 1 and not token.isdecimal()):
+            if not is_number(token) or (len(token) > 1 and not token.isdecimal()):
                 raise UnclearError
-            exponent = constant(_number(token) * sign)
+            exponent = constant(value_of(token) * sign)
         if self._peek() == "^":
             raise UnclearError
         if exponent.get(ONE) == Fraction(1, 2) and len(exponent) == 1:
@@ -303,8 +241,8 @@ class _Reader:
 
     def _atom(self) -> Terms:
         token = self._take()
-        if _is_number(token):
-            return constant(_number(token))
+        if is_number(token):
+            return constant(value_of(token))
         if token in ("(", "[", "{"):
             value = self._sum()
             self._take({"(": ")", "[": "]", "{": "}"}[token])
@@ -346,22 +284,3 @@ class _Reader:
         value = self._sum()
         self._take("}")
         return value
-
-
-def _is_number(token: str) -> bool:
-    return token[:1].isdecimal() or (token[:1] == "." and len(token) > 1)
-
-
-def _number(token: str) -> Fraction:
-    token, repeated = token.replace(",", ""), re.search(r"\\overline\s*\{(\d+)\}", token)
-    if len(token) > _MOST_DIGITS:
-        raise UnclearError
-    if repeated:
-        head = token[:token.index("\\")]
-        if "." not in head or "e" in head:
-            raise UnclearError
-        scale = 10 ** len(head.partition(".")[2])
-        return Fraction(head + "0") + Fraction(int(repeated[1]), (10 ** len(repeated[1]) - 1) * scale)
-    whole, mark, exponent = token.partition("e")
-    value = Fraction(whole.rstrip("."))
-    return value * Fraction(10) ** int(exponent) if mark else value

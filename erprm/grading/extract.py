@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 
-from erprm.grading.answers import tidy
+from erprm.grading.tidy import tidy
 
 _THINKING = (("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<thought>", "</thought>"),
              ("[think]", "[/think]"), ("◁think▷", "◁/think▷"), ("<|begin_of_thought|>", "<|end_of_thought|>"),

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from erprm.errors import InputError
-from erprm.grading.answers import Leaf, choice_letter, read
+from erprm.grading.answers import choice_letter, read
 from erprm.grading.comparing import equal, rounds_to, vote
 from erprm.grading.extract import after_thinking, extract_answer, last_line, marked_answer
+from erprm.grading.forms import Leaf
 from erprm.rows import StepRow
 
 _ROUNDED = 4  # significant digits from which a decimal may stand for a fraction by `numeric`: 0.3333 for 1/3
