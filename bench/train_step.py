@@ -81,7 +81,7 @@ def dataset(problems: int, vocabulary: int, seed: int = 0) -> EncodedDataset:
         successes=draw.integers(0, 17, count).astype(np.int32), trials=np.full(count, 16, np.int32),
         labels=np.full(count, np.nan), outcomes=np.full(len(ids), np.nan), ends=np.zeros(len(ids), np.bool_),
         problems=np.repeat(np.arange(problems), SOLUTIONS), rewards=np.zeros(0),
-        reward_offsets=np.zeros(count + 1, np.int64))
+        reward_offsets=np.zeros(count + 1, np.int64), weights=np.ones(len(ids)))
 
 
 def with_vocabulary(model: str, size: int) -> str:

@@ -44,6 +44,7 @@ class StepRow:
         score_columns: further ones by name, L each: "scores_eta_0.5", ... of a model with several etas (`scores` is
             then None), or "score_low" and "score_high", the ends of the score's interval. Each is a column on disk.
         extra: what else is known, for JSON.
+        weight: how often the training of a reward model counts the row, from 0 (left out) up; None for once.
         gaps: L + 1 texts around the steps, such that the solution as it was written is gaps[0] + steps[0] + gaps[1] +
             ... + gaps[L]; None where a separator joins the steps (`erprm.steps`).
     """
@@ -64,6 +65,7 @@ class StepRow:
     gaps: tuple[str, ...] | None = None
     rewards: tuple[tuple[float, ...], ...] | None = None
     score_columns: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    weight: float | None = None
 
     def __post_init__(self) -> None:
         length = len(self.steps)
@@ -80,6 +82,8 @@ class StepRow:
                 raise InputError(f"labels: expected values in [0, 1] or null, found {_shown(label)}")
         if self.outcome is not None and not 0.0 <= self.outcome <= 1.0:
             raise InputError(f"outcome: expected a value in [0, 1] or null, found {_shown(self.outcome)}")
+        if self.weight is not None and not 0.0 <= self.weight <= _FLOAT32_MAX:
+            raise InputError(f"weight: expected a finite number from 0 up or null, found {_shown(self.weight)}")
         for name, scores in {"scores": self.scores or (), **self.score_columns}.items():
             if name != "scores" and len(scores) != length:
                 raise InputError(f"{name}: expected one value per step ({length}), found {len(scores)}")
@@ -109,6 +113,11 @@ class StepRow:
     def has_completions(self) -> bool:
         """Whether it was labelled from completions: it has counts or rewards."""
         return self.trials is not None or self.rewards is not None
+
+    @property
+    def times(self) -> float:
+        """Its weight in training, 1 where none is given."""
+        return 1.0 if self.weight is None else self.weight
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON or Parquet; fields that are None or empty are left out."""
@@ -180,6 +189,7 @@ _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "answer": ((str,), "text or null"), "gold": ((str,), "text or null"),
     "scores": ((int, float, Real), "a list of numbers"), "extra": ((Mapping,), "an object"),
     "gaps": ((str,), "a list of texts"), "rewards": ((list, tuple), "a list of lists of numbers"),
+    "weight": ((int, float, Real), "a number"),
 }
 
 
@@ -287,6 +297,7 @@ def _write_parquet(out: BinaryIO, rows: Iterable[StepRow], batch: int = 4096) ->
         ("finished", pa.bool_()), ("problem_id", pa.string()), ("solution_id", pa.string()), ("answer", pa.string()),
         ("gold", pa.string()), ("scores", pa.list_(pa.float32())), ("extra", pa.string()),
         ("gaps", pa.list_(pa.string())), ("rewards", pa.list_(pa.list_(pa.float64()))),
+        ("weight", pa.float64()),
         *((name, pa.list_(pa.float32())) for name in columns),
     ])
     count = 0

@@ -123,6 +123,8 @@ def write(path: str | Path, format: str, rows: Iterable[StepRow], strict: bool =
         first = 1
         for group in _groups(rows, chosen.grouped):
             try:
+                if chosen is not OWN and any(row.times != 1.0 for row in group):
+                    raise RecordError(f"weight: expected rows of weight 1, since the format {format} has no weights")
                 record = chosen.encode(group, options)
                 line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
             except (InputError, TypeError, ValueError, RecursionError) as error:

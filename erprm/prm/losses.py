@@ -24,8 +24,8 @@ class Learnt:
         targets: [M], or [M, H] with several etas, float32 in [0, 1].
         successes, trials: [M] int32, the counts k and n.
         rewards, offsets: those of step m are rewards[offsets[m]:offsets[m + 1]], [R] in [0, 1] and [M + 1] int64.
-        weights: [M] float32, how many steps stand at a tag; None for one each.
-        normalizer: what the sum over steps is divided by: a number or a scalar tensor; None for the steps' number.
+        weights: [M] float32, how many steps stand at a tag, each by its row's weight; None for one each.
+        normalizer: what the sum over steps is divided by: a number or a scalar tensor; None for the sum of weights.
     """
 
     targets: Tensor | None = None

@@ -66,12 +66,12 @@ def test_rows_that_agree_with_verdicts_are_kept_besides(label: Sequence[str], tm
     labelled, agreed = (list(read_rows(tmp_path / "labels" / name)) for name in ("rows.parquet", "agreed.parquet"))
     assert len(labelled) == 6
     assert agreed == labelled[:2]
-    assert ("consensus: 2 of 6 rows kept; 2 dropped: the two disagree; 2 dropped: without a verdict in the file"
+    assert ("consensus: 2 of 6 rows agree; 2 dropped: the two disagree; 2 dropped: without a verdict in the file"
             in shown)
     assert main([*words, "--consensus-distance", "1"]) == 0
     shown = capsys.readouterr().out
     assert "0 completions sampled" in shown
-    assert "4 of 6 rows kept" in shown
+    assert "4 of 6 rows agree" in shown
     assert list(read_rows(tmp_path / "labels" / "agreed.parquet")) == labelled[:4]
 
 

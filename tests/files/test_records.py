@@ -90,7 +90,9 @@ def test_data_sets(tmp_path: Path) -> None:
     ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "rewards": [[0.5], []]}', "one value per step"),
     ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "successes": [0], "trials": [1], "rewards": [[0.5]]}',
      "found both at step 1"),
-], ids=range(22))
+    ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "weight": -1}', "weight: expected a finite number from 0 up"),
+    ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "weight": "2"}', ":1: weight: expected a number, found str"),
+], ids=range(24))
 def test_what_cannot_be_read_is_one_line(name: str, data: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=words):
@@ -110,7 +112,7 @@ def test_a_damaged_page_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
 def test_scores_have_a_column_and_those_of_earlier_files_are_read_into_it(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"rows{suffix}"
-    rows = [StepRow("q", ("a", "b"), scores=(0.25, 0.5), extra={"note": 1}), StepRow("q", ("a",)),
+    rows = [StepRow("q", ("a", "b"), scores=(0.25, 0.5), extra={"note": 1}), StepRow("q", ("a",), weight=0.3),
             StepRow("q", ("a", "b", "c"), successes=(0, 3, 0), trials=(0, 4, 0), rewards=((0.1, 1 / 3), (), ()))]
     write_rows(path, rows)
     assert list(read_rows(path)) == rows

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from erprm.errors import InputError
 from erprm.formats import FORMATS, Options, read, write
 from erprm.rows import StepRow
 
@@ -92,6 +93,12 @@ def test_trees_of_values_come_back(name: str, data: st.DataObject) -> None:
     given_rows = [replace(base, steps=(first, last), successes=(values[0], value), trials=(32, 32))
                   for last, value in ((left, values[1]), (right, values[2]))]
     assert there_and_back(given_rows, name, Options(trials=32)) == given_rows
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "erprm"])
+def test_a_weight_is_not_lost_in_a_format_that_has_none(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"row 1: weight: expected rows of weight 1, since the format {name} has"):
+        write(tmp_path / "out.jsonl", name, [StepRow("q", ("a",), labels=(1.0,), outcome=1.0, weight=2.0)])
 
 
 def test_every_format_has_a_round_trip() -> None:

@@ -103,6 +103,10 @@ def test_rows_that_agree_are_kept_and_the_others_counted(folder: Path, solutions
     assert "1 dropped: no counts" in said
     assert main([*words, "--distance", "1"]) == 0
     assert len(list(read_rows("agreed.parquet"))) == 2 * len(late) + len(clean)
+    assert main([*words, "--weight", "0.3"]) == 0
+    assert f"{len(late)} weighted 0.3: the two disagree" in capsys.readouterr().out
+    others = [dataclasses.replace(row, weight=0.3) for row in rows[len(kept):]]
+    assert list(read_rows("agreed.parquet")) == kept + others
 
 
 @pytest.mark.parametrize(("words", "says"), [
@@ -113,6 +117,8 @@ def test_rows_that_agree_are_kept_and_the_others_counted(folder: Path, solutions
     (["filter", "--rows", "rows.parquet", "--consensus", "rows.parquet", "--out", "v.parquet"], "expected labels"),
     (["filter", "--rows", "rows.parquet", "--consensus", "rows.parquet", "--out", "v.parquet", "--distance", "-1"],
      "at least 0"),
+    (["filter", "--rows", "rows.parquet", "--consensus", "rows.parquet", "--out", "v.parquet", "--weight", "2"],
+     "at most 1"),
 ])
 def test_what_is_missing_is_one_line(folder: Path, words: list[str], says: str,
                                      capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,7 +74,7 @@ def test_a_task_goes_through_the_whole_loop(name: str, tmp_path: Path) -> None:
     assert judged.wrong > 0
     kept, consensus = agreeing(labelled, program(problems), distance=1, confidence=0.5)
     assert consensus.agree == len(kept) > 0
-    assert consensus.agree + sum(consensus.dropped.values()) == len(rows)
+    assert consensus.agree + sum(consensus.others.values()) == len(rows)
     tokenizer = tiny.tokenizer()
     for data, target in ((kept, TargetSpec("first-error")), (verdicts, TargetSpec("labels"))):
         _, encoded = encode_dataset(data, tokenizer, StepTokens.from_tokenizer(tokenizer), target=target,

@@ -116,6 +116,8 @@ def test_rows_come_from_files_lists_and_trl_datasets_alike(tmp_path) -> None:
 def test_soft_labels_survive_trl_and_a_missing_one_ends_the_row() -> None:
     row = StepRow("q", ("a", "b", "c"), labels=(0.7, None, 1.0))
     assert list(as_trl_dataset([row], TargetSpec("labels"))) == [{"prompt": "q", "completions": ["a"], "labels": [0.7]}]
+    with pytest.raises(InputError, match=r"weight 1, as TRL's form has none, found 0\.5"):
+        as_trl_dataset([dataclasses.replace(row, weight=0.5)], TargetSpec("labels"))
 
 
 TRL = {"prompt": "q", "completions": ["a", "b"], "labels": [True, 0.5]}

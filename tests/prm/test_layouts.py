@@ -23,8 +23,9 @@ from erprm.prm.spec import PRMSpec
 from erprm.prm.training.batches import Collator
 from erprm.prm.training.encode import encode_dataset
 from erprm.prm.training.layout import choose_layout, sharing
-from erprm.prm.training.learnt import choose_learnt
+from erprm.prm.training.learnt import choose_learnt, labelled_steps
 from erprm.prm.training.order import RowSampler
+from erprm.rows import StepRow
 from erprm.values.spec import TargetSpec
 
 TOKENIZER = tiny.tokenizer()
@@ -66,6 +67,33 @@ def test_layouts_equal_separate_rows(layout: str, at_tags: bool, loss: str) -> N
     assert float(output.loss) == pytest.approx(total, abs=1e-5)
     torch.testing.assert_close(torch.cat([p.grad.flatten() for p in model.parameters()]), gradient, atol=1e-5, rtol=0)
     np.testing.assert_allclose(again, scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["pair", "vocab", "beta_binomial"])
+@pytest.mark.parametrize("layout", ["padded", "shared"])
+def test_weight_two_is_the_row_twice_and_weight_zero_leaves_it_out(layout: str, loss: str) -> None:
+    model = PRM.from_base(tiny.llama(), TOKENIZER, PRMSpec(loss=loss, targets={"eta": TARGET.eta}))
+
+    def loss_and_gradient(data: list[StepRow]) -> tuple[float, torch.Tensor]:
+        dataset, report = encode_dataset(data, TOKENIZER, TOKENS)
+        assert report.read == report.kept + report.dropped["of weight 0"] == len(data)
+        learnt = choose_learnt(dataset, TARGET, loss)
+        batch = Collator(dataset, TARGET, layout=layout, learnt=learnt)(range(len(dataset)))
+        model.zero_grad()
+        output = model(**batch, num_items_in_batch=labelled_steps(batch))
+        output.loss.backward()
+        return output.loss.item(), torch.cat([p.grad.flatten() for p in model.parameters()])
+
+    def weighted(weights: tuple[float, ...]) -> list[StepRow]:
+        return [dataclasses.replace(row, weight=weight) for row, weight in zip(DATA, weights, strict=True)]
+
+    rest = (1.0,) * (len(DATA) - 2)
+    expected, gradient = loss_and_gradient([DATA[0], DATA[0], *DATA[2:]])
+    for weights in ((2.0, 0.0, *rest), (0.5, 0.0, *(0.25 * weight for weight in rest))):
+        total, of_weights = loss_and_gradient(weighted(weights))
+        assert total == pytest.approx(expected, abs=1e-6)
+        torch.testing.assert_close(of_weights, gradient, atol=1e-6, rtol=0)
+    assert loss_and_gradient(weighted((1.0, 1.0, *rest)))[0] != pytest.approx(expected, abs=1e-4)
 
 
 def test_sharing_computes_the_common_tokens_once() -> None:

@@ -1,5 +1,6 @@
 """PRMTrainer on one CPU: it learns, divides steps without a trace, resumes bit for bit, stops early, takes adapters."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ from erprm.rows import write_rows
 TRAIN, HELD_OUT = rows(24, 4), rows(6, 4, seed=1)
 
 
-def trainer(folder: Path, model: Any = None, **options: Any) -> PRMTrainer:
+def trainer(folder: Path, model: Any = None, train: Any = TRAIN, **options: Any) -> PRMTrainer:
     """A quiet trainer of a tiny model on 96 rows."""
     settings = {"per_device_train_batch_size": 16, "num_train_epochs": 1, "learning_rate": 3e-3, "report_to": "none",
                 "disable_tqdm": True, "logging_steps": 1000, "save_strategy": "no", "max_grad_norm": 0.0, **options}
     peft_config = settings.pop("peft_config", None)
-    return PRMTrainer(model or tiny.llama(), PRMConfig(str(folder), **settings), TRAIN, HELD_OUT,
+    return PRMTrainer(model or tiny.llama(), PRMConfig(str(folder), **settings), train, HELD_OUT,
                       processing_class=tiny.tokenizer(), peft_config=peft_config)
 
 
@@ -65,6 +66,22 @@ def test_micro_batches_divide_a_step_without_a_trace(options: dict[str, str], tm
     parts = trainer(tmp_path, per_device_train_batch_size=4, gradient_accumulation_steps=4, **plain)
     assert parts.train().training_loss == pytest.approx(logged, abs=1e-6)
     torch.testing.assert_close(weights(parts.model), weights(whole.model), atol=1e-5, rtol=0)
+
+
+def test_a_step_weighs_its_rows_however_it_is_divided(tmp_path: Path) -> None:
+    plain = {"optim": "sgd", "learning_rate": 0.1, "lr_scheduler_type": "constant", "max_steps": 1}
+    data = [dataclasses.replace(TRAIN[0], weight=0.6), dataclasses.replace(TRAIN[1], weight=0.0),
+            *(dataclasses.replace(row, weight=0.3) for row in TRAIN[2:16])]
+    twice = trainer(tmp_path, train=[TRAIN[0], TRAIN[0], *TRAIN[2:16]], **plain)
+    twice.train()
+    for batch in (15, 5):
+        run = trainer(tmp_path, train=data, per_device_train_batch_size=batch,
+                      gradient_accumulation_steps=15 // batch, **plain)
+        run.train()
+        torch.testing.assert_close(weights(run.model), weights(twice.model), atol=1e-6, rtol=0)
+        assert run.evaluate()["eval_loss"] == pytest.approx(twice.evaluate()["eval_loss"], abs=1e-6)
+    assert "weights of rows: 0.3 to 0.6, 4.8 in all" in str(run.report)
+    assert run.report.dropped == {"of weight 0": 1}
 
 
 def test_a_run_resumed_in_the_middle_continues_bit_for_bit(tmp_path: Path) -> None:

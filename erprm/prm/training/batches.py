@@ -72,6 +72,7 @@ class Collator:
             raise InputError(f"layout: expected one of {', '.join(LAYOUTS)}, found {layout!r}")
         self.dataset, self.layout, self.pad_id, self.capacity = dataset, layout, pad_id, capacity
         self.learnt, self.flex = learnt, flex
+        self._weights = None if (dataset.weights == 1.0).all() else dataset.step_weights
         self.target = target
 
     @property
@@ -115,6 +116,8 @@ class Collator:
             "input_ids": torch.from_numpy(placed.ids), "position_ids": torch.from_numpy(placed.positions),
             "tag_positions": torch.from_numpy(unique)}
         learnt = self._gather(steps)
+        if self._weights is not None:
+            learnt["weights"] = self._weights[steps]
         if len(unique) < len(tags):
             batch["tag_of_step"] = torch.from_numpy(tag_of_step)
             learnt = combine(learnt, tag_of_step, None if self.learnt == "draws" else lambda: self._targets(steps))

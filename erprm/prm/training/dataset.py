@@ -36,6 +36,7 @@ class EncodedDataset:
         problems: [R] int64, equal for rows of one problem.
         rewards: [Q] float64, of completions of steps that have rewards instead of counts.
         reward_offsets: [M + 1] int64 into `rewards`.
+        weights: [R] float64 above 0, how often each row counts.
     """
 
     ids: Ints
@@ -50,6 +51,7 @@ class EncodedDataset:
     problems: Ints
     rewards: npt.NDArray[np.float64]
     reward_offsets: Ints
+    weights: npt.NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.row_offsets) - 1
@@ -58,6 +60,11 @@ class EncodedDataset:
     def lengths(self) -> Ints:
         """[R] tokens of each row."""
         return np.diff(self.row_offsets)
+
+    @property
+    def step_weights(self) -> npt.NDArray[np.float32]:
+        """[M] the weight of each step's row."""
+        return np.repeat(self.weights, np.diff(self.step_offsets)).astype(np.float32)
 
     @property
     def steps(self) -> Steps:

@@ -58,7 +58,7 @@ def encode_dataset(rows: Iterable[StepRow], tokenizer: PreTrainedTokenizerBase, 
     Args:
         max_length: most tokens of a row. A longer row is cut behind the last tag that fits ("cut") or dropped ("drop").
         target: rows without a target of this kind are dropped, and the report's histogram is of these targets.
-        strict: a row that would be dropped is an error instead.
+        strict: a row that would be dropped is an error instead, unless its weight is 0.
         vocabulary: of the model.
 
     Raises:
@@ -73,6 +73,9 @@ def encode_dataset(rows: Iterable[StepRow], tokenizer: PreTrainedTokenizerBase, 
     written = 0
     for row, encoded, problem in _encoded(rows, tokenizer, tokens):
         report.read += 1
+        if row.weight == 0.0:
+            report.dropped["of weight 0"] += 1
+            continue
         reason = problem or _missing(row, target)
         kept = 0
         if reason is None and encoded is not None:
@@ -140,6 +143,7 @@ class _Builder:
         self.ends: list[bool] = []
         self.problems: list[int] = []
         self.rewards: list[Sequence[float]] = []  # of each step
+        self.weights: list[float] = []
         self._problem_index: dict[str, int] = {}
 
     def add(self, row: StepRow, encoded: EncodedRow, kept: int) -> None:
@@ -155,6 +159,7 @@ class _Builder:
         self.outcomes.append(np.nan if row.outcome is None else row.outcome)
         self.ends.append(whole and row.finished and row.outcome is not None)
         self.problems.append(self._problem_index.setdefault(row.problem_key, len(self._problem_index)))
+        self.weights.append(row.times)
         self.rewards.extend(row.rewards[:kept] if row.rewards else ((),) * kept)
 
     def finish(self) -> EncodedDataset:
@@ -172,7 +177,11 @@ class _Builder:
             outcomes=np.array(self.outcomes, np.float64), ends=np.array(self.ends, np.bool_),
             problems=np.array(self.problems, np.int64),
             rewards=np.array(list(itertools.chain.from_iterable(self.rewards)), np.float64),
-            reward_offsets=_offsets([len(rewards) for rewards in self.rewards]))
+            reward_offsets=_offsets([len(rewards) for rewards in self.rewards]),
+            weights=np.array(self.weights, np.float64))
+        if (dataset.weights != 1.0).any():
+            report.notes.append(f"weights of rows: {dataset.weights.min():g} to {dataset.weights.max():g}, "
+                                f"{dataset.weights.sum():g} in all")
         target = dataset.fitted(self.target)
         if target.prior is not self.target.prior:
             report.notes.append(f"prior of success rates, fitted to the unfinished steps: {target.prior}")

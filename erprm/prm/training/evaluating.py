@@ -102,7 +102,7 @@ class StepEvaluation(Trainer):  # type: ignore[misc]
         """With several etas each has its own figures, named by it; those without a name are their means."""
         by_eta = [_figures(dataset, *columns) for columns in zip(np.atleast_2d(scores.T), np.atleast_2d(targets.T),
                                                                  strict=True)]
-        known = int((~np.isnan(targets if targets.ndim == 1 else targets[:, 0])).sum())
+        known = float(dataset.step_weights[~np.isnan(targets if targets.ndim == 1 else targets[:, 0])].sum())
         figures = {"loss": loss / known} | {name: float(np.mean([one[name] for one in by_eta])) for name in by_eta[0]}
         if len(by_eta) == 1:
             return figures

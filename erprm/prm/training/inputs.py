@@ -89,6 +89,8 @@ def as_trl_dataset(rows: Iterable[StepRow], target: TargetSpec | None = None) ->
         values = target.of_row(row)
         missing = np.flatnonzero(np.isnan(values))
         length = int(missing[0]) if len(missing) else len(values)
+        if row.times != 1.0:
+            raise InputError(f"weight: expected rows of weight 1, as TRL's form has none, found {row.times:g}")
         if length:
             records["prompt"].append(row.prompt)
             records["completions"].append(list(row.steps[:length]))

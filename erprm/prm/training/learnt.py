@@ -4,8 +4,8 @@
     gather = LEARNT[learnt](dataset, target)
     gather(steps)                                                       # {"successes": [M], "trials": [M]}
 
-Steps that share a tag (shared prefixes) are one place of the loss: it is linear in the target, so that their number as
-the weight and the mean of their targets give exactly the sum of their losses.
+Steps that share a tag (shared prefixes) are one place of the loss: it is linear in the target, so that the sum of their
+weights (their number, where rows have none) and the mean of their targets give exactly the sum of their losses.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ def choose_learnt(dataset: EncodedDataset, target: TargetSpec, loss: str) -> str
     return "counts" if not dataset.steps.graded.any() and bool(np.isin(ends, (0.0, 1.0)).all()) else "rewards"
 
 
-def labelled_steps(batch: Mapping[str, Any]) -> int:
-    """How many steps a batch learns from."""
+def labelled_steps(batch: Mapping[str, Any]) -> float:
+    """How many steps a batch learns from, each as often as its row's weight says."""
+    if "weights" in batch:
+        return float(batch["weights"].double().sum())
     if "tag_of_step" in batch:
         return len(batch["tag_of_step"])
     return len(batch["offsets"]) - 1 if "offsets" in batch else len(batch.get("successes", batch.get("labels")))
@@ -45,6 +47,7 @@ def combine(learnt: Arrays, places: Ints, targets: Callable[[], Arrays] | None) 
     """What is learnt at each of U tags from what is learnt of the M steps that stand there.
 
     Args:
+        learnt: of the steps; with `weights` [M] where rows have them.
         places: [M] the tag of each step, 0 .. U - 1, none left out.
         targets: the targets of the steps, for counts that differ at a tag, and for rewards; None for the Beta-binomial
             loss, which has none.
@@ -54,16 +57,17 @@ def combine(learnt: Arrays, places: Ints, targets: Callable[[], Arrays] | None) 
         where they differ at a tag.
     """
     _, first = np.unique(places, return_index=True)
-    weights = np.bincount(places).astype(np.float32)
+    of_steps = learnt.get("weights")
+    weights = np.bincount(places, of_steps).astype(np.float32)
     if "successes" in learnt:
-        alike = {name: values[first] for name, values in learnt.items()}
-        if all(np.array_equal(alike[name][places], values) for name, values in learnt.items()):
+        alike = {name: values[first] for name, values in learnt.items() if name != "weights"}
+        if all(np.array_equal(values[places], learnt[name]) for name, values in alike.items()):
             return alike | {"weights": weights}
     if targets is None:
         return learnt
     values = targets()["labels"].astype(np.float64)
     total = np.zeros((len(first), *values.shape[1:]))
-    np.add.at(total, places, values)
+    np.add.at(total, places, values if of_steps is None else (values.T * of_steps).T)
     return {"labels": (total.T / weights).T.astype(np.float32), "weights": weights}
 
 

@@ -6,7 +6,8 @@
 
 Everything else is the Trainer's: accelerate with FSDP or DeepSpeed, gradient accumulation and checkpointing, bf16,
 torch.compile, trackers, checkpoints and resuming. The loss of an optimiser step is the sum over its labelled steps
-divided by their number, however the step is divided into processes and micro-batches.
+divided by their number, however the step is divided into processes and micro-batches; a row with a weight counts so
+many times.
 """
 
 from __future__ import annotations
@@ -185,9 +186,11 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
             raise InputError(f"{checkpoint}: expected a checkpoint of {self._prm.spec}, found {kept}")
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
-        """The labelled steps of the optimiser step; the Trainer would look for `labels`, one for each."""
-        counted = [{"labels": torch.zeros(labelled_steps(batch))} for batch in batch_samples]
-        return super()._get_num_items_in_batch(counted, device)
+        """The labelled steps of the optimiser step, by the weights of their rows; the Trainer would count `labels`."""
+        known = torch.tensor(sum(labelled_steps(batch) for batch in batch_samples), dtype=torch.float32, device=device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            known = self.accelerator.gather(known).sum()
+        return known / (self.get_tp_size() * self.get_cp_size() * self.get_sp_size())
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """6 per parameter and token; the Trainer's own count walks over all parameters at every step."""
