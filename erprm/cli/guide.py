@@ -101,8 +101,7 @@ def run(config: Config) -> int | None:
     engine.close()
     _summarise(config, options, rows, written, len(problems))
     if engine.samples:
-        print(f"this run: {engine.tokens:,} tokens generated; scored: {scorer.report}"
-              + ("" if scorer.keeps else "; prefixes were scored anew, see docs/search.md"))
+        print(f"this run: {engine.tokens:,} tokens generated; scored: {scorer.report}{scorer.note}")
     if lost:
         print(f"{len(lost):,} candidates that the model cannot read were lost in this run; the first: {lost[0]}")
     show_rows(config, rows, config.splitter)

@@ -83,7 +83,7 @@ def _measure(config: Config, options: MethodOptions, problems: Sequence[Problem]
     from erprm.rollouts.settings import store_settings
 
     out = Path(config.out)
-    prm = search_scorer(config.prm, device=config.device, eta=config.prm_eta).scorer
+    prm = search_scorer(config.prm, device=config.device, eta=config.prm_eta, memory_gib=config.memory_gib)
     engine = engine_of(config)
     found: list[Point] = []
     with pool_of(config) as grader, progress("search-bench", total=len(points) * len(problems), unit="problems") as bar:
@@ -91,12 +91,13 @@ def _measure(config: Config, options: MethodOptions, problems: Sequence[Problem]
                                   config.seed, config.splitter, grader.settings())
         identity |= {"prm": model_identity(config.prm)} | {
             name: str(getattr(config, name)) for name in (*IDENTIFYING, "memory_gib")}
-        bench = SearchBench(problems, engine, prm, grader, options, config.memory_gib, config.part_problems)
+        bench = SearchBench(problems, engine, prm.scorer, grader, options, config.memory_gib, config.part_problems)
         for method, n in points:
             found.append(bench.point(method, n, out / "points", identity, bar.advance))
     engine.close()
     results = {"problems": len(problems), "expand": config.expand, "eta": config.eta, "aggregate": config.aggregate,
-               "seed": config.seed, "points": [point.to_dict() for point in found], "paired": _paired(found)}
+               "seed": config.seed, "prefixes_scored_anew": prm.whole_rows,
+               "points": [point.to_dict() for point in found], "paired": _paired(found)}
     save_png(out / "search.png", search_figure(found))
     with written_beside(out / "search.json") as beside:
         beside.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -107,7 +108,7 @@ def _measure(config: Config, options: MethodOptions, problems: Sequence[Problem]
               + f"{100 * point.low:.1f}-{100 * point.high:.1f}".rjust(14)
               + f"{point.generated:14,.0f}{point.scored:14,.0f}"
               + (f"  {point.lost:,} candidates could not be read" if point.lost else ""))
-    print(f"tokens are per problem; figure: {out / 'search.png'}; results: {out / 'search.json'}")
+    print(f"tokens are per problem{prm.note}; figure: {out / 'search.png'}; results: {out / 'search.json'}")
 
 
 def _paired(points: Sequence[Point]) -> list[dict[str, Any]]:

@@ -4,25 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-import tiny
 
 from erprm.cli import main
 from erprm.evaluation.search_bench import SearchBench
 from erprm.grading import GraderPool
-from erprm.prm.model import PRM
 from erprm.problems import Problem
 from erprm.selection.graded import graded_rows
 from erprm.selection.search import Path as Solution
 
 METHODS = ("best-of-n", "majority", "beam", "dvts", "guided", "smc", "adaptive", "q-sharp")
-
-
-@pytest.fixture(scope="module")
-def prm_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prm")
-    PRM.from_base(tiny.llama(), tiny.tokenizer()).save_pretrained(folder)
-    tiny.tokenizer().save_pretrained(folder)
-    return folder
 
 
 def test_every_method_has_its_point_and_a_second_run_goes_on(tmp_path: Path, model_dir: Path, prm_dir: Path,
@@ -68,12 +58,18 @@ def test_every_method_has_its_point_and_a_second_run_goes_on(tmp_path: Path, mod
     assert points["best-of-n", 2]["generated"] < points["best-of-n", 4]["generated"]
     assert {(pair["first"], pair["second"]) for pair in results["paired"]} >= {("best-of-n", "smc")}
     assert (out / "search.png").read_bytes().startswith(b"\x89PNG")
-    assert "tokens are per problem" in capsys.readouterr().out
+    assert results["prefixes_scored_anew"] is None
+    assert "tokens are per problem; figure" in capsys.readouterr().out
     counted.clear()
     assert main([*command, "smc", "beam"]) == 0
     assert not counted, "all of it was there"
     assert main([*command, "smc", "--eta", "1"]) == 2
     assert "eta" in capsys.readouterr().err
+    without = [*command, "majority", "--limit", "1", "--memory-gib", "0", "--out", str(tmp_path / "without")]
+    assert main(without) == 0
+    assert "tokens are per problem; prefixes are scored anew: no memory was given" in capsys.readouterr().out
+    results = json.loads((tmp_path / "without" / "search.json").read_text())
+    assert results["prefixes_scored_anew"] == "no memory was given to keep them"
 
 
 def test_the_most_frequent_answer_comes_first() -> None:

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from prm.families import TOKENIZER, causal
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from erprm.errors import InputError
+from erprm.prm.attention.paths import FAMILIES as PATH_FAMILIES
+from erprm.prm.export import stock_scores
 from erprm.prm.model import PRM
 from erprm.prm.scoring.prefixes import PrefixScorer, search_scorer
 from erprm.prm.scoring.scorer import PRMScorer
@@ -49,7 +52,7 @@ def rounds(questions: int = 3, width: int = 3, depth: int = 4) -> list[list[Text
 def test_scores_are_those_of_whole_rows(prm: Path, batch_tokens: int) -> None:
     whole = PRMScorer(prm, device="cpu")
     growing = PrefixScorer(PRMScorer(prm, device="cpu", batch_tokens=batch_tokens))
-    assert growing.keeps
+    assert growing.whole_rows is None
     for texts in rounds():
         for found, wanted in zip(growing.score(texts), whole.score(texts), strict=True):
             np.testing.assert_allclose(found, wanted, atol=1e-5)
@@ -93,9 +96,47 @@ def test_equal_tokens_cut_into_other_steps_are_scored_again(prm: Path) -> None:
     np.testing.assert_allclose(scores, whole.score([("1+1?", ["1+1", "=2"])])[0], atol=1e-5)
 
 
-def test_models_whose_prefixes_cannot_be_kept_are_scored_whole(tmp_path: Path, prm: Path) -> None:
+@pytest.mark.parametrize("family", PATH_FAMILIES)
+def test_every_family_that_keeps_prefixes_scores_as_the_stock_model(family: str, tmp_path: Path) -> None:
+    """Windows are shorter than the rows where a family has them (`prm.families`)."""
+    growing = PrefixScorer(saved(family, tmp_path, batch_tokens=60))
+    assert growing.whole_rows is None
+    for texts in rounds(depth=3):
+        stock = stock_scores(tmp_path, "causal-lm", growing.scorer.checkpoint, texts)
+        for found, wanted in zip(growing.score(texts), stock, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert growing.report.computed < growing.report.tokens / 2
+
+
+@pytest.mark.parametrize(("family", "change", "why"), [
+    ("gemma2", {}, "Gemma2Model is not among the models whose rows are known to share tokens"),
+    ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}},
+     "LlamaModel rotates positions by the longest row of a batch"),
+])
+def test_models_whose_rows_cannot_share_tokens_are_scored_whole_and_say_why(
+        family: str, change: dict[str, object], why: str, tmp_path: Path) -> None:
+    scorer = saved(family, tmp_path, **change)
+    assert why in PrefixScorer(scorer).note
+    texts = rounds()[1]
+    for found, wanted in zip(PrefixScorer(scorer).score(texts), scorer.score(texts), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(InputError, match=f"share: .*{why}"):
+        PRMScorer(tmp_path, form="causal-lm", spec=PRMSpec(loss="vocab"), device="cpu", share=True)
+
+
+def saved(family: str, folder: Path, batch_tokens: int | None = None, **change: object) -> PRMScorer:
+    """A family's tiny model in a folder, its output head as the PRM's."""
+    model = causal(family)
+    for name, value in change.items():
+        setattr(model.config, name, value)
+    model.save_pretrained(folder)
+    TOKENIZER.save_pretrained(folder)
+    return PRMScorer(folder, form="causal-lm", spec=PRMSpec(loss="vocab"), device="cpu", batch_tokens=batch_tokens)
+
+
+def test_without_memory_rows_are_scored_whole(prm: Path) -> None:
     off = PrefixScorer(PRMScorer(prm, device="cpu"), memory_gib=0)
-    assert not off.keeps
+    assert off.note == "; prefixes are scored anew: no memory was given to keep them"
     texts = rounds()[1]
     for found, wanted in zip(off.score(texts), PRMScorer(prm, device="cpu").score(texts), strict=True):
         np.testing.assert_array_equal(found, wanted)

@@ -7,7 +7,8 @@ into one rectangular call of PyTorch's attention:
 
     queries [R, S], keys [R, T], seen [R, S]      # query s of row r attends to the first seen[r, s] of keys[r]
 
-Everything else of a transformer works token by token, so each row gets the hidden states of its own forward.
+Everything else of a transformer works token by token, so each row gets the hidden states of its own forward. Layers
+with a sliding window see the last keys of a path alone, as they would in a row.
 
     base.set_attn_implementation(PATHS)
     base(input_ids=ids, position_ids=positions, attention_mask=None, paths=along.to(device, dtype))
@@ -23,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
@@ -31,6 +32,29 @@ from erprm.prm.attention.pool import KeyValuePool
 
 Ints = npt.NDArray[np.int64]
 PATHS = "erprm_paths"
+
+# Families in whose layers tokens see each other through the attention interface alone, which gets the model's own
+# arguments (not StableLM, Nemotron) and no others than a mask, a scale and a window (not Gemma 2, which caps, or
+# GPT-OSS, which has sinks). The tests compare each with the stock model.
+FAMILIES = ("arcee", "cohere", "cohere2", "ernie4_5", "exaone4", "gemma", "gemma3_text", "glm", "glm4", "glm4_moe",
+            "granite", "granitemoe", "helium", "hunyuan_v1_dense", "llama", "mistral", "mixtral", "olmo", "olmo2",
+            "olmo3", "olmoe", "persimmon", "phi", "phi3", "phimoe", "qwen2", "qwen2_moe", "qwen3", "qwen3_moe",
+            "seed_oss", "smollm3", "starcoder2")
+_ROTATIONS_BY_LENGTH = {"dynamic", "longrope"}
+
+
+def whole_rows_only(base: PreTrainedModel) -> str | None:
+    """Why rows of a model cannot follow paths; None where they can."""
+    config, name = base.config, type(base).__name__
+    if config.model_type not in FAMILIES or not type(base).__module__.startswith("transformers.models."):
+        return f"{name} is not among the models whose rows are known to share tokens"
+    rotations = getattr(config, "rope_parameters", None) or {}
+    kinds = {given.get("rope_type") for given in (rotations, *rotations.values()) if isinstance(given, dict)}
+    if by_length := kinds & _ROTATIONS_BY_LENGTH:
+        return f"{name} rotates positions by the longest row of a batch (rope_type {by_length.pop()})"
+    if getattr(config, "use_bidirectional_attention", False):
+        return f"{name} attends in both directions"
+    return None
 
 
 def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
@@ -67,21 +91,26 @@ class PathGroup:
 
 @dataclass(frozen=True, slots=True)
 class PathTensors:
-    """Groups on the device: (queries [R S], keys [R T], mask [R, 1, S, T]) each, and where each query's output stands.
+    """Groups on the device, and where each query's output stands.
 
-    `at_tags` is the same for the last block, whose queries are the tags alone. With a `pool` the keys are numbered
-    through its kept tokens first.
+    A group is (queries [R S], keys [R T], mask [R, 1, S, T], the mask of layers with a sliding window). `at_tags` is
+    the same for the last block, whose queries are the tags alone. With a `pool` the keys are numbered through its kept
+    tokens first.
     """
 
-    groups: list[tuple[Tensor, Tensor, Tensor]]
+    groups: list[tuple[Tensor, Tensor, Tensor, Tensor]]
     places: Tensor
     at_tags: PathTensors | None = None
     pool: KeyValuePool | None = None
 
     @classmethod
     def of(cls, groups: Sequence[PathGroup], device: torch.device, dtype: torch.dtype,
-           pool: KeyValuePool | None = None) -> PathTensors:
-        """Move the indices over and make the masks; each query must be in exactly one group."""
+           pool: KeyValuePool | None = None, window: int | None = None) -> PathTensors:
+        """Move the indices over and make the masks; each query must be in exactly one group.
+
+        Args:
+            window: most keys that a query of a layer with a sliding window sees, itself included.
+        """
         flat = np.concatenate([group.queries.ravel() for group in groups])
         places = np.empty(int(flat.max()) + 1, np.int64)
         places[flat[flat >= 0]] = np.flatnonzero(flat >= 0)
@@ -92,17 +121,19 @@ class PathTensors:
             if keys.shape[1] % 8 and device.type == "cuda":  # masked attention on a GPU wants aligned masks
                 keys = np.pad(keys, ((0, 0), (0, -keys.shape[1] % 8)))
             seen = to_device(group.seen, device)
-            hidden = torch.arange(keys.shape[1], device=device) >= seen[:, None, :, None]
+            place, seen = torch.arange(keys.shape[1], device=device), seen[:, None, :, None]
             mask = torch.zeros(rows, 1, width, keys.shape[1], dtype=dtype, device=device)
+            mask = windowed = mask.masked_fill_(place >= seen, -torch.inf)
+            if window is not None and keys.shape[1] > window:
+                windowed = mask.masked_fill(place < seen - window, -torch.inf)
             tensors.append((to_device(group.queries.clip(0).ravel(), device),
-                            to_device(keys.ravel(), device),
-                            mask.masked_fill_(hidden, -torch.inf)))
+                            to_device(keys.ravel(), device), mask, windowed))
         return cls(tensors, to_device(places, device), pool=pool)
 
 
 def paths_forward(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *,
-                  paths: PathTensors | None = None, scaling: float | None = None, **options: Any,
-                  ) -> tuple[Tensor, None]:
+                  paths: PathTensors | None = None, scaling: float | None = None, sliding_window: int | None = None,
+                  **options: Any) -> tuple[Tensor, None]:
     """Attention along paths in the form that transformers calls; without `paths` it is transformers' own.
 
     Args:
@@ -122,7 +153,8 @@ def paths_forward(module: Any, query: Tensor, key: Tensor, value: Tensor, attent
     if paths.pool is not None:
         k, v = paths.pool.extend(module.layer_idx, k, v)
     parts = []
-    for queries, keys, mask in paths.groups:
+    for queries, keys, full, windowed in paths.groups:
+        mask = full if sliding_window is None else windowed
         rows, _, width, length = mask.shape
         # Heads that share a key head stand one behind the other in the queries, so that no key is repeated.
         asked = q.index_select(0, queries).view(rows, width, shared, heads // shared, size).permute(0, 2, 3, 1, 4)

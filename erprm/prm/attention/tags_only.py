@@ -79,9 +79,9 @@ def _attention(attention: Any, normed: Tensor, mask: Any, position_embeddings: t
     query, key = apply_rotary_pos_emb(query, key, *position_embeddings)
     config = attention.config
     run = ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager_attention_forward)
-    window = {"sliding_window": getattr(attention, "sliding_window", getattr(config, "sliding_window", None))}
     dropout = attention.attention_dropout if attention.training else 0.0
-    output, _ = run(attention, query, key, value, mask, dropout=dropout, scaling=attention.scaling, **window, **kwargs)
+    output, _ = run(attention, query, key, value, mask, dropout=dropout, scaling=attention.scaling,
+                    sliding_window=_window(attention), **kwargs)
     at_tags = output.reshape(batch * length, -1).index_select(0, tag_positions)
     result: Tensor = attention.o_proj(at_tags).unsqueeze(0)
     return result
@@ -97,6 +97,13 @@ def _along_paths(attention: Any, normed: Tensor, projected: Tensor, position_emb
     cos, sin = position_embeddings
     query, _ = apply_rotary_pos_emb(query, query, cos[:, tag_positions], sin[:, tag_positions])
     key, _ = apply_rotary_pos_emb(key, key, cos, sin)
-    output, _ = paths_forward(attention, query, key, value, None, paths=paths.at_tags, scaling=attention.scaling)
+    output, _ = paths_forward(attention, query, key, value, None, paths=paths.at_tags, scaling=attention.scaling,
+                              sliding_window=_window(attention))
     result: Tensor = attention.o_proj(output.reshape(1, -1, projected.shape[-1]))
     return result
+
+
+def _window(attention: Any) -> int | None:
+    """What the stock layers hand to their attention as its window."""
+    window: int | None = getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None))
+    return window

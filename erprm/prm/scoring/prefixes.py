@@ -10,9 +10,9 @@ once, and their scores beside them; a row goes on from the longest prefix that i
 those of `PRMScorer`, up to the rounding of another order of sums. When the memory is used up, only what the current
 call builds on is kept, and rows that still do not fit are computed but not kept.
 
-Prefixes are kept where `PRMScorer` can follow paths: with transformers, for Llama, Mistral and Qwen2 models without a
-sliding window. Elsewhere every row is scored as a whole (`keeps` is False): vLLM's own prefix cache does not serve
-token-wise pooling, which needs the hidden states of all tags of a row.
+Prefixes are kept where `PRMScorer` can follow paths: with transformers, for `erprm.prm.attention.paths.FAMILIES`.
+Elsewhere every row is scored as a whole, and `whole_rows` says why: vLLM's own prefix cache does not serve token-wise
+pooling, which needs the hidden states of all tags of a row.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ import numpy as np
 import torch
 
 from erprm.errors import InputError
-from erprm.prm.attention import spans
-from erprm.prm.attention.paths import PathGroup, PathTensors
+from erprm.prm.attention.paths import PathGroup
 from erprm.prm.attention.pool import Ints, KeyValuePool
 from erprm.prm.checkpoints.forms import HIGH, LOW, SCORES
 from erprm.prm.rows.tokens import EncodedRow
@@ -52,6 +51,9 @@ class PrefixScorer:
     Args:
         scorer: its model and form; its report counts these rows as well.
         memory_gib: for keys and values, in GiB; 0 keeps nothing.
+
+    Attributes:
+        whole_rows: why prefixes are not kept; None where they are.
     """
 
     def __init__(self, scorer: PRMScorer, memory_gib: float = 4.0) -> None:
@@ -59,7 +61,12 @@ class PrefixScorer:
             raise InputError(f"memory_gib: expected a number of at least 0, found {memory_gib}")
         self.scorer = scorer
         self._forward: Forward | None = None
-        if isinstance(scorer.forward, Forward) and scorer.forward.at_tags:
+        self.whole_rows: str | None = None if memory_gib else "no memory was given to keep them"
+        if not isinstance(scorer.forward, Forward):
+            self.whole_rows = "vLLM does not keep them for pooling"
+        elif scorer.forward.whole_rows is not None:
+            self.whole_rows = scorer.forward.whole_rows
+        elif memory_gib:
             self._forward = scorer.forward
         self._pool = KeyValuePool()
         self._columns = 1 if self._forward is None else self._forward.head.columns
@@ -72,13 +79,11 @@ class PrefixScorer:
             heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
             token = 2 * config.num_hidden_layers * heads * size * self._forward.base.dtype.itemsize
             self._limit = int(memory_gib * 2**30 / token)
-            if spans.sliding_window(config) is not None:
-                self._forward = None
 
     @property
-    def keeps(self) -> bool:
-        """Whether prefixes are kept at all."""
-        return self._forward is not None and self._limit > 0
+    def note(self) -> str:
+        """"; prefixes are scored anew: ...", or nothing where they are kept."""
+        return "" if self.whole_rows is None else f"; prefixes are scored anew: {self.whole_rows}"
 
     @property
     def report(self) -> ScoreReport:
@@ -88,7 +93,7 @@ class PrefixScorer:
     def score(self, rows: Iterable[Row], advance: Callable[[int], object] | None = None) -> list[Scores]:
         """Step scores of every row, in the order given, as `PRMScorer.score`. Raises InputError as that does."""
         given = list(rows)
-        if self._forward is None or not self.keeps:
+        if self._forward is None:
             return self.scorer.score(given, advance)
         found = self.score_ids(self.scorer.encode(given), advance)
         for number, scores in enumerate(found):
@@ -98,7 +103,7 @@ class PrefixScorer:
 
     def score_ids(self, rows: list[EncodedRow], advance: Callable[[int], object] | None = None) -> list[Scores]:
         """The same for rows of token ids; what the model says of any of their positions, NaN and all."""
-        if self._forward is None or not self.keeps:
+        if self._forward is None:
             flat, computed = self.scorer.forward(rows, advance)
             found = np.split(flat, np.cumsum([len(row.tag_positions) for row in rows])[:-1])
         else:
@@ -194,7 +199,7 @@ class PrefixScorer:
         new = [(known, start) for known, start in batch if start < len(known.ids)]
         if not new:
             return
-        base, device, first = forward.base, forward.device, self._pool.used
+        device, first = forward.device, self._pool.used
         own = np.array([len(known.ids) - start for known, start in new], np.int64)
         lengths = np.array([len(known.ids) for known, _ in new], np.int64)
         tags = [np.flatnonzero(np.isnan(self._scores[known.path[start:], 0])) + start for known, start in new]
@@ -213,8 +218,8 @@ class PrefixScorer:
         positions = np.concatenate([np.arange(start, len(known.ids)) for known, start in new])
         on_device = [torch.from_numpy(array).to(device) for array in (ids[None], positions[None], places - first)]
         self._scores[places] = forward.scores(
-            on_device[0], on_device[1], on_device[2], PathTensors.of(groups, device, base.dtype, self._pool),
-            PathTensors.of(tag_groups, device, base.dtype, self._pool)).reshape(-1, self._columns).cpu().numpy()
+            on_device[0], on_device[1], on_device[2], forward.along(groups, self._pool),
+            forward.along(tag_groups, self._pool)).reshape(-1, self._columns).cpu().numpy()
 
 
 def search_scorer(path: str | Path, *, device: str | None = None, eta: float | None = None, memory_gib: float = 4.0,

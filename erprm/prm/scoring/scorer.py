@@ -30,7 +30,8 @@ from transformers import PreTrainedModel
 from erprm.devices import find_device
 from erprm.errors import InputError
 from erprm.prm.attention import spans, tags_only
-from erprm.prm.attention.paths import PATHS, PathTensors, to_device
+from erprm.prm.attention.paths import PATHS, PathGroup, PathTensors, to_device, whole_rows_only
+from erprm.prm.attention.pool import KeyValuePool
 from erprm.prm.checkpoints.forms import HIGH, LOW, SCORES, Checkpoint, LinearHead, load_base, open_checkpoint
 from erprm.prm.logits import LogitRule, logit_rule
 from erprm.prm.rows.tokens import EncodedRow, written_note
@@ -227,13 +228,14 @@ class Forward:
         self.device = find_device(device)
         self.base, self.head = base.to(self.device), checkpoint.head.to(self.device)
         self.batch_tokens = batch_tokens or _BATCH_TOKENS.get(self.device.type, 8192)
-        # Paths need layers that look at other positions through attention alone, which is known of these.
         self.at_tags = tags_only.install(self.base)
-        if share and not self.at_tags:
-            raise InputError(f"share: expected a Llama, Mistral or Qwen2 model, found {type(self.base).__name__}")
-        self.share = share if self.at_tags else False
-        if self.at_tags:
+        self.whole_rows = whole_rows_only(self.base)
+        if share and self.whole_rows is not None:
+            raise InputError(f"share: expected a model whose rows can share tokens, found that {self.whole_rows}")
+        self.share = share if self.whole_rows is None else False
+        if self.whole_rows is None:
             self.base.set_attn_implementation(PATHS)
+        self.window = spans.sliding_window(self.base.config)
         self.cost = forward_cost(base, self.device.type)
 
     @torch.inference_mode()
@@ -255,10 +257,7 @@ class Forward:
 
     def plan(self, rows: list[EncodedRow]) -> Plan:
         """The cheapest batches for these rows."""
-        window = spans.sliding_window(self.base.config)
-        too_long = window is not None and max((len(row.ids) for row in rows), default=0) > window
-        share = False if too_long else self.share  # paths don't know of the window
-        return plan_batches(rows, self.cost, batch_tokens=self.batch_tokens, share=share)
+        return plan_batches(rows, self.cost, batch_tokens=self.batch_tokens, share=self.share)
 
     def _run(self, batch: ScoreBatch) -> Tensor:
         """Scores at the batch's tags, [U] float32 on the device."""
@@ -266,8 +265,11 @@ class Forward:
                                 for array in (batch.ids, batch.positions, batch.tags))
         if batch.groups is None or batch.tag_groups is None:
             return self.scores(ids, positions, tags)
-        return self.scores(ids, positions, tags, PathTensors.of(batch.groups, self.device, self.base.dtype),
-                           PathTensors.of(batch.tag_groups, self.device, self.base.dtype))
+        return self.scores(ids, positions, tags, self.along(batch.groups), self.along(batch.tag_groups))
+
+    def along(self, groups: Sequence[PathGroup], pool: KeyValuePool | None = None) -> PathTensors:
+        """Groups of paths as this model attends along them."""
+        return PathTensors.of(groups, self.device, self.base.dtype, pool, self.window)
 
     def scores(self, ids: Tensor, positions: Tensor, tags: Tensor, paths: PathTensors | None = None,
                tag_paths: PathTensors | None = None) -> Tensor:
