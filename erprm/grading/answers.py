@@ -18,19 +18,30 @@ from collections.abc import Sequence
 from erprm.grading.brackets import balanced, closes_last, outside, split_top
 from erprm.grading.forms import Form, Group, Relation
 from erprm.grading.normalise import notation, squeezed
-from erprm.grading.quantities import in_base, leaf_of, ratio
+from erprm.grading.quantities import compound, in_base, leaf_of, ratio
 from erprm.grading.tidy import LONGEST, tidy
 
 _DEEPEST = 12  # brackets
 
 _INLINE = re.compile(r"(?<!\\)\$(?=[^\s$])([^$]*[^\s$\\])\$(?!\d)|\\\((.*?)\\\)", re.DOTALL)
 _REMARK = re.compile(r"(?<=\S)\s+\((?!\s*(?:mod|base|in base)\b)(?=[^()]*[A-Za-z]{3}|(?:as|so)\b|=)[^()\\]*\)$")
-_LABEL = re.compile(r"\(([A-J])\)\s*[.:]?\s*(?=\S)|([A-J])\)\s*(?=\S)")
+_LABEL = re.compile(r"\{?\(([A-J])\)\}?\s*[.:]?\s*(?=\S)|([A-J])\)\s*(?=\S)")
 _MATRIX = re.compile(r"[\[(]?\s*\\begin\{([a-zA-Z]*matrix\*?|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}\s*[\])]?",
                      re.DOTALL)
 _RELATION = re.compile(r"\\(?:le|ge|ne|in|approx|equiv|cong|sim)(?![A-Za-z])|[<>]=?|!=|=+")
+_VARIABLE = r"[A-Za-z](?:_\{?\w+\}?)?"
 _NAME = re.compile(r"(?:[A-Za-z]|\\(?:vec|hat|bar|overline|overrightarrow)\s?\{\w+\}|\\[a-zA-Z]+)"
-                   r"(?:_\{?\w+\}?|'+|\^\{-1\})*(?:\([a-zA-Z](?:,\s?[a-zA-Z])*\))?")
+                   r"(?:_\{?\w+\}?|'+|\^\{-1\})*(?:\((?:[a-zA-Z](?:,\s?[a-zA-Z])*|-?\d+)\))?"
+                   r"|[PEfgh](?:\([^()=<>]{1,30}\)|\[[^][]{1,30}\])|\|?[A-Z]{2,4}\|?|m?\\(?:angle|triangle)\{?[A-Z]{1,3}\}?"
+                   rf"|\\(?:sin|cos|tan)(?:\\[a-z]+|[A-Za-z])|\({_VARIABLE}(?:,{_VARIABLE})+\)")
+_TITLE = re.compile(r"(?=.*[A-Za-z]{4})(?!.*\b(?i:not|never|false)\b)[A-Za-z]+(?: [A-Za-z]+){0,7}")
+_LINES = re.compile(r"[^\n=]{1,60}=[^\n=]{1,200}(?:\s*\n\s*[^\n=]{1,60}=[^\n=]{1,200})+")
+_SYSTEM = re.compile(r"(?:\\?\{)?\s*\\begin\{(cases|aligned|align\*?|gathered|split|array)\}(?:\{[lcr|]*\})?"
+                     r"(.*?)\\end\{\1\}", re.DOTALL)
+_SAYS = re.compile(r"(?![^\d\\]*\b(?i:not|never|false|cannot|either)\b)"
+                   r"[A-Za-z][A-Za-z ,'-]{0,60}? (?:is|are|equals|was):? (?=[-\d(\[{$.]|\\(?!text))")
+_SPELLED = {"<=": "\\le", ">=": "\\ge", "!=": "\\ne", "==": "=", "\\approx": "="}
+_REALS = re.compile(r"\\mathbb\s*\{?R\}?|(?:all )?(?:the )?real numbers|all reals", re.IGNORECASE)
 _AND = re.compile(r"\s+(?:and|or|&|和|或)\s+|(?<=[\d)}])\s*(?:和|或)\s*(?=[\d({\\-])")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _MIXED = re.compile(r"(-?\d+) and (\d+/\d+|\\frac\{\d+\}\{\d+\})( .*)?")
@@ -42,9 +53,15 @@ def read(answer: str) -> tuple[Form, ...]:
     text = tidy(answer) if len(answer) <= LONGEST else ""
     if not text:
         return ()
+    if "\n" in text and _LINES.fullmatch(text):
+        text = ", ".join(line.strip(" ,;.") for line in text.splitlines() if line.strip())
     text = _INLINE.sub(lambda match: match[1] or match[2] or "", text)
     text = re.sub(r"\(\s*\\?mod\s*(\w+)\s*\)", r"\\pmod \1", _REMARK.sub("", notation(text)))
-    text = re.sub(r"^\\(?:approx|sim)(?![A-Za-z])\s*", "", text)
+    text = re.sub(r"^(?:\\(?:approx|sim)(?![A-Za-z])|=)\s*", "", text)
+    text = _SAYS.sub("", text, count=1) if _SAYS.match(text) else text
+    system = _SYSTEM.fullmatch(text)
+    if system and all("=" in row for row in system[2].split("\\\\") if row.strip()):
+        text = ", ".join(row.replace("&", "").strip(" ,.") for row in system[2].split("\\\\") if row.strip())
     while text.startswith("{") and text.endswith("}") and closes_last(text, 0):
         text = text[1:-1].strip()
     forms = [_read(text, 0)]
@@ -66,7 +83,7 @@ def _read(text: str, depth: int) -> Form:
     text = text.strip()
     if depth > _DEEPEST:
         return leaf_of(text)
-    return (_matrix(text, depth) or _union(text, depth) or _named(text, depth) or _list(text, depth)
+    return (_matrix(text, depth) or _union(text, depth) or _named(text, depth) or compound(text) or _list(text, depth)
             or _related(text, depth) or _bracketed(text, depth) or _reals(text) or ratio(text) or in_base(text)
             or leaf_of(text))
 
@@ -90,12 +107,18 @@ def _named(text: str, depth: int) -> Form | None:
     if len(signs) != 1 or signs[0][0] not in ("=", "\\in"):
         return None
     left = text[:signs[0].start()].strip()
-    if not _NAME.fullmatch(left.replace(" ", "")):
+    if not _is_name(left):
         return None
     right = _read(text[signs[0].end():], depth + 1)
     if signs[0][0] == "\\in":
         return right
     return Relation(squeezed(text), "=", leaf_of(left), right, left.replace(" ", ""))
+
+
+def _is_name(text: str) -> bool:
+    """Whether what stands before "=" only names what follows: x, f(x), P(A), (x, y), AB, \\angle ABC, Total area."""
+    text = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).strip()
+    return len(text) <= 80 and bool(_NAME.fullmatch(text.replace(" ", "")) or _TITLE.fullmatch(" ".join(text.split())))
 
 
 def _list(text: str, depth: int) -> Form | None:
@@ -127,7 +150,7 @@ def _related(text: str, depth: int) -> Form | None:
         return None
     sides = [text[a:b].strip() for a, b in zip([0, *(sign.end() for sign in signs)],
                                                [*(sign.start() for sign in signs), len(text)], strict=True)]
-    names = [{"<=": "\\le", ">=": "\\ge", "!=": "\\ne", "==": "="}.get(sign[0], sign[0]) for sign in signs]
+    names = [_SPELLED.get(sign[0], sign[0]) for sign in signs]
     if not all(sides):
         return None
     interval = _interval(text, sides, names, depth)
@@ -139,9 +162,11 @@ def _related(text: str, depth: int) -> Form | None:
         left, right = sides
     else:
         return None
-    name = squeezed(left) if _NAME.fullmatch(squeezed(left)) else ""
+    if names[0] in (">", "\\ge"):
+        left, right, names = right, left, [{">": "<", "\\ge": "\\le"}[names[0]]]
+    name = squeezed(left) if _is_name(left) else ""
     if not name and names[0] == "=":
-        if _NAME.fullmatch(squeezed(right)):
+        if _is_name(right):
             left, right, name = right, left, squeezed(right)
         elif not re.search(r"[A-Za-z]", left):
             return _read(right, depth + 1)  # 3*4 = 12
@@ -150,12 +175,16 @@ def _related(text: str, depth: int) -> Form | None:
 
 def _reals(text: str) -> Form | None:
     """All real numbers as the interval that they are."""
-    return _read("(-\\infty,\\infty)", 1) if re.fullmatch(r"\\mathbb\s*\{?R\}?", text) else None
+    return _read("(-\\infty,\\infty)", 1) if _REALS.fullmatch(text) else None
 
 
 def _interval(text: str, sides: Sequence[str], signs: Sequence[str], depth: int) -> Form | None:
     """-1 \\le x < 2, x > 3, 3 < x."""
     up, down = {"<": "(", "\\le": "["}, {">": "(", "\\ge": "["}
+    if len(sides) == 2 and re.fullmatch(r"[A-Za-z]", sides[0]) and re.fullmatch(r"[A-Za-z]", sides[1]):
+        return None  # a < b
+    if len(sides) == 2 and re.fullmatch(r"\|[A-Za-z]\|", sides[0]) and signs[0] in up:  # |x| < 3
+        return _interval(text, [f"-({sides[1]})", sides[0].strip("|"), sides[1]], [signs[0]] * 2, depth)
     if len(sides) == 2 and re.fullmatch(r"[A-Za-z]", sides[0]):
         ends = (("(", "-\\infty"), (up.get(signs[0], ""), sides[1])) if signs[0] in up else \
             ((down.get(signs[0], ""), sides[1]), ("(", "\\infty"))
@@ -206,6 +235,12 @@ def _bracketed(text: str, depth: int) -> Form | None:
     if len(parts) == 1:
         return _read(inner, depth + 1) if kind == "()" else None
     return Group(squeezed(text), kind, tuple(_read(part, depth + 1) for part in parts))
+
+
+def label(answer: str) -> str | None:
+    """The letter before a choice's value, as in "(B) 12"; None where there is none."""
+    match = _LABEL.match(notation(tidy(answer[:LONGEST])))
+    return (match[1] or match[2]) if match else None
 
 
 def choice_letter(answer: str) -> str | None:

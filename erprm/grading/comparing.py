@@ -18,10 +18,11 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from fractions import Fraction
 
-from erprm.grading.answers import choice_letter, read
+from erprm.grading.answers import choice_letter, label, read
 from erprm.grading.expressions import Expression
 from erprm.grading.forms import Form, Group, Leaf, Relation
-from erprm.grading.quantities import leaf_of, spread
+from erprm.grading.quantities import is_clock, leaf_of, same_ratio, spread
+from erprm.grading.terms import times
 from erprm.grading.tidy import LONGEST, tidy
 from erprm.grading.tokens import is_product
 
@@ -31,6 +32,7 @@ _WORD = re.compile(r"[A-Za-z]{2,}")
 _OVER_ZERO = re.compile(r"/\s*0+(?:\.0+)?(?![\d.])|\\[dt]?frac\s*\{[^{}]{0,99}\}\s*\{\s*0+\s*\}")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\\text\{degree\}")
+_NOTHING = re.compile(r"\\emptyset|(?:there (?:is|are) )?no solutions?(?: exists?)?|(?:the )?empty set", re.IGNORECASE)
 _NAMED = frozenset((
     "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "gcd", "lcm", "mod", "pi", "arcsin",
     "arccos", "arctan"))
@@ -52,6 +54,9 @@ def equal(answer: str, gold: str, leaf: Decide | None = None) -> bool | None:
     letter = choice_letter(gold)
     if letter is not None and re.fullmatch(r"\(?[A-J]\)?", rights[0].text):
         return letter == choice_letter(answer)
+    labels = label(answer), label(gold)
+    if None not in labels and labels[0] != labels[1]:
+        return False
     verdicts = []
     for left in lefts:
         for right in rights:
@@ -90,14 +95,20 @@ def _same_relation(left: Form, right: Form, leaf: Decide) -> bool | None:
     if left.sign == "=" and moved[0] is not None and moved[1] is not None:
         if moved[0] == moved[1]:
             return True
-        if not ("(" in left.name or "(" in right.name):
+        if not _same_names(left.name, right.name):
             return False
-    elif left.name and right.name and left.name != right.name and not ("(" in left.name or "(" in right.name):
+    elif left.name and right.name and not _same_names(left.name, right.name):
         return False
     if left.name and right.name:
         return _same(left.right, right.right, leaf)
     sides = [_same(left.left, right.left, leaf), _same(left.right, right.right, leaf)]
     return False if False in sides else None if None in sides else True
+
+
+def _same_names(left: str, right: str) -> bool:
+    """Whether two names before "=" may name one thing: f(x) and y, Area and A, but not x and y."""
+    return left == right or any(re.search(r"\([a-z](?:,[a-z])*\)$|^\([A-Za-z].*\)$|[A-Za-z]{4}", re.sub(
+        r"\\(?!text)[A-Za-z]+", "", name)) for name in (left, right))
 
 
 def _moved(relation: Relation) -> frozenset[tuple[object, Fraction]] | None:
@@ -129,6 +140,10 @@ def _same_groups(left: Form, right: Form, leaf: Decide) -> bool | None:
             top, bottom = group.items
             return _same(leaf_of(f"({top.text})/({bottom.text})"), other, leaf)
         return False
+    if left.kind[0] == right.kind[0] == ":":
+        same = same_ratio(left, right)
+        if same is not None:
+            return same
     kinds = {left.kind, right.kind}
     if kinds == {"list", "set"} or (len(kinds) == 1 and not left.ordered):
         return _same_items(left.items, right.items, leaf, distinct="set" in kinds)
@@ -183,9 +198,12 @@ def _same_leaves(left: Leaf, right: Leaf, leaf: Decide) -> bool | None:
     if not left.unit.agrees(right.unit):
         return False
     shared = left.unit.dimensions == right.unit.dimensions
+    turned = shared and left.unit.pi != right.unit.pi  # degrees and radians
     for a in _scales(left, right, shared):
         for b in _scales(right, left, shared):
-            if _times(left.value, a) == _times(right.value, b) or _rounds(left, a, right, b):
+            if _times(left.value, a, left.unit.pi if turned else 0) \
+                    == _times(right.value, b, right.unit.pi if turned else 0) \
+                    or (not turned and _rounds(left, a, right, b)):
                 return True
     if _lowered(left.value) == _lowered(right.value) and not (left.unit.dimensions or right.unit.dimensions):
         return leaf(left.text, right.text)  # 2k and 2K: some see the same variable
@@ -203,8 +221,12 @@ def _scales(form: Leaf, other: Leaf, shared: bool) -> list[Fraction]:
     return [form.unit.scale * form.unit.factor if shared else form.unit.scale]
 
 
-def _times(value: Expression, scale: Fraction) -> frozenset[tuple[object, Fraction]] | None:
-    return None if value.terms is None else frozenset((name, factor * scale) for name, factor in value.terms)
+def _times(value: Expression, scale: Fraction, pi: int = 0) -> frozenset[tuple[object, Fraction]] | None:
+    """The terms of value * scale * pi**pi."""
+    if value.terms is None or not pi:
+        return None if value.terms is None else frozenset((name, factor * scale) for name, factor in value.terms)
+    turned = times(dict(value.terms), {(1, (("pi", pi),)): scale})
+    return frozenset(turned.items())
 
 
 def _rounds(left: Leaf, a: Fraction, right: Leaf, b: Fraction) -> bool:
@@ -231,7 +253,7 @@ def rounds_to(decimal: Expression, scale: Fraction, exact: Expression, other: Fr
 
 def _words(text: str) -> str:
     """The words of a text answer, or "" where it is none."""
-    text = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text)
+    text = _NOTHING.sub("no solution", re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text).strip())
     return " ".join(re.sub(r"[.,!'\"]", "", text).lower().split()) if re.search(r"[^\W\d_]{2}", text) else ""
 
 
@@ -260,7 +282,7 @@ def _text_of(form: Form, units: bool) -> str:
         return _text_of(form.right, units) if form.name and form.sign == "=" and not units else form.text
     form = spread(form)
     if isinstance(form, Group):
-        parts = [_text_of(item, units) for item in form.items]
+        parts = [_text_of(item, units) for item in _reduced(form).items]
         if form.kind == "base" and not units:
             return parts[0]
         return f"{'list' if form.kind == 'set' else form.kind}[{', '.join(parts if form.ordered else sorted(parts))}]"
@@ -270,7 +292,15 @@ def _text_of(form: Form, units: bool) -> str:
     scale = form.unit.scale * (form.unit.factor if units else Fraction(1, 100 if form.unit.is_percent else 1))
     terms = sorted((repr(name), str(factor * scale)) for name, factor in form.value.terms)
     number = terms[0][1] if [name for name, _ in terms] == ["(1, ())"] else "0" if not terms else repr(terms)
-    return f"{number} {form.unit.dimensions} {form.unit.modulus}" if units else number
+    return f"{number} {form.unit.dimensions} {form.unit.modulus} {form.unit.pi}" if units else number
+
+
+def _reduced(group: Group) -> Group:
+    """A ratio over its first part, so that 6:8 and 3:4 have one text; other groups as they are."""
+    values = [item.value.rational for item in group.items if isinstance(item, Leaf)]
+    if group.kind != ":" or is_clock(group.text) or len(values) < len(group.items) or None in values or not values[0]:
+        return group
+    return Group(group.text, ":", tuple(leaf_of(str(value / values[0])) for value in values if value is not None))
 
 
 def vote(answer: str) -> str:

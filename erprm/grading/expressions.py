@@ -5,8 +5,8 @@ r"""Exact values of expressions: sums of rational multiples of square roots, pow
     read_expression("5 cm").rest                                                                    # ["cm"]
 
 Two expressions are equal exactly when their normal forms are (`erprm.grading.terms`); nothing is rounded. What is
-ambiguous as it is written ("1/2x", "1 2") or would need more algebra (a sum under a root or a fraction bar, i^2) has no
-form here. The work is bounded: brackets of `_DEEPEST`, each step at most once per token.
+ambiguous as it is written ("1/2x", "1 2") or would need more algebra (a sum under a root, most under a fraction bar)
+has no form here. The work is bounded: brackets of `_DEEPEST`, each step at most once per token.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from erprm.grading.terms import (
     Monomial,
     Terms,
     UnclearError,
+    absolute,
     add,
     constant,
     inverse,
@@ -79,6 +80,11 @@ class Expression:
         return total
 
 
+def exactly(value: Fraction) -> Expression:
+    """A number as an expression."""
+    return Expression(frozenset(constant(value).items()))
+
+
 @functools.lru_cache(maxsize=1 << 13)
 def read_expression(text: str) -> Expression:
     """The expression at the beginning of `text`, which is in the notation of `normalise.notation`."""
@@ -116,6 +122,8 @@ class _Reader:
         if token.startswith("\\text{") or (len(token) > 1 and token[0].isalpha()) or token in (
                 "/", "%", "$", "\\pmod", "\\bmod", "\\mod"):
             return True
+        if token == "\\Omega" and self.place == len(self._tokens) - 1 and is_number(self._tokens[self.place - 1]):
+            return True  # ohm
         return not token.isascii() or (
             token in _UNIT_LETTERS and self._spaced[self.place] and self._ends_as_unit()
             and self.place > 0 and (is_number(self._tokens[self.place - 1]) or self._tokens[self.place - 1] == "}")
@@ -250,10 +258,7 @@ class _Reader:
         if token == "|":
             value = self._sum()
             self._take("|")
-            number = value.get(ONE, Fraction(0))
-            if list(value) not in ([], [ONE]):
-                raise UnclearError
-            return constant(abs(number))
+            return absolute(value)
         if token == "\\pi":
             return {(1, (("pi", 1),)): Fraction(1)}
         if token == "\\frac":

@@ -16,16 +16,21 @@ from __future__ import annotations
 
 import re
 
+from erprm.grading.normalise import notation
 from erprm.grading.tidy import tidy
+from erprm.grading.units import read_unit
 
 _THINKING = (("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<thought>", "</thought>"),
              ("[think]", "[/think]"), ("◁think▷", "◁/think▷"), ("<|begin_of_thought|>", "<|end_of_thought|>"),
              ("<reasoning>", "</reasoning>"))
-_SPECIAL = re.compile(r"<[|｜][A-Za-z_▁]{1,40}[|｜]>|</s>|<end_of_turn>")  # tokens that a decoder left in the text
+_SPECIAL = re.compile(r"<[|｜][A-Za-z_▁]{1,40}[|｜]>|</s>|<end_of_turn>"
+                      r"|</?(?:b|i|u|p|em|strong)>|<br ?/?>")  # tokens that a decoder left
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 _BRACE = re.compile(r"\\[\s\S]|[{}]")
-_BETWEEN = re.compile(r"(?:[\s$,;、，；.&]|\\[()\[\]]|\\(?:quad|qquad|,|;|:|!| )|\\text\s?\{[\s,]*(?:and|or)?[\s,]*\}"
-                      r"|\b(?:and|or)\b|[和或与]|\b[A-Za-z](?:_\{?\w\}?)?\s?=)*")
+_EMPTY = re.compile(r"(?:\s|[.…?~_]|\\(?:[,;:! _]|(?:q?quad|[lc]?dots)(?![A-Za-z])|h?phantom\s?\{[^{}]*\}"
+                    r"|hspace\*?\s?\{[^{}]*\}|text\s?\{\s*\}))*+")
+_BETWEEN = re.compile(r"(?:[\s$,;、，；.&*]|\([a-h]\)|\\[()\[\]\\]|\\(?:quad|qquad|,|;|:|!| )"
+                      r"|\\text\s?\{[\s,]*(?:and|or)?[\s,]*\}|\b(?:and|or)\b|[和或与]|\b[A-Za-z](?:_\{?\w\}?)?\s?=)*")
 _MOST_BOXES = 64  # that are read as one list
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _MARK = re.compile(
@@ -35,19 +40,29 @@ _MARK = re.compile(
     r"(?:(?P<is>(?:is|are|was|would be|should be|must be|will be|equals)\b[*_ \t]*[:：]?)"
     r"|(?P<colon>[:：=]|-(?=[ \t])|–(?=[ \t]))|(?P<line>[*_]{0,3}[ \t]*(?=\r?\n))|(?P<letter>(?=\([A-J]\))))"
     r"|\b(?:correct|right|best|final)[ \t]+(?:option|choice|result)(?P<option>[ \t]+is\b[ \t]*:?|[ \t]*[:：])"
-    r"|(?:答案|答)(?:选项)?[*\"” ]{0,3}(?P<chinese>[:：】]|是[:：]?|为[:：]?|应为)",
+    r"|(?:答案|答|正确选项|故选|应选)(?:选项)?[*\"” ]{0,3}(?P<chinese>[:：】]|[是为][:：]?|应为"
+    r"|(?<=选)(?=[ （(]{0,2}[A-J]))|(?:respuesta|réponse|antwort|resposta|risposta|ответ|الجواب|ال[إا]جابة|उत्तर|উত্তর"
+    r"|答え|解答|정답|답|đáp (?:án|số)|คำตอบ|cevap)(?:[ \t]+(?!es[ \t]|est[ \t]|ist[ \t])[^\s:：\d$\\*]{1,15})?"
+    r"[*_]{0,3}[ \t]?(?P<other>[*_]{0,3}[:：]|(?:es|est|ist|lautet|[éè]|это|هو|هي|है|là|คือ)(?![^\W\d_])|[は은는])",
     re.IGNORECASE)
-_LEADING = re.compile(r"^(?:[\s,:：*_>]|(?:thus|therefore|then|simply|just|hence|indeed|equal to|given by|exactly"
-                      r"|now|also|clearly|obviously|option|choice|approximately|about|roughly|correct(?=:))\b|一共|总共|共|需要|大约|约|等于|有)+",
+_LEADING = re.compile(r"^(?:[\s,:：*_>=≈}]|(?:thus|therefore|then|that|simply|just|hence|indeed|equal to|given by"
+                      r"|exactly|now|also|clearly|obviously|option|choice|approximately|about|roughly|correct(?=:))\b|一共|总共|共|需要|大约|约|等于|有)+",
                       re.IGNORECASE)
 _HEADING = re.compile(r"(?:verification|explanation|conclusion|summary|check|solution|notes?|reasoning|proof)\W{0,9}",
                       re.IGNORECASE)
 _SENTENCE = re.compile(r"(?:the|there|it|this|so|thus|hence|therefore|we|he|she|they|[A-Z][a-z]+)\b[^\d\\]{0,200}?"
                        r"\b(?:is|are|was|were|equals|have|has|get|gets)\b\s++(?=[^a-z]{0,20}[\d\\])", re.IGNORECASE)
-_BULLET = re.compile(r"[-•]\s++(?=\S)")
+_BULLET = re.compile(r"(?:[-•]|1\.(?=[^\n]*\n\s*2\.))\s++(?=\S)")
+_COPULA = re.compile(r"\s*(?:です|である|となります|になります|입니다|이다|है)$")  # behind the answer, in some languages
+_MATHS = re.compile(r"(?P<first>\$(?:\\.|[^$\\\n])+\$|\\\([^\n]*?\\\))"
+                    r"(?P<more>(?:\s*(?:[,;，、]?\s*(?:\b(?:and|or)\b|[和或与])|[,;，、])\s*(?:\$(?:\\.|[^$\\\n])+\$|\\\([^\n]*?\\\)))*+)")
+_UNIT_BEHIND = re.compile(r"[\s$~]{0,3}(?:\\[,;: ]|\\\))?\s?(?P<unit>\\text\s?\{\s?[^{}]{1,30}\}(?:\^\{?\d\}?)?"
+                          r"|\\?%|[A-Za-z°]{1,12}(?: ?(?:/|per) ?[A-Za-z]{1,12})?(?:\^\{?\d\}?|[²³])?)"
+                          r"(?=[\s$]*(?:$|[.,;:!?。]|\n))")
+_AND_SO_ON = re.compile(r"(\.\d+)\.\.\.")  # 0.333... ends no sentence
 _SENTENCE_END = re.compile(
-    r"(?<!\\)[.!?](?=\s|$)(?<!\b[A-Ha-h]\.)(?<!\bRs\.)(?<!\bNo\.)|。"
-    r"|,?\s(?:because|since|so that|are|is|were|which|therefore|where|hence|thus|as\s(?:we|the|it)"
+    r"(?<!\\)[.!?](?=\s|$)(?<!\b[A-Ha-h]\.)(?<!\bRs\.)(?<!\bNo\.)|[。।]|,?\s(?:i\.e\.|that\sis\b|namely\b)"
+    r"|(?<!\bthere),?\s(?:because|since|so that|are|is|were|which|therefore|where|hence|thus|as\s(?:we|the|it)"
     r"|but|not|after|when|if|this|i\s(?:hope|have))\b|,?\sand\s(?:[a-z]{2,}\s+){2}|,\s+(?:so|as|with|and)\s[a-z]{2,}"
     r"|,\s(?:so|as)\s|\s(?:--|—)\s|;\s[a-z]{2,}",
     re.IGNORECASE)
@@ -75,7 +90,7 @@ def extract_answer(text: str) -> str | None:
 def stated_answer(text: str) -> str | None:
     """As `extract_answer`, as written."""
     spoken = after_thinking(text)
-    marked = marked_answer(spoken)
+    marked = marked_answer(spoken, units=True)
     if marked is not None:
         return marked
     if _MARK.search(spoken) or _BOX.search(spoken) or not is_bare_answer(spoken):
@@ -100,12 +115,16 @@ def after_thinking(text: str) -> str:
     return _SPECIAL.sub(" ", text[start:])
 
 
-def marked_answer(text: str) -> str | None:
-    r"""What the last mark states, as written; None where there is no mark or nothing follows it."""
+def marked_answer(text: str, units: bool = False) -> str | None:
+    r"""What the last mark states, as written; None where there is no mark or nothing follows it.
+
+    Args:
+        units: with the unit that stands behind a box or behind `$...$`.
+    """
     tagged = _tagged(text)
     if tagged is not None:
-        return (_boxes(tagged) or _phrase(tagged) or tagged.strip()) or None
-    return _boxes(text) or _phrase(text)
+        return (_boxes(tagged, units) or _phrase(tagged, units) or tagged.strip()) or None
+    return _boxes(text, units) or _phrase(text, units)
 
 
 def _tagged(text: str) -> str | None:
@@ -121,18 +140,25 @@ def _tagged(text: str) -> str | None:
     return found
 
 
-def _boxes(text: str) -> str | None:
+def _boxes(text: str, units: bool) -> str | None:
     r"""The contents of the last `\boxed{...}` that is not empty; of several that stand together (`\boxed{1}` and
     `\boxed{2}`) all, as a list."""
     boxes = [(start, end, inside) for start, end, brace in _all_boxes(text)
-             if (inside := text[brace:end].removesuffix("}")).strip()]
+             if not _EMPTY.fullmatch(inside := text[brace:end].removesuffix("}"))]
     if not boxes:
         return None
     together = [boxes.pop()]  # from the last one back
     while boxes and len(together) < _MOST_BOXES and _BETWEEN.fullmatch(text, boxes[-1][1], together[-1][0]):
         together.append(boxes.pop())
     parts = list(dict.fromkeys(inside.strip() for _, _, inside in reversed(together)))
-    return parts[0] if len(parts) == 1 else ", ".join(parts)
+    return parts[0] + (_unit_behind(text, together[0][1]) if units else "") if len(parts) == 1 else ", ".join(parts)
+
+
+def _unit_behind(text: str, place: int) -> str:
+    """The unit that stands behind a number in a box or in dollars, a space before it; "" where there is none."""
+    behind = _UNIT_BEHIND.match(text, place, place + 80)
+    unit = read_unit((notation(behind["unit"]),)) if behind else None
+    return f" {behind['unit']}" if behind and unit is not None and unit.known else ""
 
 
 def _all_boxes(text: str) -> list[tuple[int, int, int]]:
@@ -161,13 +187,13 @@ def _all_boxes(text: str) -> list[tuple[int, int, int]]:
     return sorted(found)
 
 
-def _phrase(text: str) -> str | None:
+def _phrase(text: str, units: bool) -> str | None:
     """What the last mark in words states that is no remark; a remark where there is nothing else."""
     remark = None
     end = len(text)
     for match in reversed(list(_MARK.finditer(text))):
         kind = match.lastgroup or ""
-        stated = _statement(text[match.end():end], kind)
+        stated = _statement(text[match.end():end], kind, units)
         end = match.start() if kind != "line" or stated else end
         if not stated:
             if kind == "hash" and "####" in text[:match.start()].rpartition("\n")[2]:
@@ -190,7 +216,7 @@ def _says_value(stated: str) -> bool:
     return re.search(r"\d|\\", stated) is not None or (len(stated.split()) <= 1 and not _HEADING.fullmatch(stated))
 
 
-def _statement(following: str, kind: str) -> str | None:
+def _statement(following: str, kind: str, units: bool) -> str | None:
     """The answer at the beginning of what follows a mark: a display, a line, the first sentence of it."""
     if "\\boxed" in following.split("\n", 1)[0]:
         return None  # a box that was begun and not closed
@@ -201,18 +227,22 @@ def _statement(following: str, kind: str) -> str | None:
     if bullet and "\n" in following[:len(following) - len(begun)]:
         following = begun[bullet.end():]
     following = _LEADING.sub("", following, count=1)
-    for opening, closing in (("\\[", "\\]"), ("$$", "$$"), ("\\begin{align", "\\end{align"), ("\\(", "\\)")):
+    line = following.partition("\n")[0].strip()
+    maths = _MATHS.match(line)
+    if maths and not line.startswith("$$") and not (line[0] == "$" and line[1:2].isdigit()):
+        one = maths["first"].removeprefix("\\(").removesuffix("\\)").strip()
+        return maths[0] if maths["more"] else (one + (_unit_behind(line, maths.end()) if units else "")) or None
+    for opening, closing in (("\\[", "\\]"), ("$$", "$$"), ("\\begin{align", "\\end{align"), ("\\(", "\\)"),
+                             ("```", "```")):
         if following.startswith(opening):
             inside, found, _ = following[len(opening):].partition(closing)
+            inside = re.sub(r"^\w+\n", "", inside) if opening == "```" else inside
             return inside.strip() or None if found else None
-    line = following.partition("\n")[0].strip()
-    if line.startswith("$") and "$" in line[1:] and not line[1:2].isdigit():
-        return line[:line.index("$", 1) + 1]
     if kind in ("line", "colon"):
         said = _SENTENCE.match(line)
         line = line[said.end():] if said else line
-    end = _SENTENCE_END.search(line, 1) if line else None
-    line = (line[:end.start()] if end else line).strip().strip("*_ ")
+    end = _SENTENCE_END.search(_AND_SO_ON.sub(r"\1…  ", line), 1) if line else None
+    line = _COPULA.sub("", (line[:end.start()] if end else line).strip().strip("*_ "))
     if line.endswith("}") and line.count("{") < line.count("}"):
         line = line.rstrip("}").strip().strip('"')  # {"answer": 42}
     return line or None

@@ -20,7 +20,9 @@ _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "�
 _SYMBOLS = {
     **dict.fromkeys("−–‒﹣－‐‑➖", "-"), **dict.fromkeys("＋﹢➕", "+"),
     "×": r"\times ", "✕": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ", "•": r"\cdot ", "÷": "/",
-    "∕": "/", "⁄": "/", "√": r"\sqrt ", "∛": r"\sqrt[3] ", "∞": r"\infty ", "π": r"\pi ", "±": r"\pm ", "∓": r"\mp ",
+    "∕": "/", "⁄": "/", "√": r"\sqrt ", "∛": r"\sqrt[3] ", "∜": r"\sqrt[4] ",
+    "٫": ".", "٬": ",", "،": ",", "؛": ";", "٪": "%", "।": ".",
+    "∞": r"\infty ", "π": r"\pi ", "±": r"\pm ", "∓": r"\mp ",
     "≤": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ",
     "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "…": r"\ldots ", "⋯": r"\ldots ", "°": r"^{\circ}",
     "º": r"^{\circ}", "˚": r"^{\circ}", "℃": r"^{\circ}\text{C}", "℉": r"^{\circ}\text{F}",
@@ -33,18 +35,23 @@ _SYMBOLS = {
 }
 _RAISED = {**dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456789+-ni", strict=True))}
 _LOWERED = {**dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋", "0123456789+-", strict=True))}
+_EULER = "718281828459045"  # the decimals of e look as if they repeated
 _INVISIBLE = dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad\u2061\u2062\u2063\u2064\u200e\u200f", "")
 _SPACES = "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 
+_MICRO = re.compile(r"(?<=[\d\s}])[μµ](?=[mgsL](?![A-Za-z]))")
+_SCRIPT_FRACTION = re.compile(r"([⁰¹²³⁴-⁹]+)[⁄∕/]([₀-₉]+)")
+_OVERLINED = re.compile("((?:\\d[\u0304\u0305])+)")
 _SCRIPT = re.compile(rf"([{''.join(map(re.escape, _RAISED))}]+)|([{''.join(map(re.escape, _LOWERED))}]+)")
 _TEXT = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt|normal|up|md|sl|sc)?|mbox|hbox|mathrm|operatorname|rm|bf)\s*"
                    r"\{([^{}\\]*)\}")
-_MARKED = re.compile(r"\\text\s?\{\s?\\?([$%€£¥])\s?\}")
+_MARKED = re.compile(r"\\text\s?\{\s?\\?([$%€£¥₹]|(?:USD|EUR|GBP|INR|Rs\.?)(?=\s?\}[~\s]*(?:\\[,;: ])?\s*\d))\s?\}")
 _QUANTITY = re.compile(r"[^\W\d_]+(?:\^-?\d)?(?:\s?[/·]\s?[^\W\d_]+(?:\^-?\d)?)+|[^\W\d_]+\^-?\d")  # m/s^2
 _FONT = re.compile(r"\\(?:math(?:bf|it|sf|tt|cal|frak|scr)|boldsymbol|bm|pmb|emph|underline|boxed|fbox|ensuremath)"
                    r"(?![A-Za-z])\s*")
-_DROPPED = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|mathopen|mathclose|mathrm"
-                      r"|rm|bf|it)(?![A-Za-z])\.?")
+_DROPPED = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|mathopen"
+                      r"|mathclose|mathrm|rm|bf|it|tiny|small|normalsize|large|Large|LARGE|huge|Huge)(?![A-Za-z])\.?"
+                      r"|\\(?:text)?color\s*(?:\[[^\[\]]*\])?\{[^{}]*\}|\\(?:tag|label)\*?\s*\{[^{}]*\}")
 _SYNONYM = re.compile(r"\\(dfrac|tfrac|cfrac|leq|geq|leqslant|geqslant|neq|ast|varnothing|dots|cdots|dotsc|dotsb|textpi"
                       r"|lbrace|rbrace|lbrack|rbrack|lparen|rparen|land|lor|textdollar|degree|circ|div|colon|lt|gt|And"
                       r"|langle|rangle|mid|lvert|rvert|vert|pounds|euro|yen|upi|infin|textdegree)(?![A-Za-z])")
@@ -59,10 +66,15 @@ _SYNONYMS = {
     "yen": "¥", "infin": r"\infty "}
 _SPACING = re.compile(r"(\\\\)|\\(?:quad|qquad|thinspace|enspace|enskip|hspace\*?\s?\{[^{}]*\}|phantom\s?\{[^{}]*\})"
                       r"(?![A-Za-z])|\\[,;: \n]|~")
-_MARK = r"(?:,\s?\\!|\{,\}|\\!|'|\\[,;: ]|~| )"  # what stands between groups of three digits, besides a bare comma
+# What stands between groups of three digits, besides a bare comma:
+_MARK = r"(?:,\s?\\!|\{,\}|\{\\,\}|\\!|'|\\[,;: ]|~| )"
 _THOUSANDS = re.compile(rf"(?<![\d.,'\\^_])(?<!\d )\d{{1,3}}({_MARK})\s?\d{{3}}(?:{_MARK}\s?\d{{3}})*(?![\d']|,\d)")
 _FRACTION_DIGITS = re.compile(r"\\frac\s*(?:(\d)\s*(\d)(?!\d)|(\d)\s*(?=\{)|(?=\{))")
 _ROOT_SYMBOL = re.compile(r"\\sqrt\s*(?:(\d+|[A-Za-z](?![A-Za-z]))|(?=[\[{(]))")
+_CHOICE_OF = re.compile(r"\{\s*([^{}\\]*)\\choose(?![A-Za-z])\s*([^{}\\]*)\}")
+_PERIOD = re.compile(r"(?<=\.)(\d*)(?:\\(?:bar|overline|dot)\s*(?:\{(\d+)\}|(\d))(?:(\d*)\\dot\s*\{?(\d)\}?)?"
+                     r"|\((\d+)\)(?![\d(^]))(?:\s*(?:\.{3,}|\\ldots(?![A-Za-z])))?")
+_AND_SO_ON = re.compile(r"(?<=\.)(\d{2,40})\s*(?:\.{3,}|\\ldots(?![A-Za-z]))")
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\}|\{?\s*o\s*\}?(?![A-Za-z]))\s*")
 
 
@@ -71,7 +83,9 @@ def plain(text: str) -> str:
     if text.isascii():
         return text
     out: list[str] = []
+    text = _SCRIPT_FRACTION.sub(_script_fraction, _MICRO.sub("u", text))
     text = _SCRIPT.sub(_script, text)
+    text = _OVERLINED.sub(lambda match: f"\\overline{{{''.join(filter(str.isdecimal, match[1]))}}}", text)
     for char, following in zip(text, [*text[1:], ""], strict=True):
         if char in _VULGAR:
             mixed = bool(out) and out[-1][-1:].isdigit()
@@ -90,6 +104,11 @@ def plain(text: str) -> str:
     return "".join(out)
 
 
+def _script_fraction(match: re.Match[str]) -> str:
+    top, bottom = ("".join(map({**_RAISED, **_LOWERED}.__getitem__, part)) for part in match.groups())
+    return f"{' ' if match.string[:match.start()][-1:].isdigit() else ''}{top}/{bottom}"
+
+
 def _script(match: re.Match[str]) -> str:
     if match[1]:
         return "^{" + "".join(_RAISED[char] for char in match[1]) + "}"
@@ -101,6 +120,25 @@ def _joined(match: re.Match[str]) -> str:
     groups = re.findall(r"\d+", match[0])
     marks = {part.replace(" ", "") for part in re.split(r"\d+", match[0])[1:-1]}
     return match[0] if len(marks) > 1 or groups[0].startswith("0") else "".join(groups)
+
+
+def _repeated(match: re.Match[str]) -> str:
+    """A repeating decimal however it is marked: 0.\\dot{3}, 0.\\bar{3}, 0.1(6), 0.\\dot{1}4285\\dot{7}."""
+    lead, braced, single, between, last, bracketed = match.groups()
+    return f"{lead}\\overline{{{bracketed or (braced or single) + (between or '') + (last or '')}}}"
+
+
+def _and_so_on(match: re.Match[str]) -> str:
+    """0.1666... as the repeating decimal that it shows, where its last digits repeat for at least half of them; else
+    the digits alone."""
+    digits, before = match[1], match.string[max(0, match.start() - 3):match.start()]
+    for period in range(1, len(digits) // 2 + 1):
+        for lead in range(len(digits) // 2 + 1):
+            tail = digits[lead:]
+            if len(tail) >= 2 * period and tail[period:] == tail[:-period] \
+                    and not (before.lstrip("- ").startswith("2.") and _EULER.startswith(digits)):
+                return f"{digits[:lead]}\\overline{{{tail[:period]}}}"
+    return digits
 
 
 @functools.lru_cache(maxsize=1 << 12)
@@ -121,6 +159,11 @@ def notation(answer: str) -> str:
         text = text.replace("\\$", "$").replace("\\%", "%").replace("\\#", "#").replace("\\&", "&").replace("\\_", "_")
         text = _FRACTION_DIGITS.sub(_fraction, text)
         text = _ROOT_SYMBOL.sub(lambda match: f"\\sqrt{{{match[1]}}}" if match[1] else "\\sqrt", text)
+        text = re.sub(r"\\mu\s*\\text\{", r"\\text{u", text)
+        text = _CHOICE_OF.sub(r"\\binom{\1}{\2}", text)
+        text = re.sub(r"\\\{\s*\\\}", r"\\emptyset ", text)
+    text = _AND_SO_ON.sub(_and_so_on, _PERIOD.sub(_repeated, text)).replace("{:}", ":")
+    text = re.sub(r"(?<=[,\s])\.\.\.", r"\\ldots ", re.sub(r"^(?:minus|negative)\s+(?=[\d.])", "-", text))
     text = _DEGREES.sub(r" \\text{degree} ", text.replace("~", " "))
     return " ".join(text.split())
 

@@ -2,9 +2,10 @@ r"""Exact sums: rational multiples of square roots times powers of pi, i and var
 
     times({ONE: Fraction(1, 2)}, root_of({ONE: Fraction(8)}, 2))      # {(2, ()): Fraction(1)}, the root of two
 
-Square roots of different square-free integers are linearly independent over the rationals, pi is transcendental, and
-variables are free: two sums are equal exactly when their terms are. What has no such form (the root of a sum, i^2), or
-would need numbers of more than `_MOST_BITS` or more than `_MOST_TERMS` terms, raises `UnclearError`.
+Square roots of different square-free integers are linearly independent over the rationals, also beside i, whose square
+is -1; pi is transcendental, and variables are free: two sums are equal exactly when their terms are. What has no such
+form (the root of a sum), or would need numbers of more than `_MOST_BITS` or more than `_MOST_TERMS` terms, raises
+`UnclearError`.
 """
 
 from __future__ import annotations
@@ -64,11 +65,12 @@ def times(left: Terms, right: Terms) -> Terms:
             powers = dict(names)
             for name, power in other_names:
                 powers[name] = powers.get(name, 0) + power
-            if not -1 < powers.get("i", 0) < 2:
-                raise UnclearError  # -1 for the imaginary unit, an i squared for a variable
+            turns = powers.pop("i", 0) % 4  # of the imaginary unit: 1, i, -1, -i
+            if turns % 2:
+                powers["i"] = 1
             shared = math.gcd(root, other_root)
             monomial = root * other_root // shared**2, tuple(sorted(item for item in powers.items() if item[1]))
-            add(total, {monomial: factor * other_factor * shared}, 1)
+            add(total, {monomial: factor * other_factor * shared}, 1 if turns < 2 else -1)
     return total
 
 
@@ -89,20 +91,46 @@ def raised(base: Terms, exponent: int) -> Terms:
 
 
 def inverse(value: Terms) -> Terms:
-    """1 / value, of a single term: the inverse of a sum is no sum."""
+    """1 / value, of one term, or of two whose squares differ by one term: 1 / (a + b) = (a - b) / (a^2 - b^2). The
+    inverse of any other sum is no sum."""
+    if len(value) == 2:
+        (one, a), (other, b) = value.items()
+        difference = times({one: a}, {one: a})
+        add(difference, times({other: b}, {other: b}), -1)
+        if len(difference) != 1:
+            raise UnclearError
+        return times({one: a, other: -b}, inverse(difference))
     if len(value) != 1:
         raise UnclearError  # 0 too
     [((root, names), factor)] = value.items()
-    return {(root, tuple((name, -power) for name, power in names)): 1 / (factor * root)}
+    return times({(root, tuple((name, -power) for name, power in names)): 1 / (factor * root)}, {ONE: Fraction(1)})
+
+
+def absolute(value: Terms) -> Terms:
+    """|value|, of a rational number, or of a complex one whose parts have a rational sum of squares."""
+    squares: Terms = {}
+    parts: tuple[Terms, Terms] = {}, {}
+    for (root, names), factor in value.items():
+        if names not in ((), (("i", 1),)):
+            raise UnclearError
+        parts[len(names)][root, ()] = factor
+    if not parts[1] and list(parts[0]) != [ONE] and value:
+        raise UnclearError  # its sign would have to be known
+    for part in parts:
+        add(squares, times(part, part), 1)
+    return root_of(squares, 2)
 
 
 def root_of(value: Terms, degree: int) -> Terms:
-    """The root of a rational number; of degree 2 of one that is not negative, of a higher degree where it is exact."""
+    """The root of a rational number: of degree 2, of a higher degree where it is exact. Of a negative number i times
+    the root of its opposite, for degree 2."""
     if not value:
         return {}
     number = value.get(ONE, Fraction(0))
-    if list(value) != [ONE] or degree < 2 or (number < 0 and degree % 2 == 0):
+    if list(value) != [ONE] or degree < 2 or (number < 0 and degree % 2 == 0 and degree > 2):
         raise UnclearError
+    if number < 0 and degree == 2:
+        return times({(1, (("i", 1),)): Fraction(1)}, root_of({ONE: -number}, 2))
     exact = [_exact_root(abs(part), degree) for part in (number.numerator, number.denominator)]
     if exact[0] is not None and exact[1] is not None:
         return constant(Fraction(exact[0], exact[1]) * (1 if number > 0 else -1))

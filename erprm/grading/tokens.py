@@ -12,7 +12,8 @@ from fractions import Fraction
 from erprm.grading.terms import UnclearError
 from erprm.grading.units import UNITS
 
-_TOKEN = re.compile(r"(?P<number>(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d*)?(?:\\overline\s*\{\d+\})?|\.\d+)"
+_TOKEN = re.compile(r"(?P<number>(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d*)?(?:\\overline\s*\{\d+\})?"
+                    r"|\.\d*\\overline\s*\{\d+\}|\.\d+)"
                     r"|(?P<text>\\text\{[^{}]*\})|(?P<command>\\[A-Za-z]+|\\\|)|(?P<letters>[A-Za-z]+)"
                     r"|(?P<sign>[-+*/^(){}\[\]!|])|(?P<other>\S)")
 _SCIENTIFIC = re.compile(r"([eE])([+-]?\d{1,3})(?![\d.])")
@@ -71,9 +72,12 @@ def tokens(text: str) -> tuple[list[str], list[bool]]:
 
 
 def _is_unit(letters: str, before: list[str], text: str, end: int) -> bool:
-    """Whether letters after a value, at the end, are a unit that is known ("5 cm", "3/4 kg")."""
+    """Whether letters after a value, at the end, are a unit that is known ("5 cm", "3/4 kg"); of what pi is in there
+    are lengths and angles, but no hours (2 pi hr)."""
     following = text[end:].replace("^2", "")[:1]
-    return bool(before) and (letters in UNITS or letters.lower() in UNITS) and not re.match(r"[A-Za-z0-9]", following)
+    known = UNITS.get(letters) or UNITS.get(letters.lower())
+    return bool(before) and known is not None and not re.match(r"[A-Za-z0-9]", following) and (
+        before[-1] != "\\pi" or known.dimension in ("length", "angle"))
 
 
 def is_number(token: str) -> bool:

@@ -83,7 +83,8 @@ def _by_algebra(answer: str, gold: str) -> bool:
     from math_verify import verify
 
     left, right = _parse(answer), _parse(gold)
-    numbers = [values[0] for values in (left, right) if values and isinstance(values[0], sympy.Expr)]
+    numbers = [values[0].subs({name: sympy.I for name in values[0].free_symbols if str(name) == "i"})
+               for values in (left, right) if values and isinstance(values[0], sympy.Expr)]
     if len(numbers) == 2 and not numbers[0].free_symbols | numbers[1].free_symbols:
         a, b = (sympy.N(number, 40) for number in numbers)
         if not (a.is_finite and b.is_finite):
