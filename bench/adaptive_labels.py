@@ -19,10 +19,10 @@ is done for all solutions and for the first four of each problem. Written: OUTPU
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+import common
 import numpy as np
 from label_replay import BASE, SIZES, TARGETS, Array, Pool, Setting
 
@@ -136,10 +136,10 @@ def main() -> None:
     rule = Accurate()
     results = [study(Setting(pool, each, given.eta), each, given.seeds) for each in given.each]
     path = given.output.with_suffix(".json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({
+    common.save(path, {
+        "environment": common.environment(),
         "rule": {"n_min": rule.n_min, "n_max": rule.n_max, "step": rule.step, "share": rule.share},
-        "settings": results}, indent=1) + "\n", encoding="utf-8")
+        "settings": results})
     draw(results, given.figure)
     for result in results:
         print(f"{result['solutions_each']} solutions a problem:")

@@ -17,8 +17,6 @@ are broad, hence its cumulative sums have many places to differ in; a trained po
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import random
 import sys
 import tempfile
@@ -26,7 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+import common
 
 from erprm.engines import Request, Sampling, load_engine
 
@@ -143,11 +141,10 @@ def main() -> None:
                 for way, one in results[-1]["against_together"].items():
                     print(f"{engine} {dtype}, {way}: {one['differ']} of {one['completions']} completions differ, "
                           f"{one['share_per_token']:.1e} per token", flush=True)
-    result = {"machine": platform.processor() or platform.machine(), "device": "cuda" if torch.cuda.is_available()
-              else "cpu", "policy": given.policy or "random Llama, 4 layers of 128 dimensions, bytes",
-              "n": given.n, "max_tokens": given.tokens, "results": results}
-    given.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(given.output)
+    policy = given.policy or "random Llama, 4 layers of 128 dimensions, bytes"
+    result = {"environment": common.environment(), "policy": policy, "n": given.n, "max_tokens": given.tokens,
+              "results": results}
+    common.write_result(given.output, result)
 
 
 if __name__ == "__main__":

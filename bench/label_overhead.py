@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import random
 import re
 import resource
@@ -27,6 +26,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import common
 
 from erprm.demo.policy import write_untrained
 from erprm.engines import load_engine
@@ -147,14 +148,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=16, help="most tokens of a completion")
     parser.add_argument("--output", type=Path, help="JSON file for the result")
     given = parser.parse_args()
-    result: dict[str, Any] = {"machine": platform.processor() or platform.machine()}
+    result: dict[str, Any] = {"environment": common.environment()}
     for name in given.engines:
         result[name] = measured(name, given.prefixes, given.n, given.tokens)
         print(json.dumps({name: result[name]}, indent=2), flush=True)
-    if given.output is not None:
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        given.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        print(given.output)
+    common.write_result(given.output, result)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,31 @@
-"""Every task with a step checker goes through the whole loop: first errors, a judge, their consensus, training rows."""
+"""Every task with a step checker goes through the whole loop: first errors, a judge, their consensus, training rows.
+
+Those that aren't arithmetic go through it by the commands that users call, as far as a reward model and its scores.
+"""
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 
+from erprm.cli import main
 from erprm.engines import Completion, Request, Sampling
 from erprm.grading import GraderPool
 from erprm.judging.consensus import agreeing
 from erprm.judging.judges import judge_rows, program
+from erprm.judging.verdicts import first_wrong
 from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.training.encode import encode_dataset
 from erprm.problems import Problem
 from erprm.problems.tasks import TASKS, Task
 from erprm.rollouts.finding import FirstErrors
 from erprm.rollouts.run import LabelOptions, label
-from erprm.rows import StepRow, read_rows
+from erprm.rows import StepRow, read_rows, row_scores
+from erprm.statistics.agreement import soft_auc
 from erprm.steps import join_steps
 from erprm.values.spec import TargetSpec
 
@@ -80,3 +87,33 @@ def test_a_task_goes_through_the_whole_loop(name: str, tmp_path: Path) -> None:
         _, encoded = encode_dataset(data, tokenizer, StepTokens.from_tokenizer(tokenizer), target=target,
                                     max_length=4096)
         assert encoded.labelled > 0
+
+
+@pytest.mark.parametrize(("name", "how", "target"), [
+    ("knights_knaves", ["--n", "4"], ["hard"]),
+    ("number_sorting", ["--n", "8", "--find", "first-error", "--confidence", "0.8"], ["first-error"]),
+])
+def test_commands_lead_from_a_policy_to_a_reward_model(name: str, how: list[str], target: list[str], tmp_path: Path,
+                                                       by_heart: Callable[[str], Path],
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = by_heart(name)
+    policy = ["--policy", str(made / "policy"), "--device", "cpu", "--max-tokens", str(TASKS[name].max_tokens),
+              "--workers", "1", "--problems", str(made / "problems.jsonl")]
+    assert main(["sample", *policy, "--n", "6", "--out", "solutions.parquet"]) == 0
+    assert main(["label", *policy, "--solutions", "solutions.parquet", *how, "--out", "labels"]) == 0
+    rows = ["--rows", "labels/rows.parquet"]
+    assert main(["judge", *rows, "--judge", "program", "--problems", str(made / "problems.jsonl"), "--out",
+                 "verdicts.parquet"]) == 0
+    assert main(["filter", *rows, "--consensus", "verdicts.parquet", "--distance", "1", "--confidence", "0.5",
+                 "--weight", "0.2", "--out", "agreed.parquet"]) == 0
+    assert 1.0 in {row.times for row in read_rows("agreed.parquet")} <= {1.0, 0.2}
+    assert main(["train", "--model", str(made / "policy"), "--data", "agreed.parquet", "--target", *target, "--out",
+                 "prm", "--max-steps", "60", "--learning-rate", "3e-3", "--warmup", "0.1"]) == 0
+    assert main(["score", "--model", "prm", "--device", "cpu", "--rows", "verdicts.parquet", "--out",
+                 "scored.parquet"]) == 0
+    scored = list(read_rows("scored.parquet"))
+    assert any(first_wrong(row) is None for row in scored)
+    judged = [(score, label) for row in scored
+              for score, label in zip(row_scores(row), row.labels or (), strict=True) if label is not None]
+    assert soft_auc(*np.array(judged).T) > 0.65

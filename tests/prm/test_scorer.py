@@ -30,14 +30,6 @@ from erprm.rows import StepRow, read_rows, row_scores, write_rows
 FIRST = ["3*4=12", "2+3=5", "nothing useful"]
 
 
-@pytest.fixture(scope="module")
-def prm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prm")
-    PRM.from_base(tiny.llama(), tiny.tokenizer()).save_pretrained(folder)
-    tiny.tokenizer().save_pretrained(folder)
-    return folder
-
-
 def candidates(problems: int = 4, each: int = 9) -> list[tuple[str, list[str]]]:
     """Solutions that share questions and steps, some of them equal, of several lengths."""
     rng = np.random.default_rng(0)
@@ -47,13 +39,13 @@ def candidates(problems: int = 4, each: int = 9) -> list[tuple[str, list[str]]]:
 
 
 @torch.no_grad()
-def alone(prm: Path, rows: list[tuple[str, list[str]]]) -> list[np.ndarray]:
+def alone(prm_dir: Path, rows: list[tuple[str, list[str]]]) -> list[np.ndarray]:
     """The stock class on one row at a time."""
     from transformers import AutoModelForTokenClassification
 
-    model = AutoModelForTokenClassification.from_pretrained(prm).eval()
+    model = AutoModelForTokenClassification.from_pretrained(prm_dir).eval()
     scores = []
-    for row in PRMScorer(prm).checkpoint.convention.encode(rows):
+    for row in PRMScorer(prm_dir).checkpoint.convention.encode(rows):
         logits = model(input_ids=torch.from_numpy(row.ids)[None]).logits[0, torch.from_numpy(row.tag_positions)]
         scores.append(logits.softmax(-1)[:, 1].numpy())
     return scores
@@ -61,16 +53,16 @@ def alone(prm: Path, rows: list[tuple[str, list[str]]]) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("share", [True, False, None])
 @pytest.mark.parametrize("batch_tokens", [1, 100, 4096])
-def test_batched_scores_are_those_of_one_row_at_a_time(prm: Path, share: bool | None, batch_tokens: int) -> None:
+def test_batched_scores_are_those_of_one_row_at_a_time(prm_dir: Path, share: bool | None, batch_tokens: int) -> None:
     rows = candidates()
-    scores = PRMScorer(prm, share=share, batch_tokens=batch_tokens, device="cpu").score(rows)
-    for found, wanted in zip(scores, alone(prm, rows), strict=True):
+    scores = PRMScorer(prm_dir, share=share, batch_tokens=batch_tokens, device="cpu").score(rows)
+    for found, wanted in zip(scores, alone(prm_dir, rows), strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
-def test_shared_prefixes_are_computed_once(prm: Path) -> None:
+def test_shared_prefixes_are_computed_once(prm_dir: Path) -> None:
     rows = candidates(2, 16)
-    shared, separate = PRMScorer(prm, device="cpu"), PRMScorer(prm, share=False, device="cpu")
+    shared, separate = PRMScorer(prm_dir, device="cpu"), PRMScorer(prm_dir, share=False, device="cpu")
     shared.score(rows)
     separate.score(rows)
     assert shared.report.tokens == separate.report.tokens
@@ -89,21 +81,21 @@ def test_key_heads_that_several_heads_share(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
-def test_half_precision_stays_close(prm: Path) -> None:
+def test_half_precision_stays_close(prm_dir: Path) -> None:
     rows = candidates()
-    exact = np.concatenate(PRMScorer(prm, device="cpu").score(rows))
-    half = np.concatenate(PRMScorer(prm, dtype="bfloat16", device="cpu").score(rows))
+    exact = np.concatenate(PRMScorer(prm_dir, device="cpu").score(rows))
+    half = np.concatenate(PRMScorer(prm_dir, dtype="bfloat16", device="cpu").score(rows))
     assert half.dtype == np.float32
     assert np.abs(exact - half).max() < 0.05
 
 
-def test_no_vocabulary_matrix_is_ever_multiplied(prm: Path) -> None:
-    scorer = PRMScorer(prm, device="cpu")
+def test_no_vocabulary_matrix_is_ever_multiplied(prm_dir: Path) -> None:
+    scorer = PRMScorer(prm_dir, device="cpu")
     shapes = {tuple(weight.shape) for name, weight in scorer.forward.base.named_parameters() if "embed" not in name}
     assert not any(scorer.checkpoint.config.vocab_size in shape for shape in shapes)
 
 
-def test_a_stream_is_scored_in_windows_and_in_order(prm: Path) -> None:
+def test_a_stream_is_scored_in_windows_and_in_order(prm_dir: Path) -> None:
     rows, read = candidates(), []
 
     def source():
@@ -111,7 +103,7 @@ def test_a_stream_is_scored_in_windows_and_in_order(prm: Path) -> None:
             read.append(row)
             yield row
 
-    scorer = PRMScorer(prm, device="cpu")
+    scorer = PRMScorer(prm_dir, device="cpu")
     stream = scorer.stream(source(), window=5)
     first = next(stream)
     assert len(read) == 5
@@ -120,29 +112,29 @@ def test_a_stream_is_scored_in_windows_and_in_order(prm: Path) -> None:
         np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
-def test_a_long_row_is_an_error_or_cut_at_a_step(prm: Path) -> None:
+def test_a_long_row_is_an_error_or_cut_at_a_step(prm_dir: Path) -> None:
     rows = [("1?", ["2", "3"]), ("1?", ["22", "x" * 40, "4"])]
     with pytest.raises(InputError, match=r"row 2: expected at most 30 tokens, found"):
-        PRMScorer(prm, max_length=30, device="cpu").score(rows)
-    scorer = PRMScorer(prm, max_length=30, too_long="cut", device="cpu")
+        PRMScorer(prm_dir, max_length=30, device="cpu").score(rows)
+    scorer = PRMScorer(prm_dir, max_length=30, too_long="cut", device="cpu")
     scores = scorer.score(rows)
     assert [len(row) for row in scores] == [2, 1]
     assert scorer.report.cut == 1
-    np.testing.assert_allclose(scores[1], PRMScorer(prm, device="cpu").score(rows)[1][:1], atol=1e-6)
+    np.testing.assert_allclose(scores[1], PRMScorer(prm_dir, device="cpu").score(rows)[1][:1], atol=1e-6)
     with pytest.raises(InputError, match="not even its first step"):
         scorer.score([("1?", ["x" * 40])])
 
 
-def test_bad_rows_are_named(prm: Path) -> None:
-    scorer = PRMScorer(prm, device="cpu")
+def test_bad_rows_are_named(prm_dir: Path) -> None:
+    scorer = PRMScorer(prm_dir, device="cpu")
     with pytest.raises(InputError, match="row 2: expected at least one step"):
         scorer.score([("1?", ["1"]), ("1?", [])])
     with pytest.raises(InputError, match=r"row 2 \(s7\): .*at most 1024 tokens, found 2004"):
         scorer.score([StepRow("1?", ("1",)), StepRow("1?", ("a" * 2000,), solution_id="s7")])
 
 
-def test_a_score_that_is_nan_is_an_error_naming_the_row(prm: Path) -> None:
-    scorer = PRMScorer(prm, device="cpu")
+def test_a_score_that_is_nan_is_an_error_naming_the_row(prm_dir: Path) -> None:
+    scorer = PRMScorer(prm_dir, device="cpu")
     rows = [("1?", ["1"]), ("1?", ["2", "~"])]
     odd = scorer.checkpoint.tokenizer("~").input_ids[0]
     scorer.forward.base.get_input_embeddings().weight[odd] = float("nan")
@@ -162,9 +154,9 @@ def test_a_score_that_is_nan_is_an_error_naming_the_row(prm: Path) -> None:
     ({"engine": "vllm", "share": False}, "share: vLLM"),
     ({"vllm_options": {"max_model_len": 9}}, "expected none with the engine transformers, found max_model_len"),
 ])
-def test_bad_arguments(prm: Path, change: dict[str, object], message: str) -> None:
+def test_bad_arguments(prm_dir: Path, change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        PRMScorer(prm, **change)
+        PRMScorer(prm_dir, **change)
 
 
 def causal(batch: ScoreBatch) -> dict[int, np.ndarray]:
@@ -208,24 +200,24 @@ def test_every_step_is_scored_once_and_sees_its_own_row(texts: list[list[int]], 
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-def test_score_command_keeps_rows_and_order(prm: Path, tmp_path: Path, suffix: str,
+def test_score_command_keeps_rows_and_order(prm_dir: Path, tmp_path: Path, suffix: str,
                                             capsys: pytest.CaptureFixture[str]) -> None:
     rows = [StepRow(prompt, tuple(steps), solution_id=str(number), outcome=1.0, extra={"note": "kept"})
             for number, (prompt, steps) in enumerate(candidates())]
     write_rows(tmp_path / "rows.jsonl", rows)
     out = tmp_path / f"scored{suffix}"
-    assert main(["score", "--model", str(prm), "--rows", str(tmp_path / "rows.jsonl"), "--out", str(out),
+    assert main(["score", "--model", str(prm_dir), "--rows", str(tmp_path / "rows.jsonl"), "--out", str(out),
                  "--part-rows", "10", "--device", "cpu"]) == 0
     assert capsys.readouterr().out.strip() == str(out)
     found = list(read_rows(out))
-    expected = PRMScorer(prm, device="cpu").score(rows)
+    expected = PRMScorer(prm_dir, device="cpu").score(rows)
     for row, before, scores in zip(found, rows, expected, strict=True):
         np.testing.assert_allclose(row_scores(row), scores, atol=1e-5)
         assert dataclasses.replace(row, scores=None) == before
     assert not (tmp_path / f"scored{suffix}.parts").exists()
 
 
-def test_killed_scoring_goes_on_where_it_stopped(prm: Path, tmp_path: Path) -> None:
+def test_killed_scoring_goes_on_where_it_stopped(prm_dir: Path, tmp_path: Path) -> None:
     """`kill -9` of a real process at the moment when its third part would get its name."""
     rows = [StepRow(prompt, tuple(steps)) for prompt, steps in candidates()]
     write_rows(tmp_path / "rows.jsonl", rows)
@@ -239,12 +231,12 @@ def test_killed_scoring_goes_on_where_it_stopped(prm: Path, tmp_path: Path) -> N
             "sys.addaudithook(watch)\n"
             "score_file(PRMScorer(sys.argv[1], device='cpu'), sys.argv[2], sys.argv[3], identity={'model': 'a'},\n"
             "           part_rows=10)\n")
-    killed = subprocess.run([sys.executable, "-c", code, str(prm), str(tmp_path / "rows.jsonl"), str(out)],
+    killed = subprocess.run([sys.executable, "-c", code, str(prm_dir), str(tmp_path / "rows.jsonl"), str(out)],
                             check=False, capture_output=True)
     assert killed.returncode == -signal.SIGKILL
     assert sorted(path.name for path in parts.glob("parts/0*.jsonl")) == ["000001.jsonl", "000002.jsonl"]
     assert not out.exists()
-    scorer = PRMScorer(prm, device="cpu")
+    scorer = PRMScorer(prm_dir, device="cpu")
     with pytest.raises(InputError, match="other settings: model: store has a, asked for b"):
         score_file(scorer, tmp_path / "rows.jsonl", out, identity={"model": "b"}, part_rows=10)
     assert score_file(scorer, tmp_path / "rows.jsonl", out, identity={"model": "a"}, part_rows=10) == 16
@@ -257,10 +249,11 @@ def test_killed_scoring_goes_on_where_it_stopped(prm: Path, tmp_path: Path) -> N
     (json.dumps({"prompt": "1?", "steps": ["a" * 2000]}), "rows.jsonl: row 2: "),
     ("{", "rows.jsonl:2: expected one JSON object"),
 ])
-def test_bad_files_are_one_line_and_exit_code_2(prm: Path, tmp_path: Path, line: str, message: str,
+def test_bad_files_are_one_line_and_exit_code_2(prm_dir: Path, tmp_path: Path, line: str, message: str,
                                                 capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "1?", "steps": ["1"]}) + "\n" + line + "\n")
-    command = ["score", "--model", str(prm), "--rows", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "o.jsonl")]
+    command = ["score", "--model", str(prm_dir), "--rows", str(tmp_path / "rows.jsonl"), "--out",
+               str(tmp_path / "o.jsonl")]
     assert main([*command, "--part-rows", "1"]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in last
@@ -269,23 +262,23 @@ def test_bad_files_are_one_line_and_exit_code_2(prm: Path, tmp_path: Path, line:
 
 @pytest.mark.vllm
 @pytest.mark.slow
-def test_vllm_scores_as_transformers_does(prm: Path, tmp_path: Path) -> None:
+def test_vllm_scores_as_transformers_does(prm_dir: Path, tmp_path: Path) -> None:
     from erprm.prm.export import export
 
-    export(prm, tmp_path / "causal", "causal-lm")
+    export(prm_dir, tmp_path / "causal", "causal-lm")
     rows = candidates(2, 5)
     write_rows(tmp_path / "rows.jsonl", [StepRow(prompt, tuple(steps)) for prompt, steps in rows])
     assert main(["score", "--model", str(tmp_path / "causal"), "--rows", str(tmp_path / "rows.jsonl"), "--out",
                  str(tmp_path / "scored.jsonl"), "--engine", "vllm", "--engine-options", "max-model-len=256"]) == 0
-    wanted = PRMScorer(prm, device="cpu").score(rows)
+    wanted = PRMScorer(prm_dir, device="cpu").score(rows)
     for row, scores in zip(read_rows(tmp_path / "scored.jsonl"), wanted, strict=True):
         np.testing.assert_allclose(row_scores(row), scores, atol=1e-5)
 
 
-def test_torchrun_is_refused_with_the_command_to_use(prm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+def test_torchrun_is_refused_with_the_command_to_use(prm_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                      capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert main(["score", "--model", str(prm), "--rows", "rows.jsonl", "--out", str(tmp_path / "out.jsonl")]) == 2
+    assert main(["score", "--model", str(prm_dir), "--rows", "rows.jsonl", "--out", str(tmp_path / "out.jsonl")]) == 2
     message = capsys.readouterr().err
     assert "--engine ray:transformers --engine-options actors=4" in message
     assert "--engine vllm --engine-options tensor_parallel_size=4" in message
