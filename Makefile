@@ -10,7 +10,7 @@ SEED ?= 0
 TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 SOURCES := pyproject.toml setup.py requirements/constraints.txt $(wildcard csrc/*.cpp csrc/*.hpp)
 
-.PHONY: help setup demo test lint bench real attack gpu clean
+.PHONY: help setup demo test lint bench real attack stacks gpu clean
 
 help:  ## what each target does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +55,10 @@ real: $(VENV)/.test  ## two real small models through every command; downloads 3
 
 attack: $(VENV)/.test  ## the attacks at length: every kill, more mutated rows, bits, arguments; what was tried, held, failed
 	@$(TEST_ENV) ERPRM_ATTACK=1 $(BIN)/python -m pytest -q -s tests/attack
+
+stacks: $(VENV)/.test  ## the reward adapters inside verl's and SkyRL's own code, in build/stacks
+	@$(PIP) --no-deps --upgrade --target build/stacks -r requirements/stacks.txt
+	@$(TEST_ENV) PYTHONPATH=build/stacks $(BIN)/python -m pytest -q tests/policy/test_stacks.py
 
 # Uses the Python, torch and triton that are there; builds the extension in place and needs no network. OUT names the file.
 PART ?= kernels

@@ -1,15 +1,17 @@
 """Process rewards in the shapes that other reinforcement-learning stacks take.
 
     compute_score = verl_score(PRMReward("runs/prm", mode="min"))                   # verl's custom reward function
-    reward_tensor = verl_token_rewards(reward, questions, responses, mask)          # verl's reward managers, [B, T]
+    rm_scores = verl_token_rewards(reward, questions, responses, mask)              # verl's reward managers, [B, T]
     output["rewards"] = skyrl_rewards(reward, questions, response_ids)              # SkyRL's GeneratorOutput
 
-TRL's GRPOTrainer takes a `PRMReward` as it is, one number a completion. These follow the signatures that verl and SkyRL
-document; they are not tested against those libraries themselves, which pin other versions of theirs.
+TRL's GRPOTrainer takes a `PRMReward` as it is, one number a completion. `make stacks` runs these inside the reward loop
+of verl 0.9.1 and the checks of SkyRL 0.3.0 on what a generator returns; both pin other versions than erprm runs on.
 """
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,21 +23,33 @@ from erprm.policy.reward import PRMReward
 
 
 def verl_score(reward: PRMReward) -> Callable[..., Any]:
-    """A `compute_score` for verl's `custom_reward_function.path`, which its reward loop calls as well.
+    """A `compute_score` for verl's `reward.custom_reward_function` (before 0.9: `custom_reward_function`).
 
-    It is called with data_source, solution_str, ground_truth and extra_info; its batch manager with the plurals of
-    those and lists. The question is `extra_info["question"]`, where verl's own data preparation puts it. Returned are
-    `{"score", "step_scores"}`, a list of them for a batch.
+    verl's reward loop calls it from many threads at once, with data_source, solution_str, ground_truth and extra_info;
+    they take turns. The batch manager of versions before 0.9 calls it with the plurals of those and lists. The question
+    is `extra_info["question"]`, where verl's own data preparation puts it. Returned are `{"score", "step_scores"}`, a
+    list of them for a batch; the step scores are JSON, since verl makes arrays of what it gets and averages numbers.
+
+    Raises:
+        InputError: from the call, without the solution or its question; for rewards that are normalised within a group,
+            where one completion comes alone.
     """
+    turn = threading.Lock()
+
     def compute_score(data_source: Any = None, solution_str: str | None = None, ground_truth: Any = None,
                       extra_info: Mapping[str, Any] | None = None, *, data_sources: Any = None,
                       solution_strs: Sequence[str] | None = None, ground_truths: Sequence[Any] | None = None,
                       extra_infos: Sequence[Mapping[str, Any]] | None = None, **_: Any) -> Any:
         if solution_strs is not None:
-            return _scored(reward, solution_strs, ground_truths, extra_infos or [])
+            with turn:
+                return _scored(reward, solution_strs, ground_truths, extra_infos or [])
         if solution_str is None:
             raise InputError("solution_str: expected the text of a solution, found none")
-        return _scored(reward, [solution_str], [ground_truth], [extra_info or {}])[0]
+        if reward.options.normalise:
+            raise InputError("normalise: expected the completions of a group together, found one alone, as verl's "
+                             "reward loop hands them over; verl itself normalises advantages")
+        with turn:
+            return _scored(reward, [solution_str], [ground_truth], [extra_info or {}])[0]
 
     return compute_score
 
@@ -47,15 +61,16 @@ def _scored(reward: PRMReward, solutions: Sequence[str], truths: Sequence[Any] |
         raise InputError("extra_info: expected the question of every solution under 'question', found "
                          f"{[sorted(info) for info in infos][:1]}")
     found = reward.rewarded(questions, list(solutions), ground_truth=list(truths or [None] * len(solutions)))
-    return [{"score": float(item.rewards.sum()), "step_scores": [] if item.scores is None else item.scores.tolist()}
-            for item in found]
+    return [{"score": float(item.rewards.sum()),
+             "step_scores": json.dumps([] if item.scores is None else item.scores.tolist())} for item in found]
 
 
 def verl_token_rewards(reward: PRMReward, questions: Sequence[str], responses: npt.ArrayLike, mask: npt.ArrayLike,
                        ) -> npt.NDArray[np.float32]:
-    """`reward_tensor` [B, T] float32 for `DataProto.batch["responses"]` [B, T] and its part of the attention mask.
+    """Rewards [B, T] float32 for `DataProto.batch["responses"]` [B, T] and its part of the attention mask.
 
-    A reward manager returns it, as a tensor, under "reward_tensor": each step's reward lies at its last token.
+    Each step's reward lies at its last token. A reward manager returns it, as a tensor, from `assemble_rm_scores` (verl
+    0.9; before that under "reward_tensor").
     """
     ids, kept = np.asarray(responses), np.asarray(mask, bool)
     if ids.shape != kept.shape or ids.ndim != 2:
@@ -69,6 +84,9 @@ def verl_token_rewards(reward: PRMReward, questions: Sequence[str], responses: n
 
 def skyrl_rewards(reward: PRMReward, questions: Sequence[str], response_ids: Sequence[Sequence[int]],
                   ) -> list[list[float]]:
-    """`rewards` of SkyRL's GeneratorOutput: for each response one number a token."""
+    """`rewards` of SkyRL's GeneratorOutput: for each response one number a token.
+
+    SkyRL's own pass@n reads the last token alone; the mean reward that it logs is the sum over tokens.
+    """
     texts = [reward.decode(ids) for ids in response_ids]
     return reward.token_rewards(list(questions), texts, response_ids)

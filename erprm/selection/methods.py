@@ -46,9 +46,14 @@ class MethodOptions:
             raise InputError(f"n: expected at least 1, found {self.n}")
 
     @property
+    def stepwise(self) -> SearchSettings:
+        """The settings, with at most N next steps from a partial solution."""
+        return replace(self.settings, expand=min(self.settings.expand, self.n))
+
+    @property
     def groups(self) -> int:
         """How many groups of `expand` next steps N makes."""
-        return max(1, self.n // self.settings.expand)
+        return self.n // self.stepwise.expand
 
 
 class Search(Protocol):
@@ -77,19 +82,19 @@ class Method:
 
 def _beam(questions: Sequence[str], engine: Engine, score: Scorer, options: MethodOptions,
           advance: Advance | None = None, refused: Refused | None = None) -> list[list[Path]]:
-    settings = replace(options.settings, width=options.groups, trees=1)
+    settings = replace(options.stepwise, width=options.groups, trees=1)
     return beam_search(questions, engine, score, settings, advance, refused)
 
 
 def _dvts(questions: Sequence[str], engine: Engine, score: Scorer, options: MethodOptions,
           advance: Advance | None = None, refused: Refused | None = None) -> list[list[Path]]:
-    settings = replace(options.settings, width=1, trees=options.groups)
+    settings = replace(options.stepwise, width=1, trees=options.groups)
     return beam_search(questions, engine, score, settings, advance, refused)
 
 
 def _guided(questions: Sequence[str], engine: Engine, score: Scorer, options: MethodOptions,
             advance: Advance | None = None, refused: Refused | None = None) -> list[list[Path]]:
-    settings = replace(options.settings, trees=options.groups)
+    settings = replace(options.stepwise, trees=options.groups)
     found = guided_decode(questions, engine, score, settings, options.eta, options.scores_are, advance, refused)
     return [ranked(paths, settings.aggregation) for paths in found]
 

@@ -1,6 +1,7 @@
 """Process rewards for reinforcement learning: who is paid, where, and that shaping changes no optimal policy."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -199,11 +200,26 @@ def test_verl_calls_it_one_at_a_time_or_in_batches() -> None:
     score = verl_score(PRMReward(Counting(), mode="min"))
     one = score(data_source="gsm8k", solution_str="a\nbcd", ground_truth="1", extra_info={"question": "q", "index": 0},
                 reward_router_address=None)
-    assert one == {"score": pytest.approx(0.0), "step_scores": [0.4, 0.0]}
+    assert one == {"score": pytest.approx(0.0), "step_scores": "[0.4, 0.0]"}
     assert score(data_sources=["gsm8k"] * 2, solution_strs=["a\nbcd", ""], ground_truths=["1", "1"],
-                 extra_infos=[{"question": "q"}] * 2) == [one, {"score": 0.0, "step_scores": []}]
+                 extra_infos=[{"question": "q"}] * 2) == [one, {"score": 0.0, "step_scores": "[]"}]
     with pytest.raises(InputError, match="extra_info: expected the question of every solution"):
         score(data_source="gsm8k", solution_str="a", ground_truth="1", extra_info={})
+    normalised = verl_score(PRMReward(Counting(), outcome=right, outcome_weight=0.5, normalise=True))
+    with pytest.raises(InputError, match="normalise: expected the completions of a group together, found one alone"):
+        normalised(data_source="gsm8k", solution_str="a", ground_truth="1", extra_info={"question": "q"})
+
+
+def test_verl_may_call_from_many_threads(scorer: PRMScorer) -> None:
+    """Its reward loop hands each completion to a pool of threads; every score is the scorer's, and all are counted."""
+    reward = PRMReward(scorer, mode="min")
+    score = verl_score(reward)
+    texts = [f"{number}+1\n{number}*2" for number in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda text: score(solution_str=text, extra_info={"question": "q"}), texts))
+    for item, scores in zip(found, scorer.score([("q", text.split("\n")) for text in texts]), strict=True):
+        assert item["score"] == pytest.approx(float(scores.min()), abs=1e-6)
+    assert reward.report.scored == len(texts)
 
 
 def test_per_token_rewards_for_verl_and_skyrl() -> None:

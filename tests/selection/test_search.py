@@ -14,6 +14,7 @@ from erprm.errors import InputError
 from erprm.selection import particle_search
 from erprm.selection.beam import beam_search
 from erprm.selection.guided import guided_decode, guided_log_probs
+from erprm.selection.methods import METHODS, MethodOptions
 from erprm.selection.particles import Particles, systematic
 from erprm.selection.search import SearchSettings
 
@@ -53,6 +54,15 @@ def choice_law(chances: dict[str, float], values: dict[str, float], eta: float, 
             for name, weight in zip(names, weights, strict=True):
                 law[name] += mass * weight / sum(weights)
     return law
+
+
+@pytest.mark.parametrize("n", [1, 3, 8])
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "q-sharp"])
+def test_no_method_samples_more_than_its_n(method: str, n: int) -> None:
+    """N whole solutions, or N next steps at a time: two times here. A smaller N than `expand` counts too."""
+    policy = TwoSteps()
+    METHODS[method].search(["q"], policy, soft_values(2.0), MethodOptions(SearchSettings(expand=4), n=n))
+    assert 0 < policy.written <= (n if method in ("best-of-n", "majority", "adaptive") else 2 * n)
 
 
 @pytest.mark.parametrize(("candidates", "draws"), [(4, 1500), (64, 400)])
