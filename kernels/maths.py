@@ -9,6 +9,13 @@ import triton.language as tl
 
 SWITCH = tl.constexpr(-0.5)
 TINY_ETA = tl.constexpr(2.0**-100)
+LANES = 4  # a segment of rewards, where that is not said
+
+
+def lanes_of(rewards: int, segments: int, most: int = 128) -> int:
+    """Lanes a segment: an eighth of the mean length, from LANES to `most`."""
+    lanes: int = triton.next_power_of_2(max(1, rewards // segments // 8))
+    return min(most, max(LANES, lanes))
 
 
 @triton.jit
@@ -55,8 +62,11 @@ def binary_loss(z, target):
 
 
 @triton.jit
-def beta_binomial_loss(z, k, n, s):
-    """-ln BetaBinomial(k | n, mu s, (1 - mu) s) and its derivatives in z and in s: one factor a completion."""
+def beta_binomial_loss(z, k, n, s, LANES: tl.constexpr):
+    """-ln BetaBinomial(k | n, mu s, (1 - mu) s) and its derivatives in z and in s: one factor a completion.
+
+    With LANES = 1 the arguments are vectors; otherwise they are scalars, and LANES completions are taken at a time.
+    """
     small = tl.exp(-tl.abs(z))
     tail = small / (1.0 + small)
     mu = tl.where(z > 0.0, 1.0 - tail, tail)
@@ -71,16 +81,34 @@ def beta_binomial_loss(z, k, n, s):
     slope_up = tl.where(some_up, 1.0, 0.0)
     slope_down = tl.where(some_down, 1.0, 0.0)
     drawn = tl.where(n > 0.0, 1.0, 0.0)  # s times the sum of 1 / (s + t) over t < n
-    for count in range(1, tl.max(n, axis=0).to(tl.int32)):
-        i = count * 1.0
-        up, down = i < k, i < failures
-        ratio = (mu * s + i) / (s + i) * ((n - i) / (i + 1.0))
-        log += tl.where(up, tl.log(tl.where(up, ratio, 1.0)), 0.0)
-        log += tl.where(down, tl.log((nu * s + i) / (s + k + i)), 0.0)
-        slope_up += tl.where(up, mu * s / (mu * s + i), 0.0)
-        slope_down += tl.where(down, nu * s / (nu * s + i), 0.0)
-        drawn += tl.where(i < n, s / (s + i), 0.0)
+    if LANES > 1:
+        lane = tl.arange(0, LANES)
+        most = n.to(tl.int32)
+        for begin in range(1, most, LANES):
+            more = beta_binomial_factors((begin + lane).to(tl.float32), mu * s, nu * s, k, n, s)
+            log += tl.sum(more[0], axis=0)
+            slope_up += tl.sum(more[1], axis=0)
+            slope_down += tl.sum(more[2], axis=0)
+            drawn += tl.sum(more[3], axis=0)
+    else:
+        for count in range(1, tl.max(n, axis=0).to(tl.int32)):
+            more = beta_binomial_factors(count * 1.0, mu * s, nu * s, k, n, s)
+            log += more[0]
+            slope_up += more[1]
+            slope_down += more[2]
+            drawn += more[3]
     return -log, mu * slope_down - nu * slope_up, (drawn - slope_up - slope_down) / s
+
+
+@triton.jit
+def beta_binomial_factors(i, mu_s, nu_s, k, n, s):
+    """What factor i > 0 adds to the log-likelihood, and to the three sums of its slopes."""
+    up, down = i < k, i < n - k
+    ratio = (mu_s + i) / (s + i) * ((n - i) / (i + 1.0))
+    log = tl.where(up, tl.log(tl.where(up, ratio, 1.0)), 0.0)
+    log += tl.where(down, tl.log((nu_s + i) / (s + k + i)), 0.0)
+    return (log, tl.where(up, mu_s / (mu_s + i), 0.0), tl.where(down, nu_s / (nu_s + i), 0.0),
+            tl.where(i < n, s / (s + i), 0.0))
 
 
 @triton.jit
@@ -139,31 +167,68 @@ def rewards_value(n, top, total, far, steepness):
 
 
 @triton.jit
-def segment_values(rewards, start, length, eta, BLOCK_S: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_H: tl.constexpr,
-                   BINARY: tl.constexpr):
-    """Soft values [BLOCK_S, BLOCK_H] of segments beginning at `start` [BLOCK_S] int64, for `eta` [BLOCK_H].
+def segment_ones(data, left, longest, SEGMENTS: tl.constexpr, LANES: tl.constexpr):
+    """How many of the rewards of each segment [SEGMENTS] are not 0, as float32; arguments as for `segment_sums`."""
+    ones = tl.zeros((SEGMENTS, LANES), dtype=tl.float32)
+    for begin in range(0, longest, LANES):
+        r = tl.load(data + begin, mask=begin < left, other=0)
+        ones += tl.where(r != 0, 1.0, 0.0)
+    return tl.sum(ones, axis=1)
 
-    The rewards are read once to count ones when BINARY, else twice (the second time from the cache), whatever the
-    number of etas. Sums run in BLOCK_R parallel float32 lanes, so a segment of 100,000 adds no more than a few thousand
-    terms one after the other.
+
+@triton.jit
+def segment_sums(data, left, longest, eta, SEGMENTS: tl.constexpr, LANES: tl.constexpr):
+    """What `rewards_value` needs for one eta: the maximum [SEGMENTS] of each segment's rewards, of their negatives for
+    eta < 0; and the two sums, still a share for each lane [SEGMENTS, LANES].
+
+    data: pointers [SEGMENTS, LANES] to each lane's first reward; left: how many rewards of the segment lie from there
+    on; longest: of the segments. The rewards are read twice, the second time from the cache.
     """
-    lane = tl.arange(0, BLOCK_R)
+    sign = tl.where(eta < 0.0, -1.0, 1.0)
+    steepness = tl.abs(eta)
+    high = tl.full((SEGMENTS, LANES), float("-inf"), dtype=tl.float32)
+    for begin in range(0, longest, LANES):
+        inside = begin < left
+        r = tl.load(data + begin, mask=inside, other=0.0).to(tl.float32)
+        high = tl.maximum(high, tl.where(inside, sign * r, float("-inf")))
+    top = tl.max(high, axis=1)
+    top = tl.where(top == float("-inf"), 0.0, top)
+    total = tl.zeros((SEGMENTS, LANES), dtype=tl.float32)
+    far = tl.zeros((SEGMENTS, LANES), dtype=tl.float32)
+    if steepness < TINY_ETA:
+        for begin in range(0, longest, LANES):
+            inside = begin < left
+            r = tl.load(data + begin, mask=inside, other=0.0).to(tl.float32)
+            total += tl.where(inside, sign * r - top[:, None], 0.0)
+    else:
+        for begin in range(0, longest, LANES):
+            inside = begin < left
+            r = tl.load(data + begin, mask=inside, other=0.0).to(tl.float32)
+            term, is_far = expm1_or_exp(tl.where(inside, steepness * (sign * r - top[:, None]), 0.0))
+            total += term
+            far += is_far
+    return top, total, far
+
+
+@triton.jit
+def segment_values(data, left, length, eta, BLOCK_S: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_H: tl.constexpr,
+                   BINARY: tl.constexpr):
+    """Soft values [BLOCK_S, BLOCK_H] of segments of `length` [BLOCK_S] int32, for `eta` [BLOCK_H].
+
+    data, left: [BLOCK_S, BLOCK_R] as for `segment_sums`. The rewards are read once to count ones when BINARY, else
+    twice (the second time from the cache), whatever the number of etas.
+    """
     longest = tl.max(length, axis=0)
     n = length.to(tl.float32)[:, None]
     eta = eta[None, :]
     if BINARY:
-        ones = tl.zeros((BLOCK_S, BLOCK_R), dtype=tl.float32)
-        for begin in range(0, longest, BLOCK_R):
-            inside = (begin + lane)[None, :] < length[:, None]
-            r = tl.load(rewards + start[:, None] + (begin + lane)[None, :], mask=inside, other=0)
-            ones += tl.where(r != 0, 1.0, 0.0)
-        value, _, _ = counts_value(tl.sum(ones, axis=1)[:, None], n, eta)
+        value, _, _ = counts_value(segment_ones(data, left, longest, BLOCK_S, BLOCK_R)[:, None], n, eta)
     else:
         high = tl.full((BLOCK_S, BLOCK_R), float("-inf"), dtype=tl.float32)
         low = tl.full((BLOCK_S, BLOCK_R), float("inf"), dtype=tl.float32)
         for begin in range(0, longest, BLOCK_R):
-            inside = (begin + lane)[None, :] < length[:, None]
-            r = tl.load(rewards + start[:, None] + (begin + lane)[None, :], mask=inside, other=0.0).to(tl.float32)
+            inside = begin < left
+            r = tl.load(data + begin, mask=inside, other=0.0).to(tl.float32)
             high = tl.maximum(high, tl.where(inside, r, float("-inf")))
             low = tl.minimum(low, tl.where(inside, r, float("inf")))
         # With eta < 0 the rewards are mirrored, so that the extreme is always a maximum.
@@ -175,8 +240,8 @@ def segment_values(rewards, start, length, eta, BLOCK_S: tl.constexpr, BLOCK_R: 
         total = tl.zeros((BLOCK_S, BLOCK_H, BLOCK_R), dtype=tl.float32)
         far = tl.zeros((BLOCK_S, BLOCK_H, BLOCK_R), dtype=tl.float32)
         for begin in range(0, longest, BLOCK_R):
-            inside = (begin + lane)[None, :] < length[:, None]
-            r = tl.load(rewards + start[:, None] + (begin + lane)[None, :], mask=inside, other=0.0).to(tl.float32)
+            inside = begin < left
+            r = tl.load(data + begin, mask=inside, other=0.0).to(tl.float32)
             below = tl.where(inside[:, None, :], sign[:, :, None] * r[:, None, :] - top[:, :, None], 0.0)
             term, is_far = expm1_or_exp(slope * below)
             total += tl.where(slope == 0.0, below, term)

@@ -3,11 +3,17 @@
 
 One margin (`one_margin_kernel`): a fixed number of programs walks over the tags. Each takes a hidden row whole into
 registers, its dot with w_1 - w_0, the loss, score and dz, and adds dz h to its own share of the head's gradient: a row
-is read once. With targets given the loop is pipelined: rows of the next tags are on their way to shared memory while
-one is worked on. (Rewards need an inner loop, and Triton pipelines only innermost loops.)
+is read once. Soft values of counts or rewards come first, one of the program's tags a lane, in the memory of dz: a row
+is worked on by all threads, which would all compute the same value. So the loop over the rows is innermost, and Triton
+pipelines it: rows of the next tags are on their way to shared memory while one is worked on. (The likelihood depends on
+the margin: its loop over the completions stays inside, and takes 32 at a time.)
 
 Several margins (`margins_kernel`), and rows wider than registers: blocks of BLOCK_M tags through the matrix units.
-Their rows pass twice, for the margins and for the head's gradient; the second time they can come from the L2 cache.
+Their rows pass twice, for the margins and for the head's gradient, the second time from the end, whose columns are
+still in the L2 cache. A block whose rows stayed on the chip would have to be a quarter as large (16 rows of 4,096
+bfloat16 columns are 128 kB of shared memory), and with it every program would read the head and add to its share of the
+head's gradient, 3 H D floats in all, four times as often: at H = 6 and D = 4,096 that is 18 kB a row from the L2 cache
+instead of 4.6 kB, to save the 8 kB of the second reading.
 Products are exact to float32: bfloat16 rows against three bfloat16 parts of the float32 factor, other dtypes in three
 TF32 products.
 
@@ -24,12 +30,26 @@ import triton.language as tl
 from torch import Tensor
 
 from erprm.kernels.head.reference import Forward, Rows
-from erprm.kernels.maths import beta_binomial_loss, binary_loss, counts_value, log1p_near, segment_values, sigmoid
+from erprm.kernels.maths import (
+    LANES,
+    beta_binomial_loss,
+    binary_loss,
+    counts_value,
+    lanes_of,
+    log1p_near,
+    rewards_value,
+    segment_ones,
+    segment_sums,
+    segment_values,
+    sigmoid,
+)
 
 TARGETS, COUNTS, REWARDS, LIKELIHOOD = 0, 1, 2, 3  # what is learnt
 LEAST_KAPPA = 1e-3
 WIDEST = 16_384  # columns that the registers of a program hold
 REGISTERS = 240  # a thread, of the one-margin kernel: 64 columns of the row, of w_1 - w_0 and of the gradient
+BLOCK_S = 32  # tags whose soft values a program of the one-margin kernel works out at a time
+EMPTY = tl.constexpr(-(2.0**60))  # in the place of the soft value of a tag without completions
 BLOCK_M, STAGES = 64, 3  # of the kernel for several margins
 
 
@@ -58,10 +78,42 @@ def found_rows(positions, tag, valid, N):
 
 
 @triton.jit
+def segments(rewards, offsets, tag, valid, LANES: tl.constexpr):
+    """The rewards of tags [BLOCK]: pointers [BLOCK, LANES], how many lie from there on, and lengths [BLOCK] int32."""
+    start = tl.load(offsets + tag, mask=valid, other=0)
+    length = (tl.load(offsets + tag + 1, mask=valid, other=0) - start).to(tl.int32)
+    lane = tl.arange(0, LANES)[None, :]
+    return rewards + start[:, None] + lane, length[:, None] - lane, length
+
+
+@triton.jit
 def inverse(normalizer):
     """1 / normalizer; 0 for a normaliser of 0."""
     total = tl.load(normalizer).to(tl.float32)
     return tl.where(total == 0.0, 0.0, 1.0 / tl.where(total == 0.0, 1.0, total))
+
+
+@triton.jit
+def soft_values(first, second, values, M, eta, BLOCK_S: tl.constexpr, BLOCK_R: tl.constexpr, MODE: tl.constexpr,
+                BINARY: tl.constexpr):
+    """Writes the soft values of the program's own tags, BLOCK_S at a time; EMPTY for one without completions."""
+    for begin in range(tl.program_id(0), M, BLOCK_S * tl.num_programs(0)):
+        tag = begin + tl.arange(0, BLOCK_S) * tl.num_programs(0)
+        valid = tag < M
+        if MODE == 1:
+            k, n = tl.load(first + tag, mask=valid, other=0), tl.load(second + tag, mask=valid, other=0)
+            value, _, _ = counts_value(k.to(tl.float32), n.to(tl.float32), eta)
+        else:
+            data, left, n = segments(first, second, tag, valid, BLOCK_R)
+            longest, size = tl.max(n, axis=0), n.to(tl.float32)
+            if BINARY:
+                value, _, _ = counts_value(segment_ones(data, left, longest, BLOCK_S, BLOCK_R), size, eta)
+            else:
+                top, total, far = segment_sums(data, left, longest, eta, BLOCK_S, BLOCK_R)
+                value, _, _ = rewards_value(size, top, tl.sum(total, axis=1), tl.sum(far, axis=1), tl.abs(eta))
+                value = tl.where(eta < 0.0, -value, value)
+        tl.store(values + tag, tl.where(n > 0, value, EMPTY), mask=valid)
+    tl.debug_barrier()  # all are written, and any thread may read them
 
 
 @triton.jit(do_not_specialize=("N", "M"))
@@ -74,10 +126,14 @@ def one_margin_kernel(
     scores, dz, partial, partial_dw, loss, db, counter,  # [M], [M], [P, 2], [P, D], 0-d, [1]
     # shapes, row stride, and the scalar: eta, or the concentration
     N, M, D, hidden_row, scalar,
-    BLOCK_D: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_R: tl.constexpr, MODE: tl.constexpr, BINARY: tl.constexpr,
-    NEED_HEAD: tl.constexpr, STAGES: tl.constexpr,
+    BLOCK_D: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_R: tl.constexpr, MODE: tl.constexpr,
+    BINARY: tl.constexpr, NEED_HEAD: tl.constexpr, STAGES: tl.constexpr,
 ):
     program = tl.program_id(0)
+    values = first
+    if MODE == 1 or MODE == 2:
+        values = dz
+        soft_values(first, second, values, M, scalar, BLOCK_S, BLOCK_R, MODE, BINARY)
     column = tl.arange(0, BLOCK_D)
     inside = column < D
     vector = tl.load(head + D + column, mask=inside, other=0.0).to(tl.float32)
@@ -95,29 +151,20 @@ def one_margin_kernel(
         weight = scale
         if weights is not None:
             weight = scale * tl.load(weights + tag).to(tl.float32)
-        if MODE == 0:
-            target = tl.load(first + tag).to(tl.float32)
-        elif MODE == 2:  # before the row is loaded, while registers are free
-            start = tl.load(second + tag)
-            length = tl.load(second + tag + 1) - start
-            eta = scalar + tl.zeros((1,), dtype=tl.float32)
-            target = tl.sum(segment_values(first, start, length, eta, 1, BLOCK_R, 1, BINARY), axis=1)
-            weight = tl.where(length > 0, weight, 0.0)
-        else:
+        if MODE == 3:
             k = tl.load(first + tag).to(tl.float32)
             n = tl.load(second + tag).to(tl.float32)
-            if MODE == 1:
-                target, _, _ = counts_value(k, n, scalar)
-                weight = tl.where(n > 0.0, weight, 0.0)
+        else:
+            target = tl.load(values + tag).to(tl.float32)
+            if MODE != 0:
+                weight = tl.where(target == EMPTY, 0.0, weight)
         place_row = hidden + position[:, None] * hidden_row + column[None, :]
         row = tl.load(place_row, mask=found[:, None] & inside[None, :], other=0.0).to(tl.float32)
         z = tl.sum(row * vector[None, :], axis=1) + shift
         z = tl.where(found, z, float("nan"))  # never a wrong number from a wrong position
         if MODE == 3:
-            value, slope, _ = beta_binomial_loss(z, k, n, scalar)
-            if NEED_HEAD:  # from the cache: the loop above needs the registers
-                row = tl.load(place_row, mask=found[:, None] & inside[None, :], other=0.0,
-                              volatile=True).to(tl.float32)
+            z, k, n = tl.sum(z, axis=0), tl.sum(k, axis=0), tl.sum(n, axis=0)  # of one element: as scalars
+            value, slope, _ = beta_binomial_loss(z, k, n, scalar, 32)
         else:
             value, slope = binary_loss(z, target)
         slope *= weight
@@ -205,9 +252,8 @@ def margins_kernel(
             target = tl.load(first + place, mask=wanted, other=0.0).to(tl.float32)
         elif MODE == 2:
             eta = tl.load(etas + margin, mask=used, other=0.0)
-            start = tl.load(second + tag, mask=valid, other=0)
-            length = tl.load(second + tag + 1, mask=valid, other=0) - start
-            target = segment_values(first, start, length, eta, BLOCK_M, BLOCK_R, BLOCK_H, BINARY)
+            data, left, length = segments(first, second, tag, valid, BLOCK_R)
+            target = segment_values(data, left, length, eta, BLOCK_M, BLOCK_R, BLOCK_H, BINARY)
             weight = tl.where(length > 0, weight, 0.0)
         else:
             k = tl.load(first + tag, mask=valid, other=0).to(tl.float32)
@@ -220,7 +266,7 @@ def margins_kernel(
             z_mean = tl.sum(tl.where(margin[None, :] == 0, z, 0.0), axis=1)
             z_kappa = tl.sum(tl.where(margin[None, :] == 1, z, 0.0), axis=1)
             kappa = tl.maximum(z_kappa, 0.0) + log1p_near(tl.exp(-tl.abs(z_kappa))) + 1e-3
-            value, slope_mean, slope_kappa = beta_binomial_loss(z_mean, k, n, kappa)
+            value, slope_mean, slope_kappa = beta_binomial_loss(z_mean, k, n, kappa, 1)
             slope_kappa *= sigmoid(z_kappa)
             slope = tl.where(margin[None, :] == 0, slope_mean[:, None], slope_kappa[:, None])
             score = tl.where(margin[None, :] == 0, sigmoid(z_mean)[:, None], kappa[:, None])
@@ -259,19 +305,17 @@ class Learnt:
     numbers: tuple[float, ...] = ()
 
 
-def one_margin(width: int, itemsize: int, mode: int = TARGETS) -> tuple[int, int, int, int]:
-    """(BLOCK_D, warps, stages, registers a thread) of the one-margin kernel: 64 columns a thread, 32 where the loss
-    itself loops and in narrow rows; three stages where four rows would fill shared memory."""
+def one_margin(width: int, itemsize: int) -> tuple[int, int, int]:
+    """(BLOCK_D, warps, stages) of the one-margin kernel: 64 columns a thread, 32 or fewer in narrow rows; three stages
+    where four rows would fill shared memory."""
     block = max(64, triton.next_power_of_2(width))
-    warps = max(1, block // (2048 if mode in (TARGETS, COUNTS) else 1024))
-    return block, warps, 4 if block * itemsize <= 32_768 else 3, min(REGISTERS, 65_536 // (32 * warps))
+    return block, max(1, block // 2048), 4 if block * itemsize <= 32_768 else 3
 
 
-def several_margins(dtype: torch.dtype, mode: int, binary: bool) -> tuple[int, int, int]:
-    """(BLOCK_D, warps, BLOCK_R) of the kernel for several margins."""
-    looped = mode == LIKELIHOOD or (mode == REWARDS and not (binary and dtype.itemsize == 2))
+def several_margins(dtype: torch.dtype, mode: int, binary: bool) -> tuple[int, int]:
+    """(BLOCK_D, warps) of the kernel for several margins: twice the warps where 4 would run out of registers."""
     width = {torch.bfloat16: 128, torch.float16: 64}.get(dtype, 32)
-    return width, 8 if looped else 4, 4 if looped else 16
+    return width, 8 if mode == REWARDS and not binary and dtype.itemsize == 4 else 4
 
 
 def programs(hidden: Tensor, margins: int, steps: int) -> int:
@@ -329,16 +373,16 @@ def forward(rows: Rows, learnt: Learnt) -> Forward:
         results.append(counter(hidden.device))
         shape = rows.hidden.shape[0], steps, width, hidden.stride(0)
         if margins == 1 and width <= WIDEST:
-            block, warps, stages, registers = one_margin(width, hidden.dtype.itemsize, learnt.mode)
+            block, warps, stages = one_margin(width, hidden.dtype.itemsize)
             number = learnt.numbers[0] if learnt.numbers else 0.0
             one_margin_kernel[(count,)](hidden, *data, *scale, *results, *shape, number, BLOCK_D=block, STAGES=stages,
-                                        BLOCK_R=128 if first.numel() >= 64 * steps else 16,
-                                        num_warps=warps, maxnreg=registers, **options)
+                                        BLOCK_S=BLOCK_S, BLOCK_R=lanes_of(first.numel(), steps, most=32),
+                                        num_warps=warps, maxnreg=REGISTERS, **options)
         else:
             etas = device_numbers(learnt.numbers, hidden.device) if learnt.numbers else None
-            block, warps, lanes = several_margins(hidden.dtype, learnt.mode, binary)
+            block, warps = several_margins(hidden.dtype, learnt.mode, binary)
             margins_kernel[(count,)](hidden, *data, etas, *scale, *results, *shape, H=margins, BLOCK_H=block_h(margins),
-                                     BLOCK_M=BLOCK_M, BLOCK_D=block, BLOCK_R=lanes, STAGES=STAGES, num_warps=warps,
+                                     BLOCK_M=BLOCK_M, BLOCK_D=block, BLOCK_R=LANES, STAGES=STAGES, num_warps=warps,
                                      FACTOR=tl.bfloat16 if hidden.is_cuda else tl.float32, **options)
     return loss, scores, dz, dw, db
 

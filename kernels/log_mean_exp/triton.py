@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from erprm.kernels.head.triton import device_numbers
-from erprm.kernels.maths import TINY_ETA, counts_value, expm1_or_exp, rewards_value
+from erprm.kernels.maths import counts_value, lanes_of, rewards_value, segment_sums
 
 SEGMENTS = 256
 TILE = 2048  # binary rewards at a time
@@ -82,30 +82,7 @@ def rewards_kernel(
     for h in range(H):
         if numbers is not None:
             eta = tl.load(numbers + h)
-        # With eta < 0 the rewards are mirrored, so that the extreme is always a maximum.
-        sign = tl.where(eta < 0.0, -1.0, 1.0)
-        steepness = tl.abs(eta)
-        tiny = steepness < TINY_ETA
-        high = tl.full((SEGMENTS, LANES), float("-inf"), dtype=tl.float32)
-        for begin in range(0, longest, LANES):
-            inside = begin < left
-            r = tl.load(data + begin, mask=inside, other=0.0).to(tl.float32)
-            high = tl.maximum(high, tl.where(inside, sign * r, float("-inf")))
-        top = tl.where(length > 0, tl.max(high, axis=1), 0.0)
-        total = tl.zeros((SEGMENTS, LANES), dtype=tl.float32)
-        far = tl.zeros((SEGMENTS, LANES), dtype=tl.float32)
-        if tiny:
-            for begin in range(0, longest, LANES):
-                inside = begin < left
-                r = tl.load(data + begin, mask=inside, other=0.0).to(tl.float32)
-                total += tl.where(inside, sign * r - top[:, None], 0.0)
-        else:
-            for begin in range(0, longest, LANES):
-                inside = begin < left
-                r = tl.load(data + begin, mask=inside, other=0.0).to(tl.float32)
-                term, is_far = expm1_or_exp(tl.where(inside, steepness * (sign * r - top[:, None]), 0.0))
-                total += term
-                far += is_far
+        top, total, far = segment_sums(data, left, longest, eta, SEGMENTS, LANES)
         # One segment a lane for the rest: what is stored in the layout of the tile is loaded in that of a vector.
         place = h * S + segment
         tl.store(values + place, tl.sum(total, axis=1), mask=valid)
@@ -120,7 +97,8 @@ def rewards_kernel(
         sum_near = tl.load(values + place, mask=there, other=0.0)
         sum_far = tl.load(logs + place, mask=there, other=0.0)
         best = tl.load(extremes + place, mask=there, other=0.0)
-        value, extreme, log = rewards_value(n, best, sum_near, sum_far, steepness)
+        value, extreme, log = rewards_value(n, best, sum_near, sum_far, tl.abs(eta))
+        sign = tl.where(eta < 0.0, -1.0, 1.0)
         tl.debug_barrier()
         tl.store(values + place, sign * value, mask=there)
         tl.store(extremes + place, sign * extreme, mask=there)
@@ -153,12 +131,6 @@ def backward_kernel(
             total += share[:, None] * tl.exp(eta * (r - extreme[:, None]) - log[:, None])
             row += S
         tl.store(result + place, total.to(result.dtype.element_ty), mask=inside)
-
-
-def lanes_of(rewards: int, segments: int) -> int:
-    """Lanes a segment: an eighth of the mean length, from 4 to 128."""
-    lanes: int = triton.next_power_of_2(max(1, rewards // segments // 8))
-    return min(128, max(4, lanes))
 
 
 def log_mean_exp(rewards: Tensor, offsets: Tensor, etas: list[float]) -> tuple[Tensor, Tensor, Tensor]:

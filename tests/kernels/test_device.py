@@ -97,7 +97,7 @@ def arguments(learnt: str, steps: int, etas: int) -> tuple[object, ...]:
     if learnt == "targets":
         return (torch.rand(steps, etas).round(decimals=1),)
     if learnt in ("counts", "likelihood"):
-        trials = torch.randint(0 if learnt == "likelihood" else 1, 9, (steps,))
+        trials = torch.randint(0, 40, (steps,)) if learnt == "likelihood" else torch.randint(1, 9, (steps,))
         successes = (torch.rand(steps) * (trials + 1)).floor().long()
         return (successes, trials, numbers if learnt == "counts" else 5.0 if etas == 1 else None)
     offsets = ragged(torch.randint(1, 20, (steps,)).tolist())
@@ -134,9 +134,10 @@ def test_sizes_of_losses_on_head_rows(rows: int, width: int, steps: int, etas: i
     check_loss("targets", rows, width, steps, torch.bfloat16, etas)
 
 
-def test_more_blocks_than_programs() -> None:
-    """A program adds to the share of the head's gradient that it has written before."""
-    check_loss("targets", 250, 40, 230, torch.float32, etas=6)
+@pytest.mark.parametrize(("learnt", "etas"), [("targets", 6), ("counts", 1), ("rewards", 1)])
+def test_more_tags_than_the_programs_take_at_a_time(learnt: str, etas: int) -> None:
+    """A program adds to the share of the head's gradient that it has written before, and makes more soft values."""
+    check_loss(learnt, 250, 40, 230, torch.float32, etas)
 
 
 @pytest.mark.parametrize("extras", ["bias", "weights", "strided", "frozen"])
