@@ -17,19 +17,17 @@ import argparse
 import importlib.util
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from common import RESULTS, environment
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # whose server of an exported model it starts
 
 SOURCE = "reasoning-gym:chain_sum?min_terms=3&max_terms=3&min_digits=1&max_digits=1&allow_negation=false"
 EXAMPLES = ("State the final answer to the following arithmetic problem: 5 + 3 - 2 =\n5 + 3 = 8\n8 - 2 = 6\n"
@@ -170,47 +168,23 @@ def fetch(model: Model, folder: Path) -> None:
 
 def served(folder: Path, stages: list[Stage]) -> float:
     """The largest difference between the scores that vLLM serves and those of `erprm score`."""
-    from transformers import AutoTokenizer
+    from prm.exported_server import serving
 
     from erprm.prm.rows.tokens import StepTokens, encode_rows
     from erprm.prm.scoring.vllm import VLLMServer
     from erprm.prm.spec import PRMSpec
     from erprm.rows import read_rows, row_scores
+    from erprm.tokenizers import load_tokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder / "causal-lm")
+    tokenizer = load_tokenizer(folder / "causal-lm")
     tokens = StepTokens.from_tokenizer(tokenizer, PRMSpec.load(folder / "causal-lm").tags)
     rows = list(read_rows(folder / "scored.parquet"))[:16]
     started = time.monotonic()
-    with server(folder / "causal-lm") as address:
+    with serving(folder / "causal-lm") as address:
         encoded = encode_rows(tokenizer, tokens, [(row.prompt, row.steps) for row in rows])
         found = VLLMServer(address, tag_id=tokens.tag_id).score([row.ids for row in encoded])
     stages.append(Stage("serve", ["serve.sh"], time.monotonic() - started, 0))
     return max(float(abs(a - b).max()) for a, b in zip(found, map(row_scores, rows), strict=True))
-
-
-@contextmanager
-def server(folder: Path) -> Iterator[str]:
-    """The exported model's own script, until its server answers; stopped when the block ends."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    env: dict[str, Any] = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-                           "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(["sh", str(folder / "serve.sh"), "--port", str(port)], env=env, text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-    assert process.stdout is not None
-    said = []
-    try:
-        for line in process.stdout:
-            said.append(line)
-            if "Application startup complete" in line:
-                break
-        else:
-            raise SystemExit("the server ended:\n" + "".join(said[-30:]))
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate()
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ import torch
 from tokenizers import AddedToken
 
 from erprm.cli import main
+from erprm.demo.policy import write_untrained
 from erprm.errors import InputError
 from erprm.prm.doctor.checks import diagnose
 from erprm.prm.doctor.findings import Diagnosis
 from erprm.prm.rows.tokens import StepTokens, encode_row
 from erprm.prm.training.config import PRMConfig
 from erprm.prm.training.trainer import PRMTrainer
+from erprm.problems.tasks import TASKS
 from erprm.rows import StepRow, write_rows
 from erprm.steps import StepTags
 from erprm.values.spec import TargetSpec
@@ -199,6 +201,18 @@ def test_more_tokens_than_the_model_has_positions(model_dir: Path, tmp_path: Pat
     [finding] = found(examine(model_dir, tmp_path, GOOD, max_length=4096))
     assert finding[0] == "error"
     assert "1024 positions" in finding[1]
+
+
+def test_text_that_the_tokenizer_loses_is_one_finding_that_names_the_characters(tmp_path: Path) -> None:
+    """The demo's vocabulary has no letters but those of its words, and no bytes to fall back on."""
+    write_untrained(tmp_path, TASKS["chain_sum"], seed=0, hidden=32, layers=1)
+    told = StepRow("2+2?", ("2+2 → 4", "it's 4"), successes=(1, 2), trials=(2, 2))
+    known = dataclasses.replace(told, steps=("2+2=4", "4"), prompt="2+2=")
+    diagnosis = examine(tmp_path, tmp_path, [known, told, told])
+    [finding] = [finding for finding in diagnosis.findings if "loses" in finding.what]
+    assert (finding.level, finding.count, finding.rows) == ("warning", 2, [2, 3])
+    assert finding.what.endswith("whichever way it is read: \"'\" (U+0027), '?' (U+003F), 'i' (U+0069), 's' (U+0073), "
+                                 "'t' (U+0074), '→' (U+2192)")
 
 
 def test_an_unreadable_row_is_a_finding_and_the_rows_before_it_are_looked_at(model_dir: Path, tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """vLLM's own OpenAI-style server, started by the exported model's script, scores as transformers does."""
 
 import os
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from prm.exported_server import free_port, serving
 from prm.rows_of_steps import rows as step_rows
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
@@ -27,12 +26,6 @@ from erprm.steps import StepTags
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.xdist_group("servers")]
 
 TOKENS = StepTokens.from_tokenizer(tiny.tokenizer(), StepTags(tag=tiny.TAG, plus=tiny.PLUS, minus=tiny.MINUS))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -51,26 +44,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def server(trained: Path) -> Iterator[str]:
     """The address of a server that has started; it is stopped at the end."""
-    port = free_port()
-    command = ["sh", str(trained / "causal" / SERVE_NAME), "--port", str(port), "--max-model-len", "512"]
-    environment = {**os.environ, "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "INFO", "HF_HUB_OFFLINE": "1",
-                   "PYTHONUNBUFFERED": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
-    process = subprocess.Popen(command, env=environment, text=True, start_new_session=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert process.stdout is not None
-    seen = []
-    try:
-        for line in process.stdout:
-            seen.append(line)
-            if "Application startup complete" in line:
-                break
-        else:
-            pytest.fail("the server ended:\n" + "".join(seen[-30:]))
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+    with serving(trained / "causal", "--max-model-len", "512") as address:
+        yield address
 
 
 def test_a_trained_model_scores_the_same_in_transformers_and_in_vllm_offline_and_served(server: str, trained: Path,

@@ -47,6 +47,7 @@ from erprm.values.spec import TargetSpec
 
 _READ_AHEAD = 1024
 _RESIZE = "resize the model's embeddings to the tokenizer's size, or use the model's own tokenizer"
+_SHOWN = 8  # characters that are named where a tokenizer loses some
 _PROPOSED = 4  # tags that are named where the given one can't be used
 
 
@@ -98,6 +99,8 @@ class _Rows:
         self.solutions: dict[tuple[bytes, bool], bytes] = {}
         self.prefixes: dict[bytes, float] = {}  # digest of prompt and first steps -> the target first seen there
         self.values: Counter[float] = Counter()
+        self.kept: set[str] = set()  # characters that come back out of the tokens
+        self.lost: dict[str, None] = {}
         self.found = {
             "merged": Finding("error", "rows whose text merges with the tag before it", "choose another --tag"),
             "tag": Finding("warning", "rows whose own text holds the tag, which is spelled in other tokens there",
@@ -119,8 +122,8 @@ class _Rows:
             "blank": Finding("warning", "rows without any text in their steps, which will be dropped",
                              "nothing where the policy wrote nothing; else look at how they were split"),
             "empty": Finding("warning", "rows with an empty step", "remove empty steps, with their targets"),
-            "unknown": Finding("warning", "rows with text that the tokenizer doesn't know",
-                               "use a tokenizer with byte fallback, or clean the text"),
+            "lost": Finding("warning", "rows with text that the tokenizer loses",
+                            "use a tokenizer with byte fallback, or clean the text"),
         }
 
     def read(self, rows: Iterable[StepRow]) -> None:
@@ -137,6 +140,10 @@ class _Rows:
 
     def finish(self) -> None:
         """Findings about the file as a whole."""
+        if self.lost:
+            shown = [f"{char!r} (U+{ord(char):04X})" for char in itertools.islice(self.lost, _SHOWN)]
+            more = f" and {len(self.lost) - _SHOWN} more" if len(self.lost) > _SHOWN else ""
+            self.found["lost"].what += f", whichever way it is read: {', '.join(shown)}{more}"
         self.diagnosis.findings += [finding for finding in self.found.values() if finding.count]
         if self.diagnosis.rows == 0:
             self.diagnosis.findings.append(Finding("error", "no row was read", "check the file"))
@@ -191,10 +198,23 @@ class _Rows:
             self.found["dropped"].add(number)
         elif len(encoded.ids) > self.max_length:
             self.found["cut"].add(number)
-        if self.tokenizer.unk_token_id is not None and (encoded.ids == self.tokenizer.unk_token_id).any():
-            self.found["unknown"].add(number)
+        if self._loses(row, encoded):
+            self.found["lost"].add(number)
         if len(self.diagnosis.samples) < self.samples:
             self.diagnosis.samples.append((number, _sample(self.tokenizer, encoded, targets, self.max_length)))
+
+    def _loses(self, row: StepRow, encoded: EncodedRow) -> bool:
+        """Whether the row has a character that does not come back out of its tokens; keeps which these are."""
+        characters = set(row.prompt).union(*row.steps)
+        if new := characters - self.kept - self.lost.keys():
+            begin = 0 if self.diagnosis.tokens is None or self.diagnosis.tokens.bos_id is None else 1
+            decoded = str(self.tokenizer.decode(encoded.ids[begin:].tolist(), clean_up_tokenization_spaces=False))
+            decoded = decoded.replace(str(self.tokenizer.unk_token), "")
+            self.lost.update(dict.fromkeys(char for char in sorted(new) if char not in decoded))
+            self.kept.update(new - self.lost.keys())
+        unknown = self.tokenizer.unk_token_id
+        return not self.lost.keys().isdisjoint(characters) or (
+            unknown is not None and bool((encoded.ids == unknown).any()))
 
     def _disagrees(self, prefixes: list[bytes], targets: npt.NDArray[np.float64]) -> bool:
         """Whether an earlier row has another target at one of these prefixes; keeps those that are new."""
