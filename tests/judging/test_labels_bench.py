@@ -1,4 +1,4 @@
-"""`bench/labels.py` in miniature, and the values by problem that its intervals and tests are of."""
+"""`bench/labels.py` and `bench/label_costs.py` in miniature, and the values by problem that intervals are of."""
 
 import json
 import sys
@@ -14,10 +14,12 @@ from erprm.demo.settings import DemoSettings
 from erprm.evaluation.processbench import evaluate_processbench
 from erprm.judging.verdicts import verdict_row
 from erprm.problems.tasks import TASKS
-from erprm.rows import StepRow
+from erprm.rollouts.store import read_parts
+from erprm.rows import StepRow, read_rows
 from erprm.statistics.agreement import soft_auc
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
+import label_costs
 import labels
 
 PROBLEM = np.repeat(np.arange(40), 6)
@@ -114,3 +116,24 @@ def test_the_script_trains_each_cell_once_and_writes_its_tables(demo: Path, tmp_
     spent = {way: sum(dear.tokens(way).values()) for way in (labels.FIXED, labels.BISECTED)}
     assert spent["first-error"] < spent["fixed"]
     assert len(bought["tokens", "hard", "all"]) < len(bought["tokens", "first-error", "all"]) == 16
+
+
+def test_costs_are_those_of_the_stores(demo: Path, tmp_path: Path) -> None:
+    words = ["--demo", str(demo), "--out", str(tmp_path / "out"), "--output", str(tmp_path / "r.json"),
+             "--problems", "3", "--rmse", "0.2", "--confidence", "0.6"]
+    label_costs.main(words)
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert len(result["ways"]) == 6
+    for name in ("fixed", "rmse", "first-error"):
+        steps = sum(len(row.steps) for row in read_rows(tmp_path / "out" / name / "rows.parquet"))
+        tokens = sum(sum(table["tokens"].to_pylist()) for table in read_parts(tmp_path / "out" / name))
+        entry = result["ways"][name]
+        assert entry["tokens_per_100000_steps"] == pytest.approx(tokens / steps * 1e5, abs=0.06)
+        assert entry["engine_seconds_per_100000_steps"] > 0
+        assert result["ways"][f"{name}, confirmed by the checker"]["tokens_per_100000_steps"] >= entry[
+            "tokens_per_100000_steps"]
+    assert result["ways"]["first-error"]["completions_per_100000_steps"] < result["ways"]["fixed"][
+        "completions_per_100000_steps"]
+    assert result["assumed"]["measured"] is False
+    label_costs.main(words)
+    assert json.loads((tmp_path / "r.json").read_text())["ways"]["fixed"] == result["ways"]["fixed"]
