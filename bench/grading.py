@@ -13,17 +13,22 @@ repeats: 960 completions of 15 problems, each with an (answer, reference) pair o
 Rivals check every completion by itself, in one process: math-verify on the completion's text; math-verify on the answer
 that this package extracts ("extracted, math-verify on each"); and all of this package's grader, exact comparison before
 math-verify, but without its memory and its processes ("own grader on each"). "erprm" starts with nothing remembered and
-its workers running, as in any but the first second of a run; "erprm-with-start" starts them too. Before anything is
-timed, the pool and the same grader called for each must agree on every completion.
+its workers running, as in any but the first second of a run; "erprm-with-start" starts them too. "over pebble", where
+that package is installed, remembers and decides as erprm does, and gives what is left to a pebble.ProcessPool with the
+same time limit, its workers running. Before anything is timed, the pool and the same grader called for each must agree
+on every completion.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
 import random
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import common
 
@@ -134,6 +139,23 @@ def pooled(pools: Callable[[], GraderPool], work: Work) -> list[bool]:
         return pool.grade_many(work)
 
 
+def verdict(answer: str, gold: str) -> bool:
+    """One answer by math-verify, in a pebble worker."""
+    return bool(load("math")(Task("math", answer, Problem("", "", gold))))
+
+
+def over_pebble(pool: Any, work: Work) -> list[bool]:
+    """Each distinct (answer, reference) once: here where that is certain, else by a worker of `pool`."""
+    forget()
+    known: dict[tuple[str | None, str], Any] = {}
+    keys = [(grader_of("math").answer(text), reference_for("math", problem.answer)) for text, problem in work]
+    for answer, gold in keys:
+        if (answer, gold) not in known:
+            right = False if answer is None else equal(answer, gold)
+            known[answer, gold] = pool.schedule(verdict, args=(answer, gold), timeout=10) if right is None else right
+    return [found if isinstance(found := known[key], bool) else found.result() for key in keys]
+
+
 def started() -> GraderPool:
     """A pool whose workers run and have graded every kind of answer; what they graded is no completion's answer."""
     pool = GraderPool()
@@ -161,6 +183,12 @@ def compare(name: str, work: Work) -> list[common.Record]:
         "math-verify on each": lambda: math_verify(work),
         "extracted, math-verify on each": lambda: own_grader(work, exact_first=False),
         "own grader on each": lambda: own_grader(work)}
+    if importlib.util.find_spec("pebble") is not None:
+        import pebble
+
+        workers = pebble.ProcessPool(max_workers=len(os.sched_getaffinity(0)))
+        assert over_pebble(workers, work) == found  # and its workers have graded
+        providers["over pebble"] = lambda: over_pebble(workers, work)
     return common.measure(name, providers, dtype="text", mode="whole", seconds=0.0, least=RUNS, shape={
         "completions": len(work), "distinct": report.distinct, "by workers": report.calls})
 
