@@ -7,6 +7,9 @@
   `generate` in batches of as many rows, with a LogitsProcessor that draws by the same keyed numbers.
 - scoring: the rows with shared prefixes computed once (paths) against length buckets; with as many common first steps
   put before them as `--common` says.
+- scoring by trees: the same rows in the training's layout of prefix trees instead of paths, problems of about as many
+  tokens a forward.
+- scoring as it comes: what the scorer chooses by itself against length buckets.
 - last block: a training step and scoring of a model of SmolLM2's width, with the last block at the tags only against
   everywhere.
 
@@ -27,6 +30,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from common import RESULTS, environment
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, LogitsProcessor
@@ -37,10 +41,15 @@ from erprm.engines.draw import draw
 from erprm.prm.attention import tags_only
 from erprm.prm.model import PRM
 from erprm.prm.scoring.scorer import PRMScorer
+from erprm.prm.training.batches import Collator
+from erprm.prm.training.encode import encode_dataset
 from erprm.problems import read_problems
-from erprm.rows import read_rows
+from erprm.rows import StepRow, read_rows
+from erprm.tokenizers import load_tokenizer
+from erprm.values.spec import TargetSpec
 
 PAIRS, BATCH, EACH = 5, 256, 8
+ASKED = ("input_ids", "position_ids", "tag_positions", "ends", "tag_of_step")  # of a batch, for scores alone
 
 
 def main() -> None:
@@ -54,6 +63,8 @@ def main() -> None:
     found = {"sampling": sampling(given.policy, given.problems)}
     found |= {f"scoring, {common} common steps before": scoring(given.prm, given.rows, common)
               for common in given.common}
+    found["scoring as it comes"] = scoring(given.prm, given.rows, 0, None)
+    found["scoring by trees"] = trees(given.prm, given.rows)
     found |= {f"{work}, {layers} layers": last_block(layers, work == "training step")
               for layers in (4, 30) for work in ("training step", "scoring")}
     for name, result in found.items():
@@ -114,13 +125,41 @@ def sampling(policy: str, problems: str, tokens: int = 56) -> dict[str, Any]:
     return pairs(lambda: engine.sample(asked, Sampling(max_tokens=tokens)), stock)
 
 
-def scoring(prm: str, path: str, common: int) -> dict[str, Any]:
-    """Paths through shared prefixes against length buckets."""
-    rows = [dataclasses.replace(row, steps=(*("10*9=90>90" for _ in range(common)), *row.steps), gaps=None, labels=None,
+def scoring(prm: str, path: str, common: int, share: bool | None = True) -> dict[str, Any]:
+    """Paths through shared prefixes (or, with None, the scorer's own choice) against length buckets."""
+    rows = unscored(path, common)
+    own, apart = (PRMScorer(prm, device="cpu", share=each) for each in (share, False))
+    found = pairs(lambda: own.score(rows), lambda: apart.score(rows))
+    return found | {"rows": len(rows), "computed": own.report.computed / own.report.tokens}
+
+
+def unscored(path: str, common: int) -> list[StepRow]:
+    """The rows, with so many common steps before their own."""
+    return [dataclasses.replace(row, steps=(*("10*9=90>90" for _ in range(common)), *row.steps), gaps=None, labels=None,
                                 successes=None, trials=None, scores=None) for row in read_rows(path)]
-    shared, apart = (PRMScorer(prm, device="cpu", share=share) for share in (True, False))
-    found = pairs(lambda: shared.score(rows), lambda: apart.score(rows))
-    return found | {"computed": shared.report.computed / shared.report.tokens}
+
+
+def trees(folder: str, path: str, batch_tokens: int = 2048) -> dict[str, Any]:
+    """Paths against the training's prefix trees; both must give the same scores."""
+    rows = unscored(path, 0)
+    scorer, prm, target = PRMScorer(folder, device="cpu", share=True), PRM.load(folder), TargetSpec("outcome")
+    tokenizer = load_tokenizer(folder)
+
+    def by_trees() -> np.ndarray:
+        data, _ = encode_dataset(rows, tokenizer, prm.tokens, max_length=scorer.max_length, target=target)
+        collator, scores = Collator(data, target, layout="shared", capacity=batch_tokens), np.zeros(len(data.trials))
+        some = np.cumsum(data.lengths) // (2 * batch_tokens)
+        some = some[np.searchsorted(data.problems, data.problems)]  # a problem's rows together
+        with torch.inference_mode():
+            for batch in np.split(np.arange(len(data)), np.flatnonzero(np.diff(some)) + 1):
+                inputs, steps = collator.batch(batch, every_step=True)
+                scores[steps] = prm(**{name: inputs[name] for name in ASKED if name in inputs}).scores.numpy()
+        return scores
+
+    found = pairs(lambda: scorer.score(rows), by_trees)
+    difference = float(np.abs(np.concatenate(scorer.score(rows)) - by_trees()).max())
+    assert difference < 1e-5, f"scores differ by {difference}"
+    return found | {"rows": len(rows)}
 
 
 def last_block(layers: int, train: bool) -> dict[str, Any]:
