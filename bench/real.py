@@ -123,7 +123,7 @@ def run(name: str, command: Sequence[str]) -> Stage:
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
-    said = [line.rstrip() for line in process.stdout if line.strip()]
+    said = [line.rstrip().replace(sys.prefix, ".venv") for line in process.stdout if line.strip()]
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     stage = Stage(name, list(command[1:]), time.monotonic() - started, usage.ru_maxrss * 1024, said[-12:])
