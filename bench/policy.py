@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", help="only these; by default all")
     parser.add_argument("--samples", type=int, default=8, help="for each held-out problem")
     parser.add_argument("--raft-steps", type=int, default=settings.raft_steps)
-    parser.add_argument("--grpo-steps", type=int, default=60)
+    parser.add_argument("--grpo-steps", type=int, default=80)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     found: dict[str, list[dict[str, float]]] = {"before": [accuracy(demo / "pool.parquet") for demo in given.demo]}
