@@ -130,11 +130,15 @@ def _files(source: Path) -> list[Path]:
         raise InputError(f"{source}: no such file" + (f"; a data set of the hub is {DATASETS}{source}" if hub else ""))
     if (source / "manifest.json").is_file() and (source / "parts").is_dir():
         raise InputError(f"{source}: a store of completions; its rows are in {source / 'rows.parquet'}")
-    for suffixes in _SHARDS:
-        found = sorted(path for path in source.iterdir()
-                       if path.name.endswith(suffixes) and path.name[0] not in "._" and path.is_file())
-        if found:
-            return found
+    kinds = [sorted(path for path in source.iterdir()
+                    if path.name.endswith(suffixes) and path.name[0] not in "._" and path.is_file())
+             for suffixes in _SHARDS]
+    lines = [path for path in kinds[1] if ".jsonl" in path.suffixes]
+    if kinds[0] and lines:
+        raise InputError(f"{source}: expected shards of one kind, found {kinds[0][0].name} and {lines[0].name}; "
+                         "name one of them, or put those that are meant into a folder of their own")
+    if found := kinds[0] or kinds[1]:
+        return found
     raise InputError(f"{source}: expected a folder with .parquet or .jsonl files, found none")
 
 

@@ -46,6 +46,11 @@ def test_a_folder_of_shards(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("about")
     assert list(read_records(tmp_path)) == list(enumerate(RECORDS, start=1))
     assert count_records(tmp_path) == 5
+    (tmp_path / "info.json").write_text("{}")
+    assert count_records(tmp_path) == 5
+    (tmp_path / "more.jsonl").write_text(LINES)  # not to be left out in silence
+    with pytest.raises(InputError, match=r"shards of one kind, found train-0\.parquet and more\.jsonl"):
+        list(read_records(tmp_path))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="expected a folder with"):
         count_records(tmp_path / "empty")
