@@ -19,6 +19,9 @@ def find_device(name: str | None) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise InputError(f"device: expected cpu, cuda or cuda:NUMBER, found {name!r}") from error
+    here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if device.type not in ("cpu", "cuda", here and here.type):
+        raise InputError(f"device: expected cpu{'' if here is None else f' or {here.type}'}, found {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device: expected cpu or one of {torch.cuda.device_count()} CUDA devices, found {name!r}")
     return device

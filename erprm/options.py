@@ -22,7 +22,9 @@ from typing import Any
 from erprm.errors import InputError
 
 REQUIRED: Any = dataclasses.MISSING
+LARGEST_WORKERS = 4096
 LARGEST_SEED = 2**32 - 1  # NumPy's global generator, which transformers seeds, takes no larger one
+_LARGEST = 10**15  # what arithmetic in 64 bits and in doubles can hold, sums of it too
 _BOUNDS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
     "least": ("at least", operator.ge), "above": ("more than", operator.gt),
     "most": ("at most", operator.le), "below": ("less than", operator.lt),
@@ -86,6 +88,8 @@ def _check_one(field: dataclasses.Field[Any], value: Any) -> None:
         raise InputError(f"{name}: expected one of {', '.join(choices)}, found {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{name}: expected a finite number, found {value}")
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise InputError(f"{name}: expected a number of at most {_LARGEST:,}, found {str(value)[:40]}")
     for bound, (words, holds) in _BOUNDS.items():
         limit = field.metadata.get(bound)
         if limit is not None and not isinstance(value, str) and not holds(value, limit):

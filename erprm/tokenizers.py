@@ -22,6 +22,7 @@ from erprm.errors import InputError
 # Besides these the tokenizers package raises Exception itself, for a file that it can't read.
 _REFUSALS = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError, StrictDataclassError,
              ZeroDivisionError)
+_LARGEST_VOCABULARY = 1 << 24
 _PROBE = "A 1 + 2\nи x"
 
 
@@ -62,6 +63,20 @@ def _check_files(folder: Path) -> None:
                 raise InputError(f"{path}: expected JSON, found {str(error).splitlines()[0]}") from error
             if not isinstance(found, dict):
                 raise InputError(f"{path}: expected an object, found {type(found).__name__}")
+            _check_ids(path, found)
+
+
+def _check_ids(path: Path, tokenizer: dict[str, Any]) -> None:
+    """Raise InputError for the id of a token that no vocabulary has: tables as long as it would be made."""
+    model, added = tokenizer.get("model"), tokenizer.get("added_tokens")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    ids = [*vocabulary.items()] if isinstance(vocabulary, dict) else []
+    ids += [(item.get("content"), item.get("id")) for item in added if isinstance(item, dict)] if isinstance(
+        added, list) else []
+    for token, index in ids:
+        if not isinstance(index, int) or not 0 <= index < _LARGEST_VOCABULARY:
+            raise InputError(f"{path}: token {token!r:.40}: expected an id below {_LARGEST_VOCABULARY:,}, found "
+                             f"{index!r:.40}")
 
 
 def keeps_text(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -10,7 +10,7 @@ ROOT = Path(erprm.__file__).parent
 LAYERS = [
     {"errors", "options", "terminal", "files", "devices"},
     {"kernels", "_core"},
-    {"steps", "splitters", "rows", "tokenizers", "problems", "values", "statistics", "grading"},
+    {"steps", "splitters", "rows", "tokenizers", "loading", "problems", "values", "statistics", "grading"},
     {"engines"},
     {"rollouts"},
     {"formats"},

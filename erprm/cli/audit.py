@@ -148,5 +148,5 @@ def _print_table(config: Config, kinds: list[str], found: Counter[tuple[str, str
     for (answer, gold), count in found.most_common(config.show):
         left, right, _ = details[answer, gold]
         shown = Text(printable(answer[-60:])), Text(printable(gold[:60]))
-        table.add_row(str(count), *shown, _shown(left), _shown(right))
+        table.add_row(str(count), *shown, Text(_shown(left)), Text(_shown(right)))
     Console().print(table)

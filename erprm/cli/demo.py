@@ -21,7 +21,8 @@ from pathlib import Path
 
 from erprm.cli.config import option
 from erprm.demo import recipe
-from erprm.demo.settings import DemoSettings
+from erprm.demo.settings import SMOKE, DemoSettings
+from erprm.options import LARGEST_SEED
 
 _DEFAULTS = DemoSettings()
 FULL_ETAS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0)
@@ -34,7 +35,7 @@ class Config:
     """Options of `erprm demo`."""
 
     out: str = option("runs/demo", help="folder of the run", writes="folder")
-    seed: int = option(_DEFAULTS.seed, help="seed of problems, models and samples")
+    seed: int = option(_DEFAULTS.seed, help="seed of problems, models and samples", least=0, most=LARGEST_SEED - 10)
     seeds: int = option(1, least=1, help="how many runs, with this seed and the ones after it")
     task: str = option(_DEFAULTS.task, help="countdown or graph_color", choices=FULL_TASKS)
     full: bool = option(False, help="five seeds, seven etas, two tasks")
@@ -48,6 +49,7 @@ class Config:
     pool: int = option(_DEFAULTS.pool, least=1, help="candidates per held-out problem")
     truth_problems: int = option(_DEFAULTS.truth_problems, least=1, help="held-out solutions with sampled step values")
     raft_steps: int = option(_DEFAULTS.raft_steps, least=1, help="optimiser steps of RAFT")
+    smoke: bool = option(False, help="every stage at toy size, in a minute: whether all of it works here")
     dry_run: bool = option(False, help="print what would be done, and stop")
 
 
@@ -56,6 +58,8 @@ def run(config: Config) -> None:
     names = {field.name for field in dataclasses.fields(DemoSettings)}
     chosen = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
     settings = DemoSettings(**chosen)
+    if config.smoke:
+        settings = dataclasses.replace(SMOKE, task=config.task, seed=config.seed)
     out, seeds = Path(config.out), range(config.seed, config.seed + (FULL_SEEDS if config.full else config.seeds))
     runs = {out: settings}
     if config.full:

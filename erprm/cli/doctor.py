@@ -16,6 +16,7 @@ from pathlib import Path
 from erprm.cli.config import option
 from erprm.errors import InputError
 from erprm.prm.training.options import AUTO, RowOptions, TargetOptions
+from erprm.terminal import printable
 
 
 @dataclass
@@ -37,5 +38,5 @@ def run(config: Config) -> int:
     target = config.target_spec(config.target == AUTO and has_counts(config.data))
     diagnosis = diagnose(config.model, config.data, config.eval, tags=config.tags(), max_length=config.max_length,
                          target=target, samples=config.samples)
-    print(diagnosis)
+    print("\n".join(map(printable, str(diagnosis).split("\n"))))  # tokens and texts of others among them
     return 0 if diagnosis.healthy else 2

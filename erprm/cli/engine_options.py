@@ -9,8 +9,9 @@ from typing import Any
 
 from erprm.cli.config import option
 from erprm.cli.prompt_options import PromptConfig, template_of
-from erprm.engines import ENGINES, Engine, PromptTemplate, Sampling, load_engine
+from erprm.engines import ENGINES, Engine, PromptTemplate, Sampling, check_options, load_engine
 from erprm.errors import InputError
+from erprm.options import LARGEST_SEED
 from erprm.steps import SPLITTERS
 
 
@@ -35,16 +36,18 @@ class EngineConfig(SamplerConfig, PromptConfig):
     """Which policy, how it is asked, and how it samples."""
 
     policy: str = option(help="the policy: a folder or a hub name")
-    dtype: str = option("auto", help="float32, bfloat16, float16; auto: the checkpoint's, float32 on a CPU")
+    dtype: str = option("auto", help="of the weights in memory", choices=("float32", "bfloat16", "float16"),
+                        auto="the checkpoint's, float32 on a CPU")
     splitter: str = option("newline", help="where steps end", choices=SPLITTERS, auto="what most solutions ask for")
-    seed: int = option(0, help="seed of the run")
+    seed: int = option(0, help="seed of the run", least=0, most=LARGEST_SEED)
     dry_run: bool = option(False, help="print what would be done, with counts and estimates, and stop")
     tokens_per_second: float | None = option(None, above=0, help=(
         "for --dry-run: what the engine is expected to generate (default: measured where the policy loads in seconds)"))
 
 
 def sampling_of(config: SamplerConfig) -> Sampling:
-    """The sampling settings. Raises InputError."""
+    """The sampling settings, where the engine has the options that are asked of it too. Raises InputError."""
+    check_options(config.engine, parse_options(config.engine_options))
     return Sampling(config.temperature, config.top_p, config.max_tokens, config.stop)
 
 
@@ -57,7 +60,10 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"engine_options: expected name=value, found {text!r}")
-        options[name.replace("-", "_")] = yaml.safe_load(value)
+        try:
+            options[name.replace("-", "_")] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise InputError(f"engine_options: {name}: expected a value as YAML, found {value!r:.80}") from error
     return options
 
 
@@ -69,9 +75,13 @@ def engine_of(config: EngineConfig) -> Engine:
 def engine_with(config: SamplerConfig, policy: str, template: PromptTemplate, dtype: str = "auto") -> Engine:
     """The engine that samples as `config` says, with another policy. Raises InputError or MissingExtraError."""
     options = parse_options(config.engine_options)
-    check_policy(template, policy)
+    check_options(config.engine, options)
     if config.engine.endswith("transformers") and config.device is not None:
+        from erprm.devices import find_device
+
+        find_device(config.device)  # before the model is looked at
         options["device"] = config.device
+    check_policy(template, policy)
     try:
         return load_engine(config.engine, policy, template=template, dtype=dtype, **options)
     except TypeError as error:

@@ -30,7 +30,8 @@ import numpy as np
 
 from erprm.cli.config import option
 from erprm.errors import InputError
-from erprm.files.records import read_records
+from erprm.files.records import check_source, read_records
+from erprm.options import LARGEST_SEED
 from erprm.prm.scoring.engines import TOO_LONG
 from erprm.rows import StepRow, by_score_column, read_rows
 from erprm.selection.aggregate import AGGREGATIONS
@@ -73,8 +74,9 @@ class Config:
     train_rows: tuple[str, ...] = option((), help="training rows or problems, to be looked for among the evaluation "
                                                   "problems")
     compare: tuple[str, ...] = option((), help="earlier runs to show beside this one, NAME=FOLDER or FOLDER")
-    export: str | None = option(None, help="also write the pool in search-and-learn's format to this .jsonl file")
-    seed: int = option(0, help="of vote subsets and bootstrap")
+    export: str | None = option(None, help="also write the pool in search-and-learn's format to this .jsonl file",
+                                writes="file")
+    seed: int = option(0, help="of vote subsets and bootstrap", least=0, most=LARGEST_SEED)
 
 
 def run(config: Config) -> int | None:
@@ -89,6 +91,8 @@ def run(config: Config) -> int | None:
                          f"a file; found {'both' if config.prm else 'neither'}")
     if config.scores and len(benchmarks) != 1:
         raise InputError(f"evaluate: --scores holds the scores of one benchmark file, found {len(benchmarks)}")
+    for path in benchmarks:
+        check_source(path)
     for name in ("export", "compare"):
         if getattr(config, name) and not config.scored:
             raise InputError(f"evaluate: --{name} needs --scored")

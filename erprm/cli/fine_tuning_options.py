@@ -20,5 +20,8 @@ class FineTuningConfig(PromptConfig, SFTOptions):
 
 
 def options_of(config: FineTuningConfig) -> SFTOptions:
-    """The options of training alone."""
+    """The options of training alone. Raises InputError for a tracker that is not there."""
+    from erprm.prm.training.config import check_trackers
+
+    check_trackers(config.report_to)
     return SFTOptions(**{item.name: getattr(config, item.name) for item in dataclasses.fields(SFTOptions)})

@@ -12,6 +12,7 @@ from erprm.grading import GraderPool
 from erprm.grading.composite import Composite, CompositePool
 from erprm.grading.extraction import Extraction
 from erprm.grading.graders import grader_of
+from erprm.options import LARGEST_WORKERS
 from erprm.problems import Problem
 
 STRICT, GRADED = REWARDS = ("strict", "graded")
@@ -29,7 +30,8 @@ class GradingConfig(Extraction, JudgeOptions):
                                                    "completion has to match as a whole")
     length_limit: int | None = option(None, help="with --grader ...length...: characters from which the reward falls, "
                                                  "to 0 at twice as many", least=1)
-    workers: int | None = option(None, help="grading processes (default: one per CPU)", least=1)
+    workers: int | None = option(None, help="grading processes (default: one per CPU)", least=1,
+                                most=LARGEST_WORKERS)
     grade_timeout: float = option(10.0, help="seconds after which an answer counts as wrong", above=0,
                                   aliases=("timeout",))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from erprm.cli.config import option
 from erprm.cli.engine_options import SamplerConfig, check_policy, engine_with, parse_options
 from erprm.cli.prompt_options import PromptConfig, template_of
-from erprm.engines import ENGINES, Sampling
+from erprm.engines import ENGINES, Sampling, check_options
 from erprm.errors import InputError
 from erprm.grading.composite import JUDGE
 from erprm.judging.prompt import GRADE_PATTERN, GradePrompt
@@ -52,7 +52,7 @@ def judge_of(options: JudgeOptions, parts: Iterable[str]) -> JudgeGrader | None:
     from erprm.judging.grader import JudgeGrader
 
     sampling = SamplerConfig(engine=options.judge_engine, engine_options=options.judge_engine_options)
-    parse_options(options.judge_engine_options)
+    check_options(sampling.engine, parse_options(sampling.engine_options))
     template = template_of(PromptConfig(prompt=options.judge_prompt))
     check_policy(template, policy)
     return JudgeGrader(prompts, lambda: engine_with(sampling, policy, template),

@@ -158,6 +158,8 @@ def _rule(config: Config) -> Rule | None:
     asked = [name for name in ("rmse", "find", "width", "settled") if getattr(config, name) is not None]
     if len(asked) > 1 and asked[0] in ("rmse", "find"):
         raise InputError(f"--{asked[0]}: expected no --{asked[1]} beside it, found one")
+    if given and not asked:
+        raise InputError(f"{next(iter(given))}: expected --rmse, --find, --width or --settled beside it, found none")
     if config.rmse is not None:
         return Accurate(config.eta, config.rmse, **given)
     if config.find is not None:

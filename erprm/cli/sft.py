@@ -39,8 +39,10 @@ def run(config: Config) -> None:
         return
     from erprm.policy.sft import train_sft
 
+    options = options_of(config)
+
     def work() -> None:
-        report = train_sft(config.model, rows, config.out, options_of(config), template, config.splitter)
+        report = train_sft(config.model, rows, config.out, options, template, config.splitter)
         print(f"{report.rows:,} solutions, {report.tokens:,} tokens, {report.dropped:,} dropped as too long; "
               f"last loss {report.loss:.3f}")
 

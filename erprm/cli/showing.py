@@ -51,7 +51,7 @@ def show_prompts(config: ShowConfig, prompts: Iterable[tuple[str, str]]) -> None
 def show_steps(title: str, steps: Sequence[str], gaps: Sequence[str] | None, splitter: str) -> None:
     """Print a solution cut where its steps end: each line is what the policy wrote, white space as its code."""
     known = steps.gaps if isinstance(steps, Steps) else gaps
-    print(f"{title}, {len(steps):,} steps by {splitter}:")
+    print(f"{printable(title)}, {len(steps):,} steps by {splitter}:")
     spans = prefix_spans(steps, known) if known is not None else steps
     for number, span in enumerate(spans, start=1):
         print(f"  {number:>3} |{printable(span)}|")

@@ -20,16 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from erprm.cli.config import option
-from erprm.demo.settings import DemoSettings
+from erprm.demo.settings import SMOKE, DemoSettings
 from erprm.errors import InputError
+from erprm.options import LARGEST_SEED
 from erprm.problems.tasks import TASKS, task
 from erprm.study.cells import Cell, Learnt
 
 _DEMO = DemoSettings()
-_SMALL: dict[str, Any] = {
-    "teach_problems": 20, "demonstrations": 2, "hidden": 32, "layers": 1, "sft_steps": 4, "label_problems": 4,
-    "solutions": 2, "completions": 4, "prm_steps": 4, "heldout_problems": 4, "pool": 4, "validation_problems": 4,
-    "validation_pool": 4}
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,10 @@ class Config:
 
     out: str = option("runs/study", help="folder of the study", writes="folder")
     tasks: tuple[str, ...] = option(("countdown",), help=f"families of problems: {', '.join(TASKS)}")
-    policy_seeds: tuple[int, ...] = option((0, 1, 2, 3, 4, 5), help="seeds of policies, with their labels and pools")
-    prm_seeds: tuple[int, ...] = option((0, 1), help="seeds of reward models on the same labels")
+    policy_seeds: tuple[int, ...] = option((0, 1, 2, 3, 4, 5), least=0, most=LARGEST_SEED - 10,
+                                           help="seeds of policies, with their labels and pools")
+    prm_seeds: tuple[int, ...] = option((0, 1), least=0, most=LARGEST_SEED,
+                                        help="seeds of reward models on the same labels")
     targets: tuple[str, ...] = option(("outcome", "soft", "hard", "er", "er@2"), help="what reward models learn")
     etas: tuple[float, ...] = option((0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0), help="those of the target er in one run")
     reference: str = option("soft", help="the reward that the others are compared with")
@@ -71,14 +70,14 @@ def run(config: Config) -> None:
         config.tasks, config.policy_seeds, config.prm_seeds, config.targets, config.etas, config.evaluations,
         config.patience, config.validation_completions, DemoSettings(**sizes))
     if config.smoke:
-        settings = StudySettings(("countdown",), (0, 1), (0, 1), ("soft", "er"), (0.5, 2.0), 2, 2, 4,
-                                 DemoSettings(**_SMALL))
+        settings = StudySettings(("countdown",), (0, 1), (0, 1), ("soft", "er"), (0.5, 2.0), 2, 2, 4, SMOKE)
     for name in ("tasks", "policy_seeds", "prm_seeds", "targets", "etas"):
         values = getattr(settings, name)
         if not values or len(set(values)) < len(values):
             raise InputError(f"{name}: expected different values, at least one, found {' '.join(map(str, values))}")
-    for text in settings.targets:
-        Learnt.of(text)
+    rewards = [name for text in settings.targets for name in Learnt.of(text).rewards(text, settings.etas)]
+    if config.reference not in rewards:
+        raise InputError(f"reference: expected one of {', '.join(rewards)}, found {config.reference!r}")
     for name in settings.tasks:
         task(name)
     if config.dry_run:

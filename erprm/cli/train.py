@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
 from collections.abc import Iterator
@@ -24,12 +25,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erprm.cli.config import option
-from erprm.errors import InputError, import_extra
+from erprm.errors import InputError, MissingExtraError, import_extra
 from erprm.files.runs import RunFolder, run_folder, settings_of
 from erprm.files.writing import written_beside
 from erprm.options import LARGEST_SEED
 from erprm.prm.spec import FILE_NAME as SPEC_NAME
 from erprm.prm.training.options import PRMOptions
+from erprm.rows import read_rows
 
 if TYPE_CHECKING:
     from erprm.prm.training.config import PRMConfig
@@ -118,12 +120,28 @@ def _check(config: Config) -> None:
         path = getattr(config, name)
         if path is not None and not Path(path).is_file():
             raise InputError(f"{name}: {path}: no such file")
+    if config.deepspeed is not None:
+        _check_deepspeed(config.deepspeed)
+    for name in ("data", "eval"):
+        path = getattr(config, name)
+        if path is not None and next(read_rows(path), None) is None:
+            raise InputError(f"{name}: {path}: expected at least one row, found none")
     if config.max_steps == 0:
         raise InputError("max_steps: expected -1 or at least 1, found 0")
     if config.early_stopping_patience > 0 and config.eval is None:
         raise InputError("patience: expected held-out rows (--eval) to stop by, found none")
     if Path(config.out).exists() and not Path(config.out).is_dir():
         raise InputError(f"out: {config.out}: expected a folder, found a file")
+
+
+def _check_deepspeed(path: str) -> None:
+    try:
+        if not isinstance(json.loads(Path(path).read_text(encoding="utf-8")), dict):
+            raise InputError(f"deepspeed: {path}: expected an object of JSON, found another value")
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"deepspeed: {path}: expected an object of JSON, found {error}") from error
+    if importlib.util.find_spec("deepspeed") is None:
+        raise MissingExtraError("deepspeed is not installed; install it with: pip install deepspeed")
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from erprm.demo.policy import demonstrations, write_untrained
 from erprm.demo.settings import DemoSettings
 from erprm.demo.stages import Stages
 from erprm.files.progress import progress
+from erprm.files.writing import locked
 from erprm.problems import check_disjoint, read_problems, write_problems
 from erprm.problems.tasks import Task, task
 from erprm.rows import read_rows, write_rows
@@ -33,11 +34,16 @@ Stage = tuple[str, list[Callable[[], object]]]
 
 
 def run(folder: Path, settings: DemoSettings) -> Path:
-    """All stages that are still to be done; returns the path of the report."""
-    stages = Stages(folder, dataclasses.asdict(settings) | {"etas": list(settings.etas)})
-    for name, parts in recipe(folder, settings):
-        stages.run(name, parts)
-    return outcome.write_outcome(folder, settings, stages.seconds)
+    """All stages that are still to be done; returns the path of the report.
+
+    Raises:
+        InputError: when another process runs in the folder, or it holds a run with other settings.
+    """
+    with locked(folder):
+        stages = Stages(folder, dataclasses.asdict(settings) | {"etas": list(settings.etas)})
+        for name, parts in recipe(folder, settings):
+            stages.run(name, parts)
+        return outcome.write_outcome(folder, settings, stages.seconds)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,12 @@ class DemoSettings:
                 *(Target(f"er_eta_{eta:g}", "er", eta) for eta in self.etas)]
 
 
+SMOKE = DemoSettings(  # the whole in miniature: it shows that everything works here, and nothing else
+    teach_problems=20, demonstrations=2, hidden=32, layers=1, sft_steps=4, label_problems=4, solutions=2, completions=4,
+    prm_steps=4, heldout_problems=4, pool=4, truth_problems=2, truth_completions=4, raft_samples=2, raft_steps=1,
+    validation_problems=4, validation_pool=4)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One kind of training target: its selector's name and how the counts become values.

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from erprm.demo.outcome import write_json
 from erprm.evaluation.curves import BestOfN, Line
 from erprm.evaluation.figures import save_best_of_n
+from erprm.files.writing import written_beside
 
 
 def write_summary(folder: Path, runs: Sequence[Path]) -> Path:
@@ -26,7 +28,7 @@ def write_summary(folder: Path, runs: Sequence[Path]) -> Path:
                       "best_of_n": _spread(found).to_dict(),
                       "raft": {name: [results["raft"][name] for results in found] for name in ("before", "after")}}
                for task, found in by_task.items()}
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "summary.json", summary)
     lines = []
     for task, found in by_task.items():
         table = _spread(found)
@@ -37,7 +39,8 @@ def write_summary(folder: Path, runs: Sequence[Path]) -> Path:
                   for name, line in table.lines.items()]
         lines.append("")
     path = folder / "summary.md"
-    path.write_text("\n".join(lines), encoding="utf-8")
+    with written_beside(path) as beside:
+        beside.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 

@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +20,8 @@ from erprm.engines.base import Completion, Engine, Request, Sampling, prefix_see
 from erprm.engines.prompts import PromptTemplate
 from erprm.errors import InputError
 
-__all__ = ["ENGINES", "Completion", "Engine", "PromptTemplate", "Request", "Sampling", "load_engine", "prefix_seed"]
+__all__ = ["ENGINES", "Completion", "Engine", "PromptTemplate", "Request", "Sampling", "check_options", "load_engine",
+           "prefix_seed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +31,13 @@ class EngineKind:
     Attributes:
         help: one line.
         load: (model, options) -> the engine.
+        options: the names of its own options.
         needs: the extra without which it is not there.
     """
 
     help: str
     load: Callable[..., Engine]
+    options: Callable[[], frozenset[str]]
     needs: str | None = None
 
 
@@ -54,12 +59,49 @@ def _ray(inner: str, model: str, **options: Any) -> Engine:
     return RayEngine(inner, model, **options)
 
 
+def _keywords(engine: type) -> frozenset[str]:
+    kinds = inspect.signature(engine).parameters.values()
+    return frozenset(kind.name for kind in kinds if kind.kind is kind.KEYWORD_ONLY) - {"template", "dtype"}
+
+
+def _transformers_options() -> frozenset[str]:
+    from erprm.engines.transformers import TransformersEngine
+
+    return _keywords(TransformersEngine)
+
+
+def _vllm_options() -> frozenset[str]:
+    from erprm.engines.vllm import VllmEngine
+    from erprm.engines.vllm_process import llm_options
+
+    return _keywords(VllmEngine) | llm_options() - {"self", "model", "dtype"}
+
+
+def _ray_options(inner: Callable[[], frozenset[str]]) -> frozenset[str]:
+    from erprm.engines.ray import RayEngine
+
+    return _keywords(RayEngine) | inner()
+
+
 ENGINES: dict[str, EngineKind] = {
-    "transformers": EngineKind("in this process, with nothing else", _transformers),
-    "vllm": EngineKind("vLLM, for models of real size", _vllm, "vllm"),
-    "ray:transformers": EngineKind("several of the first over Ray", partial(_ray, "transformers"), "ray"),
-    "ray:vllm": EngineKind("several vLLMs over Ray", partial(_ray, "vllm"), "ray"),
+    "transformers": EngineKind("in this process, with nothing else", _transformers, _transformers_options),
+    "vllm": EngineKind("vLLM, for models of real size", _vllm, _vllm_options, "vllm"),
+    "ray:transformers": EngineKind("several of the first over Ray", partial(_ray, "transformers"),
+                                   partial(_ray_options, _transformers_options), "ray"),
+    "ray:vllm": EngineKind("several vLLMs over Ray", partial(_ray, "vllm"), partial(_ray_options, _vllm_options),
+                           "ray"),
 }
+
+
+def check_options(engine: str, names: Iterable[str]) -> None:
+    """Raise InputError for a name that is no option of `engine`, with the nearest that is; looks at no model."""
+    asked = list(names)
+    known = sorted(ENGINES[engine].options()) if asked else []
+    for name in asked:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1) or (known if len(known) < 20 else [])
+            raise InputError(f"engine_options: the engine {engine} has no option {name!r}"
+                             + (f"; it has {', '.join(near)}" if near else ""))
 
 
 def load_engine(name: str, model: str, **options: Any) -> Engine:

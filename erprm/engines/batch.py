@@ -19,6 +19,7 @@ from erprm.engines.base import Sampling
 from erprm.engines.draw import draw
 from erprm.engines.row_cache import Prefilled, RowCache
 from erprm.engines.stopping import StopStrings
+from erprm.errors import InputError
 
 _HEADROOM = 64  # columns allocated beyond those in use: how many steps may pass without moving the cache
 _REFILL = 8  # waiting samples move in when 1/8 of the rows are free
@@ -127,6 +128,7 @@ class RowBatch:
         self._queue = PromptQueue(call, prompts, block_tokens, self._device)
         self._cache: RowCache | None = None
         self._longest = max(prompt.limit for prompt in prompts)
+        self._lost = torch.zeros((), dtype=torch.int64, device=self._device)  # tokens drawn from logits that are NaN
         self._resize(0)
 
     def _resize(self, rows: int, keep: Tensor | None = None) -> None:
@@ -151,9 +153,13 @@ class RowBatch:
 
     @torch.inference_mode()
     def run(self) -> Iterator[Finished]:
-        """Every sample of every prompt, as they finish."""
+        """Every sample of every prompt, as they finish. Raises InputError for logits that are NaN."""
         while True:
-            rows, alive = len(self._owners), int(self._alive.sum())
+            alive, lost = torch.stack((self._alive.sum(), self._lost)).tolist()
+            if lost:
+                raise InputError("policy: its logits are NaN: numbers overflow in this dtype (try --dtype float32 or "
+                                 "bfloat16), or the model is broken")
+            rows = len(self._owners)
             free, waiting = rows - alive, self._queue.waiting
             full = self._cache is None or self._cache.columns == self._cache.capacity
             if alive == 0 and waiting == 0:
@@ -233,6 +239,8 @@ class RowBatch:
         if self._guide is not None:
             logits = self._guided(self._guide, rows, logits)
         token = draw(logits, self._seeds[rows], counts, self._sampling.temperature, self._sampling.top_p)
+        self._lost += (alive & (token == logits.shape[1])).sum()
+        token = token.clamp(max=logits.shape[1] - 1)
         self._last[rows] = token
         self._tokens[rows, torch.where(alive, counts, self._longest)] = token
         counts = counts + alive

@@ -52,10 +52,12 @@ def draw(logits: Tensor, seeds: Tensor, steps: Tensor, temperature: float, top_p
         top_p: below 1, the smallest set of most likely tokens whose probability reaches it is drawn from.
 
     Returns:
-        int64 [R].
+        int64 [R]; V, which is no token, for a row whose logits hold NaN.
     """
+    last = logits.shape[-1] - 1
     if temperature == 0:
-        return logits.argmax(dim=-1)
+        most, token = logits.max(dim=-1)  # NaN is the greatest
+        return token.masked_fill(most.isnan(), last + 1)
     probabilities = torch.softmax(logits.float() / temperature, dim=-1)
     order = None
     if top_p < 1:
@@ -67,4 +69,6 @@ def draw(logits: Tensor, seeds: Tensor, steps: Tensor, temperature: float, top_p
     # Strictly below the last sum, so that the entry found exists and has a positive probability.
     target = torch.minimum(uniform(seeds, steps)[:, None] * total, torch.nextafter(total, torch.zeros_like(total)))
     token = torch.searchsorted(cumulative, target, right=True)
-    return (token if order is None else order.gather(1, token)).squeeze(1)
+    if order is not None:
+        token = order.gather(1, token.clamp(max=last))
+    return token.masked_fill(total.isnan(), last + 1).squeeze(1)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from erprm.devices import find_device
 from erprm.engines.base import Completion, Request, Sampling
@@ -24,6 +24,7 @@ from erprm.engines.identity import model_identity
 from erprm.engines.prompts import PromptTemplate
 from erprm.engines.stopping import Detokenizer, StopStrings
 from erprm.errors import InputError
+from erprm.loading import REFUSALS, load_causal
 from erprm.tokenizers import load_tokenizer
 
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -58,15 +59,15 @@ class TransformersEngine:
         config, self._tokenizer = _read(model, revision)
         self._template.check(self._tokenizer)
         _check_cache(model, config)
-        loaded = AutoModelForCausalLM.from_pretrained(
-            model, config=config, revision=revision, dtype=_dtype(dtype, self._device), attn_implementation="sdpa")
+        loaded = load_causal(model, config=config, revision=revision, dtype=_dtype(dtype, self._device),
+                             attn_implementation="sdpa")
         self._model: Any = loaded.to(self._device).eval()
         _check_finite(model, self._model)
         self._call: ModelCaller | None = ModelCaller(self._model)
         self._context = int(getattr(config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
         self._detokenizer = Detokenizer(self._tokenizer)
         self._stops: dict[tuple[str, ...], StopStrings] = {}  # which tokens may end them: a search in all of V
-        self._is_eos = _eos_table(self._model, self._tokenizer, self._device)
+        self._is_eos = _eos_table(model, self._model, self._tokenizer, self._device)
         self._identity = model_identity(model, getattr(config, "_commit_hash", None) or revision)
 
     def fingerprint(self) -> dict[str, str]:
@@ -146,9 +147,9 @@ def _stopped_at(written: str, text: str, sampling: Sampling) -> str | None:
 def _read(model: str, revision: str | None) -> tuple[Any, Any]:
     try:
         return AutoConfig.from_pretrained(model, revision=revision), load_tokenizer(model, revision=revision)
-    except (OSError, ValueError) as error:
+    except REFUSALS as error:
         raise InputError(f"policy {model}: expected a folder or hub name of a causal language model with its "
-                         f"tokenizer; {str(error).splitlines()[0]}") from error
+                         f"tokenizer; {(str(error).splitlines() or [type(error).__name__])[0]}") from error
 
 
 def _check_finite(model: str, loaded: torch.nn.Module) -> None:
@@ -173,11 +174,14 @@ def _dtype(name: str, device: torch.device) -> torch.dtype | str:
     return known[name]
 
 
-def _eos_table(model: Any, tokenizer: Any, device: torch.device) -> torch.Tensor:
-    """bool [V]: which tokens end a completion."""
+def _eos_table(name: str, model: Any, tokenizer: Any, device: torch.device) -> torch.Tensor:
+    """bool [V]: which tokens end a completion. Raises InputError for one outside the vocabulary."""
     ends = model.generation_config.eos_token_id
     ids = set(ends if isinstance(ends, (list, tuple)) else [ends]) | {tokenizer.eos_token_id}
     table = torch.zeros(model.get_output_embeddings().weight.shape[0], dtype=torch.bool)
     for index in ids - {None}:
+        if not isinstance(index, int) or not 0 <= index < len(table):
+            raise InputError(f"policy {name}: eos_token_id: expected ids of its vocabulary of {len(table)}, found "
+                             f"{index!r}")
         table[index] = True
     return table.to(device)

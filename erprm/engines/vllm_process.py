@@ -12,7 +12,9 @@ tears down for all: they are kept until the last one is released.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
+import inspect
 import logging
 import os
 import random
@@ -128,6 +130,14 @@ def _with_cpu_length(options: dict[str, Any]) -> dict[str, Any]:
     print(f"vllm: the cache of {cache / 2**30:.3g} GiB on this CPU holds {longest:,} of the model's {positions:,} "
           "positions: max_model_len is set to that; kv_cache_memory_bytes raises it", file=sys.stderr)
     return options | {"max_model_len": longest}
+
+
+def llm_options() -> frozenset[str]:
+    """The names of what `vllm.LLM` takes. Raises MissingExtraError."""
+    vllm = import_vllm()
+    from vllm.engine.arg_utils import EngineArgs
+
+    return frozenset((*inspect.signature(vllm.LLM).parameters, *(item.name for item in dataclasses.fields(EngineArgs))))
 
 
 def load_llm(threads: int = 1, **options: Any) -> Any:

@@ -25,6 +25,8 @@ from erprm.errors import InputError
 
 ROWS = (".parquet", ".jsonl")  # names of files of rows that are written
 
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+_DEVICES = (Path("/dev"), Path("/dev/fd"))
 _UNFINISHED = ".tmp"  # names of what is being written: .NAME.RANDOM.tmp
 
 
@@ -33,8 +35,12 @@ def written_beside(path: str | Path) -> Iterator[Path]:
     """A new, empty file beside `path` to write to; it takes `path`'s place when the block ends without an error.
 
     Written through to the disk, file and name: after a power cut too `path` is the old file or the new one, whole.
+
+    Raises:
+        InputError: for a device, pipe or socket, whose place a file would take.
     """
     path = Path(path)
+    _check_no_device(path, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = _unfinished(path)
     os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
@@ -56,26 +62,41 @@ def check_output(output: str, kind: str, name: str, others: Mapping[str, Any]) -
         others: the command's other options; none of them may name the same file.
 
     Raises:
-        InputError: for another suffix, a folder for a file or the reverse, a place where this user cannot write, or
-            the file that another option names, which would be overwritten.
+        InputError: for another suffix, a folder for a file or the reverse, a device, a place where nothing can be
+            written, or the file that another option names, which would be overwritten.
     """
     if "://" in output:
         return
     path = Path(output)
     if kind == "rows" and path.suffix not in ROWS:
         raise InputError(f"{name}: expected a .parquet or .jsonl file, found {output!r}")
+    if path.suffix in _COMPRESSED:
+        raise InputError(f"{name}: expected the name of an uncompressed file, found {output!r}")
     if path.exists() and path.is_dir() != (kind == "folder"):
         raise InputError(f"{name}: expected a {'folder' if kind == 'folder' else 'file'}, found a "
                          f"{'folder' if path.is_dir() else 'file'}: {output!r}")
+    _check_no_device(path, f"{name}: {output!r}")
     there = next(place for place in (path, *path.absolute().parents) if place.exists())
     if there != path and not there.is_dir():
         raise InputError(f"{name}: expected a path in a folder, found {output!r}, where {str(there)!r} is a file")
-    if not os.access(there if kind == "folder" or there != path else path.absolute().parent, os.W_OK):
-        raise InputError(f"{name}: expected a place where this user may write, found {output!r}")
+    place = there if kind == "folder" or there != path else path.absolute().parent
+    try:
+        trial = _unfinished(place / path.name)
+        os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        trial.unlink()
+    except OSError as error:
+        raise InputError(f"{name}: expected a place where this user may write, found {output!r}: "
+                         f"{error.strerror}") from error
     for other, value in others.items():
         for text in value if isinstance(value, tuple) else (value,):
             if isinstance(text, str) and path.is_file() and os.path.isfile(text) and path.samefile(text):
                 raise InputError(f"{name}: expected another file than that of --{other}, found {output!r}")
+
+
+def _check_no_device(path: Path, shown: str) -> None:
+    """Raise InputError for what no file may take the place of: /dev/null, and /dev/stdout, a link to whatever it is."""
+    if path.absolute().parent in _DEVICES or (path.exists() and not path.is_file() and not path.is_dir()):
+        raise InputError(f"{shown}: expected a file or folder, found a device, pipe or socket")
 
 
 def _unfinished(path: Path) -> Path:

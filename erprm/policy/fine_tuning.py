@@ -99,11 +99,10 @@ def policy_tokenizer(model: str | Path, template: PromptTemplate) -> PreTrainedT
 
 def load_policy(model: str | Path, dtype: str) -> tuple[PreTrainedModel, int]:
     """The causal language model to train, and its vocabulary size. Raises InputError for weights that are NaN."""
-    from transformers import AutoModelForCausalLM
-
+    from erprm.loading import load_causal
     from erprm.prm.training.saving import check_finite
 
-    policy: PreTrainedModel = AutoModelForCausalLM.from_pretrained(str(model), dtype=dtype)
+    policy = load_causal(model, dtype=dtype)
     check_finite(policy, str(model))
     return policy, int(policy.config.get_text_config().vocab_size)
 

@@ -128,7 +128,8 @@ def run_raft(policy: str | Path, problems: Sequence[Problem], heldout: Sequence[
         record = folder / "iteration.json"
         if not record.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            remove_unfinished(folder)
+            for place in (folder, folder / "policy"):
+                remove_unfinished(place)
             found = Iteration(number)
             if number:
                 found = _learn(folder, _policy_of(policy, out, number - 1), problems, tools, options, training, number)

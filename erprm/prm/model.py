@@ -39,8 +39,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATIO
 from transformers.utils import ModelOutput
 
 from erprm.errors import InputError
+from erprm.loading import REFUSALS, load_causal
 from erprm.prm.attention import spans, tags_only
-from erprm.prm.checkpoints.folders import REFUSALS, check_folder, refusal
+from erprm.prm.checkpoints.folders import check_folder
 from erprm.prm.checkpoints.weights import WeightFiles, head_rows
 from erprm.prm.logits import logit_rule, uncapped
 from erprm.prm.losses import Learnt, concentration_of, counts_loss, margins, pair_loss, vocabulary_loss
@@ -334,11 +335,7 @@ def _causal(source: str | Path, options: dict[str, Any]) -> PreTrainedModel:
     """The causal language model of a folder or hub name, which is looked at before it is loaded."""
     if Path(source).is_dir():
         check_supported(check_folder(source))
-    try:
-        causal: PreTrainedModel = AutoModelForCausalLM.from_pretrained(str(source), **options)
-    except REFUSALS as error:
-        raise refusal(Path(source), error) from error
-    return causal
+    return load_causal(source, **options)
 
 
 def has_class(config: PreTrainedConfig) -> bool:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +44,20 @@ class Learnt:
         if kind not in KINDS or estimator not in ESTIMATORS:
             raise InputError(f"targets: expected KIND, KIND@ETA or KIND@ETA:ESTIMATOR with a kind among "
                              f"{', '.join(KINDS)} and an estimator among {', '.join(ESTIMATORS)}, found {text!r}")
+        reads = KINDS[kind].reads
+        if text.endswith("@") or (eta and "eta" not in reads) or (":" in rest and "estimator" not in reads):
+            raise InputError(f"targets: expected KIND alone, or what {kind} reads, found {text!r}")
         try:
-            return cls(kind, float(eta) if eta else None, estimator)
+            found = cls(kind, float(eta) if eta else None, estimator)
         except ValueError:
             raise InputError(f"targets: expected a number for eta, found {text!r}") from None
+        if found.eta is not None and not math.isfinite(found.eta):
+            raise InputError(f"targets: expected a finite number for eta, found {text!r}")
+        return found
+
+    def rewards(self, text: str, etas: tuple[float, ...]) -> list[str]:
+        """The names of what one training on the target `text` gives: its own, or one for each eta."""
+        return [text] + [f"{text}/{eta:g}" for eta in etas if self.eta is None and "eta" in KINDS[self.kind].reads]
 
     def options(self, etas: tuple[float, ...]) -> dict[str, Any]:
         """As `erprm train` takes them."""

@@ -44,10 +44,18 @@ class StudySettings:
     demo: DemoSettings = field(default_factory=lambda: DemoSettings(prm_steps=4000))
 
     def cells(self, only: tuple[str, ...] = ()) -> list[Cell]:
-        """All of them, or those whose name matches one of the patterns, policy after policy."""
+        """All of them, or those whose name matches one of the patterns, policy after policy.
+
+        Raises:
+            InputError: where none does.
+        """
         cells = [Cell(task, policy, target, prm) for task in self.tasks for policy in self.policy_seeds
                  for target in self.targets for prm in self.prm_seeds]
-        return [cell for cell in cells if not only or any(fnmatch.fnmatch(cell.name, each) for each in only)]
+        found = [cell for cell in cells if not only or any(fnmatch.fnmatch(cell.name, each) for each in only)]
+        if not found:
+            raise InputError(f"only: expected a pattern that matches a cell such as {cells[0].name}, found "
+                             f"{' '.join(only)}")
+        return found
 
     def of_cell(self, cell: Cell) -> dict[str, Any]:
         """What a cell's result depends on besides its place in the table."""
@@ -71,9 +79,6 @@ def run(folder: Path, settings: StudySettings, only: tuple[str, ...] = (), about
         InputError: for a cell that is there with other settings, naming what differs.
     """
     cells = settings.cells(only)
-    if not cells:
-        raise InputError(f"only: expected a pattern that matches a cell such as {settings.cells()[0].name}, found "
-                         f"{' '.join(only)}")
     missing = [cell for cell in cells if not _is_done(cell, folder / "cells", settings)]
     for number, cell in enumerate(missing, start=1):
         print(f"cell {number} of {len(missing)} to do, {len(cells)} in all: {cell.name}", file=sys.stderr)

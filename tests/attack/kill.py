@@ -10,12 +10,14 @@ end well, and what `result` reads must be what the undisturbed run left.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -94,7 +96,7 @@ class Case:
         argv: the command for that folder.
         result: what a finished run left in the folder, as something that can be compared.
         whole: called after each kill; asserts about what lies in the folder then.
-        every: try only each so-manieth change.
+        most: kills to try at most, spaced evenly from the first change to the last.
         refused: what the command says when it is run again and its output is there whole, where it then does not end
             well; only that may stand in the way of going on.
     """
@@ -104,26 +106,17 @@ class Case:
     argv: Callable[[Path], list[str]]
     result: Callable[[Path], Any]
     whole: Callable[[Path], object] = lambda folder: None
-    every: int = 1
+    most: int = 40
     refused: str = ""
 
 
 def survives(nursery: Nursery, case: Case, work: Path) -> int:
-    """Kill `case` at its changes and compare what is left when it has gone on; returns how many kills there were."""
-    def fresh(name: str) -> tuple[Path, list[str]]:
-        folder = work / f"{case.name}-{name}"
-        folder.mkdir()
-        case.prepare(folder)
-        return folder, case.argv(folder)
-
-    folder, argv = fresh("undisturbed")
-    assert nursery.run(argv, folder) == 0, nursery.log.read_text()
-    expected, changes = case.result(folder), nursery.changes
-    assert changes > 0
-    places = range(1, changes + 1, case.every)
+    """Kill `case` at its changes and compare what is left when it has gone on; returns how many changes it makes."""
+    expected, changes = _undisturbed(nursery, case, work)
+    places = sorted({1 + round(index * (changes - 1) / (case.most - 1)) for index in range(case.most)})
     for place in places:
         with attempt(f"kills of {case.argv(work)[0]}"):
-            folder, argv = fresh(str(place))
+            folder, argv = _fresh(case, work, str(place))
             assert nursery.run(argv, folder, place) == -signal.SIGKILL, (place, nursery.log.read_text())
             case.whole(folder)
             before = nursery.log.stat().st_size
@@ -132,7 +125,49 @@ def survives(nursery: Nursery, case: Case, work: Path) -> int:
             found = case.result(folder)
             assert found == expected, (f"{case.name}: killed at change {place} of {changes}: "
                                        f"{_differences(found, expected)}")
-    return len(places)
+    return changes
+
+
+def goes_on(nursery: Nursery, case: Case, kept: Callable[[Path], dict[str, Any]], work: Path, more: int,
+            most: int | None = None) -> int:
+    """Kill `case` again and again in one folder, at change `more`, then 2 x `more` and so on of the run that goes on,
+    until a run comes to its end before: for long commands, of which each run does what is left.
+
+    Args:
+        kept: what is finished, as something that no later run may change or lose.
+        most: stop after so many kills, with what is kept.
+    """
+    expected = None if most else _undisturbed(nursery, case, work)[0]
+    folder, argv = _fresh(case, work, "killed")
+    finished: dict[str, Any] = {}
+    for kills in range(most) if most else itertools.count():
+        code = nursery.run(argv, folder, (kills + 1) * more)
+        with attempt(f"kills of {argv[0]}") if code else nullcontext():
+            assert code in (0, -signal.SIGKILL), nursery.log.read_text()
+            now = kept(folder)
+            assert {name: now.get(name) for name in finished} == finished, f"{case.name}: lost or done again"
+            finished = now
+        if code == 0:
+            break
+    else:
+        return kills + 1
+    found = case.result(folder)
+    assert found == expected, f"{case.name}: {_differences(found, expected)}"
+    return kills
+
+
+def _fresh(case: Case, work: Path, name: str) -> tuple[Path, list[str]]:
+    folder = work / f"{case.name}-{name}"
+    folder.mkdir()
+    case.prepare(folder)
+    return folder, case.argv(folder)
+
+
+def _undisturbed(nursery: Nursery, case: Case, work: Path) -> tuple[Any, int]:
+    folder, argv = _fresh(case, work, "undisturbed")
+    assert nursery.run(argv, folder) == 0, nursery.log.read_text()
+    assert nursery.changes > 0
+    return case.result(folder), nursery.changes
 
 
 def _differences(found: Any, expected: Any) -> Any:

@@ -4,6 +4,7 @@ BROKEN names what is done to a whole PRM's folder (or, for training, a policy's)
 """
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,16 @@ def sharded(index: Any) -> Callable[[Path], None]:
     return apply
 
 
+def piped(folder: Path, name: str) -> None:
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+
+
+def linked(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).symlink_to(name)
+
+
 def pickled(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"no archive")
@@ -86,10 +97,16 @@ BROKEN: dict[str, Callable[[Path], None]] = {
     "layers none": setting("num_hidden_layers", None),
     "heads zero": setting("num_attention_heads", 0),
     "activation unknown": setting("hidden_act", "nosuch"),
+    "epsilon no number": setting("rms_norm_eps", float("nan")),
+    "dropout of 2": setting("attention_dropout", 2.0),
+    "quantised by what is not here": setting("quantization_config", {"quant_method": "gptq", "bits": 4}),
+    "a pipe for a configuration": lambda folder: piped(folder, "generation_config.json"),
+    "a link to itself": lambda folder: linked(folder, "config.json"),
     "no weights": lambda folder: (folder / "model.safetensors").unlink(),
     "empty weights": text("model.safetensors", b""),
     "weights cut": cut(0.7),
     "header cut": cut(0.001),
+    "header of 2^63 bytes": text("model.safetensors", b"\0" * 7 + b"\x80" + b"{}" * 100),
     "header of garbage": text("model.safetensors", b"\xff" * 4096),
     "weights without any": text("model.safetensors", b"\x02\0\0\0\0\0\0\0{}"),
     "pickle broken": pickled,
@@ -105,7 +122,16 @@ BROKEN: dict[str, Callable[[Path], None]] = {
     "tokenizer of nothing": text("tokenizer.json", b"{}"),
     "tokenizer a list": text("tokenizer.json", b"[]"),
     "tokenizer cut": cut(0.5, "tokenizer.json"),
+    "tokenizer with an id of 4 billion": setting("model", {
+        "type": "WordLevel", "vocab": {"a": 4_000_000_000}, "unk_token": "a"}, "tokenizer.json"),
     "tokenizer configuration cut": cut(0.5, "tokenizer_config.json"),
+}
+OF_A_POLICY: dict[str, Callable[[Path], None]] = {  # which doctor, that asks about training a PRM, does not look at
+    "generation configuration a list": text("generation_config.json", b"[]"),
+    "generation configuration of nonsense": text("generation_config.json", b'{"max_new_tokens": -5}'),
+    "adapter cut": text("adapter_config.json", b'{"peft'),
+    "adapter of another kind": text("adapter_config.json", b'{"peft_type": "NOSUCH", "base_model_name_or_path": "."}'),
+    "adapter to nowhere": text("adapter_config.json", b'{"peft_type": "LORA", "base_model_name_or_path": "/none/x"}'),
 }
 OF_A_PRM: dict[str, Callable[[Path], None]] = {
     "head missing": weights(lambda held: held.pop("score.weight")),
@@ -147,17 +173,19 @@ def commands(folder: Path, model: Path, kind: str) -> dict[str, list[str]]:
     return {**train, **policy} if kind == "policy" else {**use, **train}
 
 
-CASES = [("policy", name) for name in BROKEN] + [("prm", name) for name in (*BROKEN, *OF_A_PRM)]
+CASES = [("policy", name) for name in (*BROKEN, *OF_A_POLICY)] + [("prm", name) for name in (*BROKEN, *OF_A_PRM)]
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_a_broken_folder_is_one_line_and_exit_code_2(kind: str, name: str, whole: Path, tmp_path: Path,
                                                      capfd: pytest.CaptureFixture[str]) -> None:
     model = shutil.copytree(whole / kind, tmp_path / "model")
-    {**BROKEN, **OF_A_PRM}[name](model)
+    {**BROKEN, **OF_A_POLICY, **OF_A_PRM}[name](model)
     for command, words in commands(whole, model, kind).items():
-        if command == "doctor" and name == "no configuration":
+        if command == "doctor" and name in ("no configuration", "a link to itself"):
             continue  # it takes a tokenizer alone, and says that the model wasn't looked at
+        if name in OF_A_POLICY and command != "sft":
+            continue
         with attempt("broken folders"):
             code = main(words)
             shown = capfd.readouterr()
@@ -182,3 +210,11 @@ def test_weights_that_are_no_numbers_are_said_and_come_to_nothing(kind: str, who
         assert "nan" in (shown.out + shown.err).lower(), command
         left = {path.name for path in tmp_path.rglob("*") if path.is_file() and model not in path.parents}
         assert not left & {"out.jsonl", "model.safetensors", "config.json", "erprm.json"}, command
+    shutil.copyfile(whole / kind / "model.safetensors", model / "model.safetensors")
+    for command, words in commands(whole, model, kind).items():  # mended, into the same place
+        with attempt("mended after a refusal"):
+            if command in ("train", "sft"):  # of which each wrote to the same folder before
+                assert main([*words, "--max-steps", "1"] if command == "train" else words) == 0, command
+                shutil.rmtree(tmp_path / "out")
+            elif command == "score":
+                assert main(words) == 0

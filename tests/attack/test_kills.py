@@ -1,10 +1,13 @@
 """Every command that writes, killed at the changes that it makes to files, goes on to the same result.
 
-Some changes are tried here, every one where ERPRM_ATTACK is set (`make attack`).
+A few of them are tried here; where ERPRM_ATTACK is set (`make attack`) forty of each command's, evenly spaced, or all
+where there are fewer.
 """
 
+import json
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 import tiny
 from attack.counts import LONG
-from attack.kill import Case, Nursery, survives
+from attack.kill import Case, Nursery, goes_on, survives
 
 from erprm.judging.verdicts import verdict_row
 from erprm.problems import Problem, write_problems
@@ -20,7 +23,7 @@ from erprm.problems.tasks import TASKS
 from erprm.rollouts.store import read_parts
 from erprm.rows import StepRow, read_rows, write_rows
 
-_EVERY = 1 if LONG else 2
+_MOST = 40 if LONG else 6
 _MORE_MODULES = ("erprm.cli.raft", "erprm.cli.dpo", "erprm.cli.sft", "erprm.cli.judge", "erprm.cli.filter",
                  "erprm.cli.grade", "erprm.cli.export", "erprm.cli.evaluate", "erprm.policy.raft", "erprm.policy.dpo",
                  "erprm.prm.export", "erprm.cli.grpo", "erprm.cli.search_bench", "erprm.cli.audit", "erprm.policy.grpo",
@@ -28,7 +31,8 @@ _MORE_MODULES = ("erprm.cli.raft", "erprm.cli.dpo", "erprm.cli.sft", "erprm.cli.
                  "trl.trainer.grpo_trainer", "erprm.prm.training.saving", "erprm.evaluation.report",
                  "erprm.evaluation.diagnostics", "erprm.judging.consensus", "erprm.problems.tasks", "datasets",
                  "trl.trainer.sft_trainer", "trl.trainer.dpo_trainer", "matplotlib.backends.backend_agg",
-                 "matplotlib.pyplot", "scipy.stats")
+                 "matplotlib.pyplot", "scipy.stats", "erprm.cli.demo", "erprm.cli.study", "erprm.study.run",
+                 "reasoning_gym")
 _PROBLEMS = [Problem(id=f"p{i}", question=f"{i}+1?", answer=str(i + 1), grader="numeric") for i in range(3)]
 
 
@@ -74,7 +78,7 @@ def test_a_kill_at_any_change_loses_nothing(command: str, options: tuple[str, ..
                 "--max-tokens", "4", "--workers", "1", "--part-completions", "3", *more,
                 *(text.format(folder) for text in options)]
 
-    assert survives(nursery, Case(command, _prepare, argv, _left, _results_are_whole, _EVERY), tmp_path) >= 4
+    assert survives(nursery, Case(command, _prepare, argv, _left, _results_are_whole, _MOST), tmp_path) >= 4
 
 
 def test_looking_for_first_errors_survives_as_well(nursery: Nursery, model_dir: Path, tmp_path: Path) -> None:
@@ -96,7 +100,7 @@ def test_looking_for_first_errors_survives_as_well(nursery: Nursery, model_dir: 
         return [all(sorted(numbers) == list(range(len(numbers))) for numbers in samples.values()),
                 sum(asked.values()) == sum(map(len, samples.values())), max(asked.values()) <= 2, len(rows) == 6]
 
-    case = Case("find", _prepare, argv, left, _results_are_whole, 4 * _EVERY)
+    case = Case("find", _prepare, argv, left, _results_are_whole, 40 if LONG else 3)
     assert survives(nursery, case, tmp_path) >= 2
     assert all(left(tmp_path / "find-undisturbed"))
 
@@ -110,7 +114,7 @@ def test_scoring_and_converting_survive_too(command: str, suffix: str, nursery: 
     def argv(folder: Path) -> list[str]:
         return [command, *options, str(folder / "rows.jsonl"), "--out", str(folder / f"out.{suffix}")]
 
-    assert survives(nursery, Case(command, _prepare, argv, _left, _results_are_whole, _EVERY), tmp_path) >= 2
+    assert survives(nursery, Case(command, _prepare, argv, _left, _results_are_whole, _MOST), tmp_path) >= 2
 
 
 @pytest.fixture(scope="module")
@@ -146,24 +150,24 @@ def _prepare_solutions(folder: Path) -> None:
 
 
 _TRAINING = ("--max-steps", "1", "--batch-size", "4", "--warmup-steps", "0")
-_WRITERS: dict[str, tuple[int, tuple[str, ...]]] = {  # command: (each so-manieth change is tried, options)
-    "judge": (2, ("--rows", "{}/rows.jsonl", "--problems", "{}/puzzles.jsonl", "--out", "{}/out.parquet")),
-    "filter": (2, ("--rows", "{}/rows.jsonl", "--consensus", "{}/verdicts.jsonl", "--out", "{}/out.jsonl")),
-    "grade": (3, ("--rows", "{}/sums.jsonl", "--problems", "{}/problems.jsonl", "--workers", "1", "--out",
+_WRITERS: dict[str, tuple[int, tuple[str, ...]]] = {  # command: (kills that are tried here, options)
+    "judge": (4, ("--rows", "{}/rows.jsonl", "--problems", "{}/puzzles.jsonl", "--out", "{}/out.parquet")),
+    "filter": (4, ("--rows", "{}/rows.jsonl", "--consensus", "{}/verdicts.jsonl", "--out", "{}/out.jsonl")),
+    "grade": (4, ("--rows", "{}/sums.jsonl", "--problems", "{}/problems.jsonl", "--workers", "1", "--out",
                   "{}/out.jsonl")),
-    "audit": (2, ("--input", "{}/graded.jsonl", "--graders", "exact", "numeric", "--workers", "1", "--out",
+    "audit": (4, ("--input", "{}/graded.jsonl", "--graders", "exact", "numeric", "--workers", "1", "--out",
                   "{}/out.jsonl")),
-    "search-bench": (13, ("--problems", "{}/problems.jsonl", "--policy", "{writer}", "--prm", "{prm}", "--device",
+    "search-bench": (4, ("--problems", "{}/problems.jsonl", "--policy", "{writer}", "--prm", "{prm}", "--device",
                           "cpu", "--ns", "2", "--methods", "best-of-n", "--max-steps", "1", "--max-tokens", "4",
                           "--workers", "1", "--part-problems", "2", "--out", "{}/new")),
-    "evaluate": (8, ("--scored", "{}/rows.jsonl", "--out", "{}/new")),
-    "export": (7, ("--model", "{prm}", "--probe", "1", "--out", "{}/new")),
-    "sft": (9, ("--model", "{policy}", "--data", "{}/rows.jsonl", *_TRAINING, "--out", "{}/new")),
-    "dpo": (11, ("--policy", "{policy}", "--solutions", "{}/rows.jsonl", *_TRAINING, "--out", "{}/new")),
-    "grpo": (11, ("--policy", "{writer}", "--problems", "{}/problems.jsonl", "--outcome-weight", "1", "--n", "2",
+    "evaluate": (4, ("--scored", "{}/rows.jsonl", "--out", "{}/new")),
+    "export": (4, ("--model", "{prm}", "--probe", "1", "--out", "{}/new")),
+    "sft": (4, ("--model", "{policy}", "--data", "{}/rows.jsonl", *_TRAINING, "--out", "{}/new")),
+    "dpo": (4, ("--policy", "{policy}", "--solutions", "{}/rows.jsonl", *_TRAINING, "--out", "{}/new")),
+    "grpo": (4, ("--policy", "{writer}", "--problems", "{}/problems.jsonl", "--outcome-weight", "1", "--n", "2",
                   "--max-tokens", "4", "--workers", "1", "--max-steps", "1", "--batch-size", "2", "--warmup-steps", "0",
                   "--out", "{}/new")),
-    "raft": (37, ("--policy", "{writer}", "--prm", "{prm}", "--problems", "{}/problems.jsonl", "--heldout",
+    "raft": (4, ("--policy", "{writer}", "--prm", "{prm}", "--problems", "{}/problems.jsonl", "--heldout",
                   "{}/problems.jsonl", "--answer", "last-number", "--max-tokens", "4", "--iterations", "1", "--n", "4",
                   "--heldout-n", "2", "--device", "cpu", "--workers", "1", "--part-completions", "8", *_TRAINING,
                   "--out", "{}/new")),
@@ -183,11 +187,57 @@ def _said(folder: Path) -> dict[str, bytes | None]:
 @pytest.mark.parametrize("command", _WRITERS)
 def test_every_other_command_survives_too(command: str, nursery: Nursery, models: dict[str, str],
                                           tmp_path: Path) -> None:
-    every, options = _WRITERS[command]
+    most, options = _WRITERS[command]
 
     def argv(folder: Path) -> list[str]:
         return [command, *(text.format(folder, **models) for text in options)]
 
-    case = Case(command, _prepare_solutions, argv, _said, every=1 if LONG else every,
+    case = Case(command, _prepare_solutions, argv, _said, most=40 if LONG else most,
                 refused="expected a new folder, found that it exists" if command == "export" else "")
     assert survives(nursery, case, tmp_path) >= 3
+
+
+_STAGES = {"problems": "problems/heldout.jsonl", "policy": "models/policy/config.json",
+           "solutions": "solutions.parquet", "labels": "training.parquet", "reward models": "models/prm-orm/erprm.json",
+           "validation": "aggregation.json", "held-out pool": "pool.parquet", "scores": "pool-orm.parquet",
+           "truth": "truth.parquet", "raft": "pool-raft.parquet"}  # what each stage of a demo leaves
+
+
+def _stages_done(folder: Path) -> dict[str, Any]:
+    """By stage: its seconds, and when its file was written."""
+    path = folder / "out" / "stages.json"
+    done = json.loads(path.read_text())["seconds"] if path.exists() else {}
+    return {name: (seconds, (folder / "out" / _STAGES[name]).stat().st_mtime_ns) for name, seconds in done.items()}
+
+
+def _cells_done(folder: Path) -> dict[str, Any]:
+    """When each cell of a study was written, and the stages that its policy shares with the demo."""
+    cells = {str(path): path.stat().st_mtime_ns for path in (folder / "out" / "cells").rglob("*.json")}
+    stages = [json.loads(path.read_text())["seconds"] for path in (folder / "out" / "work").rglob("stages.json")]
+    return cells | {name: seconds for found in stages for name, seconds in found.items()}
+
+
+def _without_times(folder: Path) -> dict[str, Any]:
+    """What a demo or a study came to: its files' names, rows, and results apart from seconds and rates."""
+    def timeless(found: Any) -> Any:
+        if isinstance(found, dict):
+            return {name: timeless(value) for name, value in found.items() if not re.search("second|runtime", name)}
+        return found
+
+    out = folder / "out"
+    names = {str(path.relative_to(out)): None for path in out.rglob("*") if path.is_file()
+             and path.relative_to(out).parts[0] != "work" and not str(path).endswith(".store/lock")}
+    results = {name: json.dumps(timeless(json.loads((out / name).read_text()))) for name in names
+               if name == "results.json" or name.startswith("cells/")}
+    rows = {name: list(read_rows(out / name)) for name in names if re.fullmatch(r"[a-z_0-9-]+\.parquet", name)}
+    return names | results | rows
+
+
+@pytest.mark.parametrize(("command", "kept", "more"), [
+    ("demo", _stages_done, 20 if LONG else 75), ("study", _cells_done, 30 if LONG else 90)])
+def test_a_demo_and_a_study_go_on_from_kill_to_kill(command: str, kept: Callable[[Path], dict[str, Any]], more: int,
+                                                    nursery: Nursery, tmp_path: Path) -> None:
+    """The first kills alone are tried here, and that nothing finished is done again; `make attack` comes to the end."""
+    case = Case(command, lambda folder: None, lambda folder: [command, "--smoke", "--out", str(folder / "out")],
+                _without_times)
+    assert goes_on(nursery, case, kept, tmp_path, more, None if LONG else 3) >= 3

@@ -50,15 +50,19 @@ GOOD: dict[str, tuple[str, ...]] = {
 }
 NUMBERS = {
     "sft": ("--batch-size 0", "--batch-size -1", "--epochs 0", "--epochs nan", "--learning-rate -1",
-            "--learning-rate nan", "--schedule x", "--max-length 0", "--max-steps x"),
+            "--learning-rate nan", "--schedule x", "--max-length 0", "--max-steps x", "--report-to nosuch"),
     "sample": ("--n 0", "--n -1", "--n x", "--limit 0", "--limit -1", "--max-tokens 0", "--temperature -1",
                "--temperature nan", "--temperature inf", "--top-p 0", "--top-p 2", "--top-p nan", "--workers 0",
                "--workers -3", "--timeout 0", "--timeout nan", "--timeout -1", "--engine x", "--engine-options x",
                "--prompt x", "--splitter x", "--part-completions 0", "--part-completions -1", "--prompt-text none",
-               "--stop", "--answer x", "--answer-pattern (", "--answer-pattern x", "--tokens-per-second 0"),
+               "--stop", "--answer x", "--answer-pattern (", "--answer-pattern x", "--tokens-per-second 0",
+               "--engine-options foo=1", "--engine-options a=[", "--engine-options =1", "--engine-options model=x",
+               "--engine ray:transformers --engine-options foo=1", "--device cuda:99", "--device mps", "--dtype x",
+               "--n 99999999999999999999", "--seed -1", "--seed 99999999999", "--workers 100000000"),
     "label": ("--n 0", "--n -1", "--limit -1", "--rmse nan", "--rmse -1", "--rmse 0", "--width 0", "--level 0",
               "--level 1.5", "--level nan", "--n-min -1", "--n-max 0", "--n-step 0", "--token-budget -1",
-              "--contrast -1", "--eta nan", "--temperature nan", "--part-completions 0", "--workers 0"),
+              "--contrast -1", "--eta nan", "--n-step 5",
+              "--n-min 2", "--engine-options foo=1", "--temperature nan", "--part-completions 0", "--workers 0"),
     "judge": ("--judge x", "--votes 0", "--votes -1", "--malformed 2", "--malformed nan", "--temperature nan",
               "--max-tokens 0", "--verdict-pattern (", "--verdict-pattern x"),
     "filter": ("--distance -1", "--confidence 0", "--confidence 2", "--confidence nan"),
@@ -70,7 +74,9 @@ NUMBERS = {
               "--target x", "--target er --eta nan", "--target er --eta inf", "--target hard --threshold nan",
               "--horizon -1", "--td-weight nan", "--epsilon nan", "--max-length 0", "--max-length -1", "--loss x",
               "--concentration 0", "--concentration nan", "--too-long x", "--layout x", "--length-window -1",
-              "--eval {}/none.jsonl", "--tag abc", "--tag", "--report-to nosuch", "--estimator x", "--seed x"),
+              "--eval {}/none.jsonl", "--tag abc", "--tag", "--report-to nosuch", "--eval {}/empty.jsonl",
+              "--eval {}/problems.jsonl", "--deepspeed {}/rows.jsonl", "--deepspeed {}/config.json",
+              "--estimator x", "--seed x"),
     "score": ("--part-rows 0", "--part-rows -1", "--batch-tokens 0", "--batch-tokens -1", "--max-length 0",
               "--max-length -1", "--form x", "--dtype x", "--engine x", "--engine-options x=1", "--too-long x",
               "--device cuda:x", "--device x"),
@@ -80,6 +86,8 @@ NUMBERS = {
                  "--scored {}/rows.jsonl --size 0", "--scored {}/rows.jsonl --size -1",
                  "--scored {}/rows.jsonl --weigh-by x", "--scored {}/rows.jsonl --scores-are x",
                  "--scored {}/rows.jsonl --aggregate x", "--development 1", "--development nan",
+                 "--processbench {}/none.jsonl --prm {}/prm",
+                 "--scored {}/rows.jsonl --export {}/rows.jsonl",
                  "--threshold nan --processbench {}/rows.jsonl --prm {}/prm", ""),
     "raft": ("--objective x", "--minimum nan", "--margin -1", "--margin nan", "--beta 0", "--beta nan",
              "--epochs 0", "--warmup-steps -1", "--batch-size 0", "--aggregate x"),
@@ -88,7 +96,8 @@ NUMBERS = {
               "--max-steps 0", "--max-steps -1", "--method smc --eta nan", "--method guided --eta inf",
               "--part-problems 0", "--limit 0", "--limit -1", "--method x", "--aggregate x", "--width -1"),
     "convert": ("--from x", "--to x", "--trials 0 --from math-aps", "--threshold nan", "--target er --eta nan",
-                "--to trl --from trl", "--to math-shepherd --threshold x", "--splitter x", "--neutral x"),
+                "--to trl --from trl", "--out {}/new.jsonl.gz", "--out {}/pipe", "--input {}/pipe",
+                "--to math-shepherd --threshold x", "--splitter x", "--neutral x"),
     "export": ("--to x", "--probe 0", "--probe -1", "--rows {}/none.jsonl"),
     "audit": ("--graders math", "--graders x y", "--graders python:os:system math python:x", "--show -1",
               "--workers 0", "--text-field nosuch", "--gold-field nosuch", "--problems {}/none.jsonl"),
@@ -101,7 +110,9 @@ NUMBERS = {
     "grpo": ("--limit 0", "--temperature nan", "--outcome-weight nan", "--workers 0", "--learning-rate nan"),
     "search-bench": ("--limit 0", "--limit -1", "--temperature nan", "--workers 0", "--expand 0"),
     "demo": ("--seeds 0", "--seeds -1", "--task x", "--pool 0", "--completions 0", "--heldout-problems 0",
-             "--solutions 0", "--prm-steps 0"),
+             "--solutions 0", "--prm-steps 0", "--seed -1", "--seed 99999999999"),
+    "study": ("--targets x", "--targets er@nan", "--targets er@", "--targets soft@2", "--targets soft er@2:x",
+              "--reference x", "--only x", "--policy-seeds -1", "--policy-seeds 1 1", "--etas nan", "--pool 1"),
 }
 INPUTS = {"dpo": "--solutions", "grpo": "--problems", "sft": "--data", "sample": "--problems",
           "label": "--solutions", "judge": "--rows", "filter": "--rows", "train": "--data", "score": "--rows",
@@ -163,6 +174,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "number.yaml").write_text("1:\n", encoding="utf-8")
     (folder / "other.yaml").write_text("nosuch: 1\n", encoding="utf-8")
     (folder / "list.yaml").write_text("- 1\n", encoding="utf-8")
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    os.mkfifo(folder / "pipe")
     (folder / "torn.yaml").write_text("a: [1\n", encoding="utf-8")
     return folder
 

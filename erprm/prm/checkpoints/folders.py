@@ -8,25 +8,26 @@ and fill with random numbers; so sizes are compared with the weights' headers fi
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, Qwen2Config
+from transformers import AutoConfig, AutoModel, GenerationConfig, PreTrainedConfig, PreTrainedModel, Qwen2Config
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+from transformers.quantizers import AutoHfQuantizer
 
 from erprm.errors import InputError
+from erprm.loading import REFUSALS, refusal
 from erprm.prm.checkpoints.weights import WeightFiles, head_rows
 from erprm.prm.spec import FILE_NAME, PRMSpec
 
 _SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+_SMALL = ("eps", "epsilon", "dropout", "pdrop")
 _LARGEST_SIZE = 1 << 24
 _OWN_CODE = ("Qwen2ForProcessRewardModel", "Qwen2ForPrmModel")  # Qwen2 with a head of their own
-# What transformers and torch raise for a configuration or file that they can't read.
-REFUSALS = (OSError, ValueError, TypeError, AttributeError, KeyError, IndexError, RuntimeError, ZeroDivisionError,
-            ImportError, AssertionError, StrictDataclassError)
 
 
 def check_folder(folder: str | Path) -> PreTrainedConfig:
@@ -36,7 +37,11 @@ def check_folder(folder: str | Path) -> PreTrainedConfig:
         InputError: naming the file, what was expected and what was found.
     """
     folder = Path(folder)
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise InputError(f"{path}: expected a file, found a pipe, socket or device")
     settings = read_settings(folder)
+    _check_beside(folder, settings)
     config = read_config(folder, settings)
     weights = WeightFiles(folder)
     weights.check()
@@ -53,6 +58,26 @@ def check_folder(folder: str | Path) -> PreTrainedConfig:
     return config
 
 
+def _check_beside(folder: Path, settings: dict[str, Any]) -> None:
+    """What transformers reads beside config.json and weights, asked whether it can. Raises InputError."""
+    try:
+        if (path := folder / "generation_config.json").is_file():
+            GenerationConfig.from_pretrained(str(folder))
+        if (path := folder / "adapter_config.json").is_file() and importlib.util.find_spec("peft"):
+            from peft import PeftConfig
+
+            base = PeftConfig.from_pretrained(str(folder)).base_model_name_or_path
+            if base and base[0] in "./~" and not Path(base).is_dir():
+                raise InputError(f"{path}: base_model_name_or_path: expected a folder with a model, found {base!r}")
+        if quantisation := settings.get("quantization_config"):
+            path = folder / "config.json"
+            AutoHfQuantizer.from_config(quantisation, pre_quantized=True)
+    except InputError:
+        raise
+    except REFUSALS as error:
+        raise refusal(path, error) from error
+
+
 def read_settings(folder: Path) -> dict[str, Any]:
     """The model's config.json. Raises InputError."""
     path = folder / "config.json"
@@ -66,6 +91,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise InputError(f"{path}: expected an object with 'architectures', a list of names, found "
                          f"{str(names if isinstance(settings, dict) else settings)[:60]}")
+    for name, value in settings.items():
+        if isinstance(value, float) and not (math.isfinite(value) and 0 <= value <= 1) and name.endswith(_SMALL):
+            raise InputError(f"{path}: {name}: expected a number from 0 to 1, found {value}")
     for name in _SIZES:
         size = settings.get(name, 1)
         if isinstance(size, bool) or not isinstance(size, (int, list)) or (
@@ -82,12 +110,6 @@ def read_config(folder: Path, settings: dict[str, Any]) -> PreTrainedConfig:
         return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
     except REFUSALS as error:
         raise refusal(folder / "config.json", error) from error
-
-
-def refusal(path: Path, error: Exception) -> InputError:
-    """One line for what transformers says of a file in many, or in its own words."""
-    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return InputError(f"{path}: expected a model that transformers reads, found one that it refuses: {reason[:200]}")
 
 
 def _shell(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:

@@ -28,7 +28,8 @@ from transformers import (
 from transformers.utils import logging
 
 from erprm.errors import InputError
-from erprm.prm.checkpoints.folders import check_folder, read_settings, refusal
+from erprm.loading import REFUSALS, refusal
+from erprm.prm.checkpoints.folders import check_folder, read_settings
 from erprm.prm.checkpoints.known import FORMS
 from erprm.prm.checkpoints.weights import ROWS, WeightFiles, head_rows
 from erprm.prm.logits import LogitRule, logit_rule
@@ -199,7 +200,7 @@ def load_base(checkpoint: Checkpoint, dtype: str = "auto", **options: Any) -> Pr
     try:
         base, info = AutoModel.from_pretrained(str(checkpoint.folder), config=checkpoint.config, dtype=DTYPES[dtype],
                                                output_loading_info=True, trust_remote_code=False, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+    except REFUSALS as error:
         raise refusal(checkpoint.folder, error) from error
     finally:
         logging.set_verbosity(verbosity)

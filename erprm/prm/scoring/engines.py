@@ -48,6 +48,11 @@ def check_options(engine: str, *, device: str | None, batch_tokens: int | None, 
             if given is not None:
                 raise InputError(f"{name}: vLLM decides that itself, expected none, found {given!r}; its own "
                                  "options (max_num_batched_tokens, ...) are vllm_options, or --engine-options")
+        if vllm_options:
+            from erprm.engines.vllm_process import llm_options
+
+            for name in vllm_options.keys() - llm_options() - {"threads"}:
+                raise InputError(f"engine_options: vLLM has no option {name!r}")
     elif vllm_options:
         raise InputError(f"vllm_options: expected none with the engine {engine}, found {', '.join(vllm_options)}")
     if batch_tokens is not None and batch_tokens < 1:
