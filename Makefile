@@ -53,7 +53,7 @@ bench: $(VENV)/.test  ## benchmarks for this machine, into bench/results/
 real: $(VENV)/.test  ## two real small models through every command; downloads 330 MB, bench/results/README.md has the minutes
 	@$(PIP) gguf && $(BIN)/python bench/real.py
 
-attack: $(VENV)/.test  ## the attacks at length: every kill, more mutated rows, bits, arguments; what was tried, held, failed
+attack: $(VENV)/.test  ## the attacks at length: forty kills a command, more mutated rows, bits; what was tried, held, failed
 	@$(TEST_ENV) ERPRM_ATTACK=1 $(BIN)/python -m pytest -q -s tests/attack
 
 stacks: $(VENV)/.test  ## the reward adapters inside verl's and SkyRL's own code, in build/stacks

@@ -50,13 +50,17 @@ class Config(GradingConfig):
     show: int = option(20, help="disagreements to print", least=0)
 
 
-def run(config: Config) -> int | None:
+def run(config: Config) -> None:
     """Grade everything twice; print the disagreements and where they all are."""
     if len(config.graders) != 2 or config.graders[0] == config.graders[1]:
         raise InputError(f"graders: expected two different ones, found {' '.join(config.graders)}")
     for kind in config.graders:
         grader_of(kind)
-    kinds = list(config.graders)
+    with locked(config.out):
+        _audit(config, list(config.graders))
+
+
+def _audit(config: Config, kinds: list[str]) -> None:
     known = {problem.id: problem for problem in load_problems(config.problems)} if config.problems else None
     found: Counter[tuple[str, str]] = Counter()
     details: dict[tuple[str, str], tuple[Verdict, Verdict, str]] = {}
@@ -78,7 +82,7 @@ def run(config: Config) -> int | None:
             bar.advance(len(batch))
     if not total:
         raise InputError(f"{config.input}: expected at least one solution, found none")
-    with locked(config.out), written_beside(config.out) as beside, beside.open("w", encoding="utf-8") as out:
+    with written_beside(config.out) as beside, beside.open("w", encoding="utf-8") as out:
         for (answer, gold), count in found.most_common():
             left, right, text = details[answer, gold]
             record = {"answer": answer, "gold": gold, "count": count, kinds[0]: _shown(left), kinds[1]: _shown(right),
@@ -90,7 +94,6 @@ def run(config: Config) -> int | None:
     for said in dict.fromkeys(map(str, answered.values())):
         print(f"{' and '.join(kind for kind in kinds if str(answered[kind]) == said)}: {said}")
     print(config.out)
-    return None
 
 
 def _completions(config: Config, known: Mapping[str, Problem] | None) -> Iterator[tuple[str, Problem]]:

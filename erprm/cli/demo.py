@@ -9,7 +9,7 @@ round of RAFT improves the policy. The report is runs/demo/report.html, its numb
 
 Interrupted, the same command goes on where it stopped. One seed is one draw: --seeds 3 runs three, in folders of their
 own, and summarises them. --full runs five seeds, seven values of eta and a second, non-mathematical task, and takes
-hours.
+hours. --smoke does every stage at toy size, which shows that all of it works here.
 """
 
 from __future__ import annotations

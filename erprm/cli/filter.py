@@ -39,10 +39,10 @@ def run(config: Config) -> None:
     from erprm.judging.judges import from_verdicts
     from erprm.rows import read_rows, write_rows
 
-    kept, report = agreeing(read_rows(config.rows), from_verdicts(read_rows(config.consensus)), config.distance,
-                            config.confidence, weight=config.weight)
-    print(report)
-    if not report.agree:
-        raise InputError(f"{config.rows}: expected rows that agree with {config.consensus}, found none")
     with locked(config.out):
+        kept, report = agreeing(read_rows(config.rows), from_verdicts(read_rows(config.consensus)), config.distance,
+                                config.confidence, weight=config.weight)
+        print(report)
+        if not report.agree:
+            raise InputError(f"{config.rows}: expected rows that agree with {config.consensus}, found none")
         print(f"wrote {write_rows(config.out, kept):,} rows to {config.out}")

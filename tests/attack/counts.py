@@ -31,6 +31,7 @@ def attempt(kind: str) -> Iterator[None]:
 
 
 def lines() -> list[str]:
-    """A line for each kind."""
-    return [f"{kind}: tried {tried:,}, held {held:,}, failed {tried - held:,}" for kind, (tried, held)
-            in _COUNTS.items()]
+    """A table: a line for each kind, and one of all."""
+    rows = {**_COUNTS, "all": (sum(tried for tried, _ in _COUNTS.values()), sum(held for _, held in _COUNTS.values()))}
+    return [f"{'kind':40}{'tried':>12}{'held':>12}{'failed':>12}", *(
+        f"{kind:40}{tried:12,}{held:12,}{tried - held:12,}" for kind, (tried, held) in rows.items())]
