@@ -59,8 +59,8 @@ class TransformersEngine:
         config, self._tokenizer = _read(model, revision)
         self._template.check(self._tokenizer)
         _check_cache(model, config)
-        loaded = load_causal(model, config=config, revision=revision, dtype=_dtype(dtype, self._device),
-                             attn_implementation="sdpa")
+        loaded: Any = load_causal(model, config=config, revision=revision, dtype=_dtype(dtype, self._device),
+                                  attn_implementation="sdpa")
         self._model: Any = loaded.to(self._device).eval()
         _check_finite(model, self._model)
         self._call: ModelCaller | None = ModelCaller(self._model)
