@@ -234,7 +234,7 @@ def cell(bench: Bench, key: tuple[str, str, str], rows: Sequence[StepRow], seed:
 def measured(bench: Bench, scored: dict[str, Path]) -> dict[str, Any]:
     """The three figures on the held-out pool, [P] values each."""
     rows = {split: list(read_rows(path)) for split, path in scored.items()}
-    wrong = {split: [bench.judge(split)(row) for row in rows[split]] for split in rows}
+    wrong = {split: list(map(bench.judge(split), rows[split])) for split in rows}
     scores = {split: [np.array(row_scores(row), np.float64) for row in rows[split]] for split in rows}
     threshold = best_threshold([verdict_row(row, first) for row, first in zip(rows["validation"], wrong["validation"],
                                                                               strict=True)], scores["validation"])

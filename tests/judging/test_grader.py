@@ -124,10 +124,11 @@ def grade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             "--judge-max-tokens", "4", "--judge-store", "judge.store"]
 
 
-def test_a_model_that_answers_a_verdict_grades(grade: list[str], tmp_path: Path,
-                                               capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("engine", [
+    "transformers", pytest.param("vllm", marks=[pytest.mark.vllm, pytest.mark.xdist_group("vllm")])])
+def test_a_model_that_answers_a_verdict_grades(engine: str, grade: list[str], tmp_path: Path) -> None:
     judge = tiny.writer(tmp_path / "judge", "1")
-    words = [*grade, "--judge-policy", str(judge), "--judge-pattern", r"(1)"]
+    words = [*grade, "--judge-policy", str(judge), "--judge-pattern", r"(1)", "--judge-engine", engine]
     assert main([*words, "--grader", "accuracy*0.5 + judge:ask.txt*0.5"]) == 0
     assert [row.outcome for row in read_rows("graded.jsonl")] == [1.0, 0.5] * 3
     before = [record for table in read_parts("judge.store") for record in table.to_pylist()]
