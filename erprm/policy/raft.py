@@ -60,7 +60,7 @@ class Iteration:
         learning_rate, loss: of its training.
         accuracy, low, high: held-out pass@1 with its 95 % interval over problems; None without held-out problems.
         gain, gain_low, gain_high: the paired difference from the policy that was begun with.
-        divergence, per_token: KL from that policy in nats, a solution and a token.
+        divergence, per_token: KL from that policy in nats, a solution and a token; None where it writes nothing.
     """
 
     number: int
@@ -180,9 +180,10 @@ def _measure(found: Iteration, policy: str | Path, out: Path, heldout: Sequence[
     measured: dict[str, Any] = {"accuracy": float(accuracy.mean()), "low": float(low), "high": float(high)}
     if found.number:
         gain = paired_test(accuracy, _by_problem(list(read_rows(out / "iteration-0" / "heldout.parquet"))), seed=seed)
-        far = divergence(ours, policy, [row for row in rows if row.steps != ("",)], tools.template, tools.splitter)
-        measured |= {"gain": gain.difference, "gain_low": gain.low, "gain_high": gain.high,
-                     "divergence": far.solution, "per_token": far.token}
+        measured |= {"gain": gain.difference, "gain_low": gain.low, "gain_high": gain.high}
+        if written := [row for row in rows if row.steps != ("",)]:
+            far = divergence(ours, policy, written, tools.template, tools.splitter)
+            measured |= {"divergence": far.solution, "per_token": far.token}
     return dataclasses.replace(found, **measured)
 
 

@@ -143,6 +143,16 @@ def test_the_baseline_needs_no_model(command: list[str], tmp_path: Path, capsys:
     assert all(row.outcome == 1.0 for row in chosen)
 
 
+def test_a_policy_that_writes_nothing_is_measured_too(command: list[str], tmp_path: Path,
+                                                      capsys: pytest.CaptureFixture[str]) -> None:
+    silent = tiny.writer(tmp_path / "silent", "</s>")
+    run = [*command, "--policy", str(silent), "--out", str(tmp_path / "out"), "--iterations", "1"]
+    assert main(run) == 0, capsys.readouterr().err
+    record = json.loads((tmp_path / "out" / "iteration-1" / "iteration.json").read_text())
+    assert (record["accuracy"], record["gain"], record["divergence"]) == (0.0, 0.0, None)
+    assert record["chosen"] > 0
+
+
 @pytest.mark.parametrize(("options", "words"), [
     ((), "expected either --problems, to sample from, or --solutions, found neither"),
     (("--problems", "p.jsonl", "--solutions", "s.jsonl"), "found both"),

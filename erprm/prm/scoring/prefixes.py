@@ -71,7 +71,8 @@ class PrefixScorer:
         self._pool = KeyValuePool()
         self._columns = 1 if self._forward is None else self._forward.head.columns
         self._scores = np.empty((0, self._columns), np.float32)  # of each token in the pool; NaN: not computed yet
-        self._kept: list[_Known] = []  # by key
+        self._kept: dict[bytes, _Known] = {}  # by key
+        self._keys: list[bytes] = []  # the same, sorted
         self._limit = 0
         if self._forward is not None:
             config = self._forward.base.config
@@ -152,17 +153,18 @@ class PrefixScorer:
             computed, done = computed + size, done + len(batch)
             if advance is not None:
                 advance(len(batch))
-        self._kept = sorted({one.key: one for one in (*self._kept, *fresh)}.values(), key=lambda one: one.key)
+        self._keys += [key for key in {one.key: None for one in fresh} if key not in self._kept]
+        self._keys.sort()  # two sorted runs, which it merges
+        self._kept |= {one.key: one for one in fresh}
         return result, computed
 
     def _nearest(self, rows: list[EncodedRow], keys: list[bytes]) -> list[tuple[int, _Known | None]]:
         """For each row how many leading tokens it can take over from a kept row, and from which."""
-        kept = [known.key for known in self._kept]
         found: list[tuple[int, _Known | None]] = []
         for row, key in zip(rows, keys, strict=True):
-            place = bisect_left(kept, key)  # the longest prefix is shared with a neighbour
+            place = bisect_left(self._keys, key)  # the longest prefix is shared with a neighbour
             near: tuple[int, _Known | None] = (0, None)
-            for known in self._kept[max(place - 1, 0): place + 1]:
+            for known in map(self._kept.__getitem__, self._keys[max(place - 1, 0): place + 1]):
                 near = max(near, (self._usable(known, row), known), key=lambda pair: pair[0])
             found.append(near)
         return found
@@ -186,9 +188,10 @@ class PrefixScorer:
 
     def _forget(self, needed: set[int]) -> None:
         """Keep only the rows with these identities."""
-        self._kept = [known for known in self._kept if id(known) in needed]
-        tokens = np.unique(np.concatenate([np.empty(0, np.int64), *(known.path for known in self._kept)]))
-        for known in self._kept:
+        self._kept = {key: known for key, known in self._kept.items() if id(known) in needed}
+        self._keys = sorted(self._kept)
+        tokens = np.unique(np.concatenate([np.empty(0, np.int64), *(known.path for known in self._kept.values())]))
+        for known in self._kept.values():
             known.path = np.searchsorted(tokens, known.path)
         self._scores = self._scores[tokens]
         self._pool.compact(tokens)
