@@ -305,9 +305,9 @@ def _reduced(group: Group) -> Group:
 
 def vote(answer: str) -> str:
     """One text for all spellings of an answer, for counting votes: 0.5, 1/2 and \\frac12, lists in any order, words in
-    any case. Units are set aside; a percentage is its hundredth."""
+    any case; a choice votes by its letter. Units are set aside; a percentage is its hundredth."""
     forms = read(answer)
     if not forms:
         return tidy(answer)[:LONGEST]
     letter = re.fullmatch(r"\(?([A-Ja-j])\)?", forms[0].text)
-    return letter[1].upper() if letter else _text_of(forms[0], False)
+    return letter[1].upper() if letter else label(answer) or _text_of(forms[0], False)

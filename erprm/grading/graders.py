@@ -18,7 +18,7 @@ from erprm.errors import InputError
 from erprm.grading.answers import choice_letter, read
 from erprm.grading.comparing import equal, rounds_to, vote
 from erprm.grading.extract import after_thinking, extract_answer, last_line, marked_answer
-from erprm.grading.forms import Leaf
+from erprm.grading.forms import Leaf, Relation
 from erprm.rows import StepRow
 
 _ROUNDED = 4  # significant digits from which a decimal may stand for a fraction by `numeric`: 0.3333 for 1/3
@@ -72,7 +72,10 @@ def numeric_equal(answer: str, gold: str) -> bool:
 
 
 def _number(answer: str) -> Leaf | None:
-    return next((form for form in read(answer) if isinstance(form, Leaf) and form.value.rational is not None), None)
+    """The number that an answer is, or that it names: x = 12."""
+    forms = (form.right if isinstance(form, Relation) and form.name and form.sign == "=" else form
+             for form in read(answer))
+    return next((form for form in forms if isinstance(form, Leaf) and form.value.rational is not None), None)
 
 
 def _scales(number: Leaf) -> list[Fraction]:

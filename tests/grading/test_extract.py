@@ -46,7 +46,8 @@ def test_unfinished_texts_have_no_answer(text: str) -> None:
     (r"\dfrac{1}{2}", r"\frac12", True), (r"\left( 3, \frac{\pi}{2} \right)", r"(3,\frac{\pi}{2})", True),
     (r"\text{(C)}", "C", True), (r"\text{east}", "East", True), ("x", "X", False), ("1.50", "3/2", True),
     (r"90^\circ", "90^{\\circ}", True), ("(1,234)", "1234", False), ("ab", "ba", True), ("0.5", r"\frac12", True),
-    ("2, 1", "1,2", True),
+    ("2, 1", "1,2", True), ("(B) 12", "B", True), ("(B) 12", "(C) 12", False), ("6:8", "3:4", True),
+    ("3:30", "1:10", False), ("0.666...", "2/3", True), ("i^2", "-1", True), ("2 h 30 min", "2.5", True),
 ])
 def test_one_vote_for_all_spellings(left: str, right: str, same: bool) -> None:
     assert (vote(left) == vote(right)) is same

@@ -40,6 +40,15 @@ FAULTS = {
 }
 
 
+@pytest.mark.parametrize(("prediction", "gold", "right"), [
+    ("Answer: x = 12", "12", True), ("Answer: 2x = 12", "12", False), ("Answer: x < 12", "12", False),
+    (r"The answer is $5$ cm.", "5", True), (r"\boxed{0.333...}", "1/3", True), ("The answer is 1 2.", "12", False),
+    ("The answer is 3:30.", "3.5", False), ("2 h 30 min", "2.5", True),
+])
+def test_numeric(prediction: str, gold: str, right: bool) -> None:
+    assert grade(prediction, gold, "numeric") is right
+
+
 @pytest.mark.parametrize("kind", ["math", "numeric", "exact"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_of_other_graders(fault: str, kind: str) -> None:
