@@ -10,6 +10,7 @@ sample does not depend on what else is in the batch, up to the rounding of sums 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -61,6 +62,22 @@ class VllmEngine:
                                  max_num_seqs=max_num_seqs, **(chosen | options))
         self._config = self.llm.llm_engine.model_config
         self._identity = model_identity(model, revision)
+        try:
+            self._check_finite(model)
+        except InputError:
+            self.close()
+            raise
+
+    def _check_finite(self, model: str) -> None:
+        """One token with its log-probability, whose normaliser is NaN where any weight on the way to it is."""
+        from vllm.sampling_params import SamplingParams
+
+        ids = self._template.ids(self._tokenizer, "1+1?", "")[: self._config.max_model_len - 1]
+        parameters = SamplingParams(temperature=0, max_tokens=1, logprobs=0)
+        [output] = self.llm.generate([{"prompt_token_ids": ids}], parameters, use_tqdm=False)
+        if not all(math.isfinite(found.logprob) for token in output.outputs[0].logprobs for found in token.values()):
+            raise InputError(f"policy {model}: the log-probability of its first token is no number: its weights hold "
+                             "NaN or infinite numbers; nothing can be sampled from it")
 
     def fingerprint(self) -> dict[str, str]:
         """What the completions depend on besides the request."""

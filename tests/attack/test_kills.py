@@ -5,6 +5,7 @@ where there are fewer.
 """
 
 import json
+import os
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -14,9 +15,10 @@ from typing import Any
 
 import pytest
 import tiny
-from attack.counts import LONG
+from attack.counts import LONG, attempt
 from attack.kill import Case, Nursery, goes_on, survives
 
+from erprm.files.writing import locked
 from erprm.judging.verdicts import verdict_row
 from erprm.problems import Problem, write_problems
 from erprm.problems.tasks import TASKS
@@ -195,6 +197,22 @@ def test_every_other_command_survives_too(command: str, nursery: Nursery, models
     case = Case(command, _prepare_solutions, argv, _said, most=40 if LONG else most,
                 refused="expected a new folder, found that it exists" if command == "export" else "")
     assert survives(nursery, case, tmp_path) >= 3
+
+
+@pytest.mark.parametrize("command", [*_WRITERS, "demo", "score", "convert"])
+def test_a_second_process_is_refused(command: str, nursery: Nursery, models: dict[str, str], tmp_path: Path) -> None:
+    options = {"demo": ("--smoke", "--out", "{}/new"),
+               "score": ("--model", "{prm}", "--rows", "{}/rows.jsonl", "--device", "cpu", "--out", "{}/out.jsonl"),
+               "convert": ("--from", "erprm", "--to", "erprm", "--input", "{}/rows.jsonl", "--out", "{}/out.jsonl"),
+               **{name: words for name, (_, words) in _WRITERS.items()}}[command]
+    argv = [command, *(text.format(tmp_path, **models) for text in options)]
+    _prepare_solutions(tmp_path)
+    with attempt("second writers"), locked(argv[argv.index("--out") + 1]):
+        before = nursery.log.stat().st_size if nursery.log.exists() else 0
+        assert nursery.run(argv) == 2
+        said = nursery.log.read_bytes()[before:].decode()
+        assert f"another process writes to it (process {os.getpid()})" in said
+        assert not [path for path in tmp_path.iterdir() if path.name in ("new", "out.jsonl", "out.parquet")]
 
 
 _STAGES = {"problems": "problems/heldout.jsonl", "policy": "models/policy/config.json",

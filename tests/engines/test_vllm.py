@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoTokenizer
 
+from erprm.cli import main
 from erprm.engines import PromptTemplate, Request, Sampling, load_engine
 from erprm.engines.vllm import VllmEngine
 from erprm.engines.vllm_process import longest_on_cpu, on_cpu
 from erprm.errors import InputError
+from erprm.problems import Problem, write_problems
 
 pytestmark = [pytest.mark.vllm, pytest.mark.xdist_group("vllm")]
 
@@ -134,3 +137,20 @@ def test_chat_continues_the_assistant_turn_and_a_second_engine_leaves_the_first_
     assert vllm_engine.sample(REQUESTS[:2], Sampling(max_tokens=16)) == before
     with pytest.raises(InputError, match="closed"):
         chat.sample(REQUESTS[:1], Sampling())
+
+
+def test_weights_that_are_no_numbers_are_said_before_anything_is_sampled(
+        model_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    broken = shutil.copytree(model_dir, tmp_path / "broken")
+    held = load_file(broken / "model.safetensors")
+    held["model.norm.weight"].fill_(float("nan"))
+    save_file(held, broken / "model.safetensors", metadata={"format": "pt"})
+    write_problems(tmp_path / "problems.jsonl", [Problem(id="p0", question="1+1?", answer="2")])
+    words = ["sample", "--engine", "vllm", "--policy", str(broken), "--problems", str(tmp_path / "problems.jsonl"),
+             "--max-tokens", "4", "--workers", "1", "--out", str(tmp_path / "out.jsonl")]
+    assert main(words) == 2
+    [said] = [line for line in capfd.readouterr().err.splitlines() if line.startswith("erprm")]
+    assert "NaN or infinite numbers" in said
+    assert not list(tmp_path.glob("out.jsonl*"))
+    assert main([*words, "--engine-options", "max_model_length=64"]) == 2
+    assert "has no option 'max_model_length'; it has max_model_len" in capfd.readouterr().err
