@@ -31,11 +31,14 @@ Outcome = Callable[..., Sequence[float]]
 
 
 def refusing_tags(scorer: Any) -> Scorer:
-    """The `score` of a scorer, which refuses a text that holds the step tag: no policy is paid for writing it."""
+    """The `score` of a scorer, which refuses steps that hold the step tag: no policy is paid for writing it.
+
+    A question may hold it: that is not the policy's doing, and the scorer spells it in other tokens.
+    """
     score: Scorer = getattr(scorer, "score", scorer)
 
     def checked(texts: Sequence[Text]) -> Any:
-        for number, written in enumerate(scorer.written(texts), start=1):
+        for number, written in enumerate(scorer.written([("", steps) for _, steps in texts]), start=1):
             if written:
                 raise InputError(f"row {number}: holds the step tag")
         return score(texts)

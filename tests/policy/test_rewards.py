@@ -129,6 +129,8 @@ def test_a_whole_group_is_one_batch_and_what_cannot_be_read_is_worth_nothing(sco
     assert got[1:] == [0, 0, 0]
     assert (rewards.report.scored, rewards.report.empty, rewards.report.refused) == (1, 1, 2)
     assert "1 completions scored; worth 0: 1 without a step, 2 that the model cannot read" in str(rewards.report)
+    asked = f"a{tiny.TAG} b?"  # the question's tag is not the policy's doing
+    assert rewards([asked], ["3*4=12"]) == pytest.approx([float(scorer.score([(asked, ["3*4=12"])])[0][0])])
 
 
 @pytest.mark.parametrize("mode", ["min", "shaping", "softmin", "steps"])
