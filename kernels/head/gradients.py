@@ -2,7 +2,8 @@
 """The gradients of the losses on a few head rows, on the GPU: one launch.
 
 The hidden gradient is written in one pass, zeros and tagged rows alike: a program finds the tags of its rows by binary
-search in the increasing positions, or knows that every row has one. Further programs of the same launch add up the
+search in the increasing positions, or knows that every row has one; a thread has eight rows of eight columns, so that
+what it reads of the head serves eight times. Further programs of the same launch add up the
 forward pass's shares of the head's gradient, in a fixed order, and scale them.
 """
 
@@ -11,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-BLOCK_N, BLOCK_D = 16, 256
+BLOCK_N, BLOCK_D = 16, 512
 SHARES, COLUMNS = 64, 32  # 16 loads in flight a thread, and a program for every 32 columns of the head
 
 
@@ -45,15 +46,18 @@ def gradients_kernel(
                     high = tl.where(active & ~before, middle, high)
                 tagged = (low < M) & (tl.load(positions + low, mask=low < M, other=-1) == row)
             if tl.max(tagged.to(tl.int32), axis=0) > 0:
+                coefficients = ()  # read once: a store to dhidden could have changed them, for all the compiler knows
+                for h in tl.static_range(H):
+                    coefficients += (scale * tl.load(dz + low * H + h, mask=tagged, other=0.0),)
                 for begin in range(0, D, BLOCK_D):
                     column = begin + tl.arange(0, BLOCK_D)
                     minus = tl.load(head + column, mask=column < D, other=0.0).to(tl.float32)
                     gradient = tl.zeros((BLOCK_N, BLOCK_D), dtype=tl.float32)
                     for h in tl.static_range(H):
-                        coefficient = scale * tl.load(dz + low * H + h, mask=tagged, other=0.0)
                         vector = tl.load(head + (1 + h) * D + column, mask=column < D, other=0.0).to(tl.float32) - minus
-                        gradient += coefficient[:, None] * vector[None, :]
-                    gradient = tl.where(tagged[:, None], gradient, 0.0)
+                        gradient += coefficients[h][:, None] * vector[None, :]
+                    if not EVERY:
+                        gradient = tl.where(tagged[:, None], gradient, 0.0)
                     place = dhidden + row[:, None] * D + column[None, :]
                     tl.store(place, gradient.to(dhidden.dtype.element_ty),
                              mask=(row < N)[:, None] & (column < D)[None, :])
@@ -87,6 +91,11 @@ def gradients_kernel(
                 tl.store(dbias, minus_bias.to(dbias.dtype.element_ty))
 
 
+def warps(margins: int) -> int:
+    """Warps a program: where the coefficients of eight rows would not fit in the registers, a thread has four rows."""
+    return 4 if margins <= 8 else 8
+
+
 def gradients(grad: Tensor, saved: list[Tensor], head: Tensor, bias: Tensor | None, positions: Tensor, rows: int,
               dtype: torch.dtype, need: list[bool]) -> tuple[Tensor, Tensor, Tensor]:
     """As `reference.gradients`."""
@@ -103,5 +112,5 @@ def gradients(grad: Tensor, saved: list[Tensor], head: Tensor, bias: Tensor | No
                 grad, dz, dw, db, head.contiguous(), positions.contiguous(), dhidden if need[0] else None,
                 dhead if need[1] else None, dbias if dbias.numel() else None, rows, steps, width,
                 dw.shape[0], steps.bit_length(), H=margins, EVERY=steps == rows, BLOCK_N=BLOCK_N, BLOCK_D=BLOCK_D,
-                SHARES=SHARES, COLUMNS=COLUMNS, num_warps=8)
+                SHARES=SHARES, COLUMNS=COLUMNS, num_warps=warps(margins))
     return dhidden, dhead, dbias

@@ -111,14 +111,14 @@ def step(width: int, learnt: str = "targets", dtype: str = "bf16", etas: int = 1
 
 def gradient(etas: int, every: bool) -> Case:
     def units(_: int, loops: list[int]) -> float:  # the columns of 16 rows; what comes before them is little
-        return max(loops) * WIDTH / head_gradients.BLOCK_D * 8 / head_gradients.BLOCK_N
+        return max(loops) * WIDTH / head_gradients.BLOCK_D * head_gradients.warps(etas) / head_gradients.BLOCK_N
 
     types = dict(grad=FLOATS, dz=FLOATS, dw=FLOATS, db=FLOATS, head=FLOATS, positions="*i64", dhidden="*bf16",
                  dhead=FLOATS, dbias=FLOATS, N="i32", M="i32", D="i32", P="i32", search_steps="i32")
-    return Case(head_gradients.gradients_kernel, "every row" if every else "dense", types,
-                dict(H=etas, EVERY=every, BLOCK_N=head_gradients.BLOCK_N, BLOCK_D=head_gradients.BLOCK_D,
-                     SHARES=head_gradients.SHARES, COLUMNS=head_gradients.COLUMNS), 8, width=WIDTH, dtype="bf16",
-                etas=etas, units=units if every else None)
+    constants = dict(H=etas, EVERY=every, BLOCK_N=head_gradients.BLOCK_N, BLOCK_D=head_gradients.BLOCK_D,
+                     SHARES=head_gradients.SHARES, COLUMNS=head_gradients.COLUMNS)
+    return Case(head_gradients.gradients_kernel, "every row" if every else "dense", types, constants,
+                head_gradients.warps(etas), width=WIDTH, dtype="bf16", etas=etas, units=units if every else None)
 
 
 def soft_value(dtype: str, etas: int = 1) -> Case:
@@ -160,7 +160,8 @@ TESTED = [*(step(width, learnt) for width in (1024, 2048, 4096) for learnt in ("
           step(4096, "rewards"), step(4096, "binary"), step(4096, "likelihood"), step(16_384, dtype="fp32"),
           *(step(width, etas=6) for width in (1024, 2048, 4096)), step(4096, "counts", etas=6),
           step(4096, "rewards", etas=6), step(4096, "binary", etas=6), step(4096, "likelihood", etas=2),
-          gradient(1, False), gradient(6, True), soft_value("u8"), soft_value("fp32"), SOFT_BACKWARD, vocab("bf16")]
+          gradient(1, False), gradient(1, True), gradient(6, True), soft_value("u8"), soft_value("fp32"), SOFT_BACKWARD,
+          vocab("bf16")]
 ALL = [step(width, learnt, dtype, etas)
        for width in (1024, 2048, 4096, 8192, 16_384) for learnt in MODES for dtype in DTYPES
        for etas in (1, 2 if learnt == "likelihood" else 6)]
@@ -271,6 +272,11 @@ def test_soft_values_add_little_to_the_step_loss(learnt: str, most: int) -> None
     one = per_unit("one_margin_kernel", 4096, learnt)
     assert one <= most
     assert per_unit("margins_kernel", 4096, learnt, etas=6) <= 1.5 * one
+
+
+def test_instructions_a_row_of_the_hidden_gradient() -> None:
+    assert per_unit("gradients_kernel", 4096, "every row") <= 350
+    assert per_unit("gradients_kernel", 4096, "every row", etas=6) <= 1200
 
 
 def wide_loads(index: int, loops: slice) -> int:
