@@ -1,4 +1,4 @@
-"""Two real processes over gloo train as one does: the same loss and gradients; FSDP2 ends with the same AUC."""
+"""Two real processes over gloo, and four, train as one does: the same loss and gradients; FSDP2 has the same AUC."""
 
 import json
 import os
@@ -13,14 +13,15 @@ from safetensors.torch import load_file
 
 pytestmark = pytest.mark.xdist_group("distributed")  # the runs are made once
 
-SCRIPT = Path(__file__).with_name("two_processes.py")
+SCRIPT = Path(__file__).with_name("processes.py")
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which one process and then two have trained."""
+    """The folder in which one process, then two and then four have trained."""
     folder = tmp_path_factory.mktemp("distributed")
-    launchers = ([], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"])
+    launchers = ([], *(["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", f"{number}"]
+                       for number in (2, 4)))
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1]), "OMP_NUM_THREADS": "1",
                    "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
     for launcher in launchers:
@@ -45,13 +46,15 @@ def test_processes_and_micro_batches_divide_a_step_without_a_trace(name: str, ru
     assert result(runs, name)["eval_step_auc"] == pytest.approx(result(runs, "one-by-four")["eval_step_auc"], abs=1e-6)
 
 
-def test_a_sharded_output_head_learns_as_a_whole_one(runs: Path) -> None:
-    """FSDP2 and the vocab loss, which reads the head's weight itself: equal losses, equal weights after two steps."""
-    expected, found = (load_file(runs / run / "model.safetensors") for run in ("one-vocab", "fsdp-vocab"))
+@pytest.mark.parametrize(("alone", "sharded"), [("one-vocab", "fsdp-vocab"), ("at-once", "fsdp-four")])
+def test_a_sharded_output_head_learns_as_a_whole_one(alone: str, sharded: str, runs: Path) -> None:
+    """FSDP2 with the vocab loss, which reads the head's weight itself, and with two head rows over four processes, two
+    of which then hold none: equal losses, equal weights after two steps."""
+    expected, found = (load_file(runs / run / "model.safetensors") for run in (alone, sharded))
     assert expected.keys() == found.keys()
     for key, value in expected.items():
         torch.testing.assert_close(found[key], value, atol=1e-5, rtol=0, msg=key)
-    assert result(runs, "fsdp-vocab")["loss"] == pytest.approx(result(runs, "one-vocab")["loss"], abs=1e-5)
+    assert result(runs, sharded)["loss"] == pytest.approx(result(runs, alone)["loss"], abs=1e-5)
 
 
 def test_fsdp_ends_with_the_same_held_out_auc(runs: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import torch
 
 from erprm.cli import main
 from erprm.errors import InputError
@@ -14,6 +15,7 @@ from erprm.prm.model import PRM
 from erprm.prm.scoring.load import load_scorer
 from erprm.prm.scoring.ray import RayScorer
 from erprm.prm.scoring.scorer import PRMScorer
+from erprm.prm.spec import PRMSpec
 from erprm.rows import StepRow, read_rows, row_scores, write_rows
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
@@ -72,6 +74,24 @@ def test_the_command_goes_on_with_parts_of_one_process(local_ray: None, prm: Pat
     wanted = PRMScorer(prm, device="cpu").score(ROWS)
     for row, expected in zip(read_rows(tmp_path / "out-rows.jsonl"), wanted, strict=True):
         np.testing.assert_allclose(row_scores(row), expected, atol=1e-5)
+
+
+def test_actors_score_every_eta_of_a_model_as_one_process_does(local_ray: None, tmp_path: Path) -> None:
+    """All columns, and one that is asked for."""
+    tokenizer = tiny.tokenizer()
+    spec = PRMSpec(targets={"kind": "er", "eta": [0.5, 2.0, 10.0]})
+    made = PRM.from_base(tiny.llama(), tokenizer, spec)
+    torch.nn.init.normal_(made.score.weight)  # untrained, its rows for the three are equal
+    made.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    wanted = PRMScorer(tmp_path, device="cpu", every=True).score(ROWS[:6])
+    for options, columns in (({"every": True}, [0, 1, 2]), ({"eta": 10.0}, 2)):
+        scorer = load_scorer("ray:transformers", tmp_path, engine_options={"actors": 1, "batch_rows": 4}, device="cpu",
+                             **options)
+        for scores, expected in zip(scorer.score(ROWS[:6]), wanted, strict=True):
+            np.testing.assert_allclose(scores, expected[:, columns], atol=1e-5)
+            assert len({*np.ravel(expected)}) == expected.size
+        scorer.close()
 
 
 def test_bad_options_are_said_before_ray_starts(prm: Path) -> None:

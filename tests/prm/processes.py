@@ -1,4 +1,4 @@
-"""What each of two processes runs in test_distributed.py: `torchrun two_processes.py FOLDER`, results in FOLDER."""
+"""What each process runs in test_distributed.py: `torchrun processes.py FOLDER`, results in FOLDER."""
 
 import dataclasses
 import json
@@ -81,12 +81,15 @@ def train(folder: Path, name: str, data: Data, rows_per_batch: int, micro_batche
 if __name__ == "__main__":
     torch.set_num_threads(1)
     target = Path(sys.argv[1])
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes == 1:
         write_demo(target / "demo")
         train(target, "one-by-four", plain(), 4, 4, **STEP)
         train(target, "at-once", plain(), 16, 1, **STEP)
         train(target, "one-vocab", plain(), 16, 1, loss="vocab", **STEP)
         train(target, "one-learns", of_the_demo(target / "demo"), 16, 1, **LEARN)
+    elif processes == 4:
+        train(target, "fsdp-four", plain(), 4, 1, **STEP, **FSDP)
     else:
         train(target, "two-by-two", plain(), 4, 2, **STEP)
         train(target, "two-shared", plain(), 4, 2, layout="shared", **STEP)
