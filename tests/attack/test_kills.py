@@ -199,6 +199,28 @@ def test_every_other_command_survives_too(command: str, nursery: Nursery, models
     assert survives(nursery, case, tmp_path) >= 3
 
 
+def test_a_model_that_grades_judges_nothing_twice(nursery: Nursery, models: dict[str, str], tmp_path: Path) -> None:
+    def prepare(folder: Path) -> None:
+        _prepare_solutions(folder)
+        (folder / "ask.txt").write_text("{question}\n{solution}\nRight?")
+
+    def argv(folder: Path) -> list[str]:
+        return ["grade", "--rows", f"{folder}/sums.jsonl", "--problems", f"{folder}/problems.jsonl", "--workers", "1",
+                "--grader", f"accuracy*0.5 + judge:{folder}/ask.txt*0.5", "--judge-policy", models["writer"],
+                "--judge-pattern", "(1)", "--judge-max-tokens", "8", "--judge-malformed", "1", "--judge-store",
+                f"{folder}/judge.store", "--out", f"{folder}/out.jsonl"]
+
+    def left(folder: Path) -> tuple[list[float | None], list[tuple[str, int, str]]]:
+        answers = [(record["prefix_id"], record["sample"], record["text"]) for table in
+                   read_parts(folder / "judge.store") for record in table.to_pylist()]
+        return [row.outcome for row in read_rows(folder / "out.jsonl")], sorted(answers)
+
+    case = Case("judge-grader", prepare, argv, left, _results_are_whole, 40 if LONG else 3)
+    assert survives(nursery, case, tmp_path) >= 3
+    outcomes, answers = left(tmp_path / "judge-grader-undisturbed")
+    assert len({key for key, _, _ in answers}) == len(answers) == len(outcomes) == 6
+
+
 @pytest.mark.parametrize("command", [*_WRITERS, "demo", "score", "convert"])
 def test_a_second_process_is_refused(command: str, nursery: Nursery, models: dict[str, str], tmp_path: Path) -> None:
     options = {"demo": ("--smoke", "--out", "{}/new"),
