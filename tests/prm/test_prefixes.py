@@ -81,7 +81,7 @@ def test_a_small_memory_forgets_but_stays_right(prm: Path) -> None:
         generous.score(texts)
         for found, wanted in zip(growing.score(texts), whole.score(texts), strict=True):
             np.testing.assert_allclose(found, wanted, atol=1e-5)
-        assert growing._pool.used <= 120
+        assert growing._cache.used <= 120
     assert generous.report.computed < growing.report.computed < whole.report.tokens
 
 

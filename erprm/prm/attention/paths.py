@@ -28,7 +28,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from erprm.prm.attention.pool import KeyValuePool
+from erprm.prm.attention.kv_cache import KeyValueCache
 
 Ints = npt.NDArray[np.int64]
 PATHS = "erprm_paths"
@@ -94,18 +94,18 @@ class PathTensors:
     """Groups on the device, and where each query's output stands.
 
     A group is (queries [R S], keys [R T], mask [R, 1, S, T], the mask of layers with a sliding window). `at_tags` is
-    the same for the last block, whose queries are the tags alone. With a `pool` the keys are numbered through its kept
+    the same for the last block, whose queries are the tags alone. With a `cache` the keys are numbered through its kept
     tokens first.
     """
 
     groups: list[tuple[Tensor, Tensor, Tensor, Tensor]]
     places: Tensor
     at_tags: PathTensors | None = None
-    pool: KeyValuePool | None = None
+    cache: KeyValueCache | None = None
 
     @classmethod
     def of(cls, groups: Sequence[PathGroup], device: torch.device, dtype: torch.dtype,
-           pool: KeyValuePool | None = None, window: int | None = None) -> PathTensors:
+           cache: KeyValueCache | None = None, window: int | None = None) -> PathTensors:
         """Move the indices over and make the masks; each query must be in exactly one group.
 
         Args:
@@ -128,7 +128,7 @@ class PathTensors:
                 windowed = mask.masked_fill(place < seen - window, -torch.inf)
             tensors.append((to_device(group.queries.clip(0).ravel(), device),
                             to_device(keys.ravel(), device), mask, windowed))
-        return cls(tensors, to_device(places, device), pool=pool)
+        return cls(tensors, to_device(places, device), cache=cache)
 
 
 def paths_forward(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, *,
@@ -150,8 +150,8 @@ def paths_forward(module: Any, query: Tensor, key: Tensor, value: Tensor, attent
     _, heads, _, size = query.shape
     shared = key.shape[1]
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
-    if paths.pool is not None:
-        k, v = paths.pool.extend(module.layer_idx, k, v)
+    if paths.cache is not None:
+        k, v = paths.cache.extend(module.layer_idx, k, v)
     parts = []
     for queries, keys, full, windowed in paths.groups:
         mask = full if sliding_window is None else windowed

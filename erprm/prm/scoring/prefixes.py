@@ -5,9 +5,9 @@
     scorer.score([("2+3*4?", ["3*4=12", "2+12=14"])])          # the tokens of the second step alone
     print(scorer.report)                                       # tokens of the rows, and those that were computed
 
-What a search asks. Keys and values of the rows' tokens stay in a pool (`erprm.prm.attention.pool`), each distinct token
-once, and their scores beside them; a row goes on from the longest prefix that it shares with any kept row. Scores are
-those of `PRMScorer`, up to the rounding of another order of sums. When the memory is used up, only what the current
+What a search asks. Keys and values of the rows' tokens stay in a cache (`erprm.prm.attention.kv_cache`), each distinct
+token once, and their scores beside them; a row goes on from the longest prefix that it shares with any kept row. Scores
+are those of `PRMScorer`, up to the rounding of another order of sums. When the memory is used up, only what the current
 call builds on is kept, and rows that still do not fit are computed but not kept.
 
 Prefixes are kept where `PRMScorer` can follow paths: with transformers, for `erprm.prm.attention.paths.FAMILIES`.
@@ -26,8 +26,8 @@ import numpy as np
 import torch
 
 from erprm.errors import InputError
+from erprm.prm.attention.kv_cache import Ints, KeyValueCache
 from erprm.prm.attention.paths import PathGroup
-from erprm.prm.attention.pool import Ints, KeyValuePool
 from erprm.prm.checkpoints.forms import HIGH, LOW, SCORES
 from erprm.prm.rows.tokens import EncodedRow
 from erprm.prm.scoring.batches import KEYS, attention_groups, common_length
@@ -38,7 +38,7 @@ _NO_TAG = -1.0  # in the place of a score
 
 @dataclass(slots=True, eq=False)
 class _Known:
-    """A row under way or kept: its tokens, and where each of them is in the pool."""
+    """A row under way or kept: its tokens, and where each of them is in the cache."""
 
     ids: Ints
     key: bytes
@@ -68,9 +68,9 @@ class PrefixScorer:
             self.whole_rows = scorer.forward.whole_rows
         elif memory_gib:
             self._forward = scorer.forward
-        self._pool = KeyValuePool()
+        self._cache = KeyValueCache()
         self._columns = 1 if self._forward is None else self._forward.head.columns
-        self._scores = np.empty((0, self._columns), np.float32)  # of each token in the pool; NaN: not computed yet
+        self._scores = np.empty((0, self._columns), np.float32)  # of each token in the cache; NaN: not computed yet
         self._kept: dict[bytes, _Known] = {}  # by key
         self._keys: list[bytes] = []  # the same, sorted
         self._limit = 0
@@ -118,12 +118,13 @@ class PrefixScorer:
         keys = [row.ids.astype(">i4").tobytes() for row in rows]
         order = sorted(range(len(rows)), key=keys.__getitem__)
         nearest = self._nearest(rows, keys)
-        if self._pool.used + sum(len(row.ids) - near[0] for row, near in zip(rows, nearest, strict=True)) > self._limit:
+        new = sum(len(row.ids) - near[0] for row, near in zip(rows, nearest, strict=True))
+        if self._cache.used + new > self._limit:
             self._forget({id(known) for _, known in nearest})
         result: list[Scores] = [np.empty(0, np.float32)] * len(rows)
         fresh: list[_Known] = []
         computed = done = 0
-        before: _Known | None = None  # the last row, while its tokens are in the pool or in the batch
+        before: _Known | None = None  # the last row, while its tokens are in the cache or in the batch
         while done < len(order):
             batch: list[tuple[_Known, int]] = []
             size = 0
@@ -134,7 +135,7 @@ class PrefixScorer:
                 new = len(row.ids) - start
                 if batch and size + new > forward.batch_tokens:
                     break
-                place = self._pool.used + size
+                place = self._cache.used + size
                 before = self._begin(row, keys[number], np.empty(0, np.int64) if known is None else known.path[:start],
                                      place)
                 batch.append((before, start))
@@ -144,9 +145,9 @@ class PrefixScorer:
             for number, (one, _) in zip(members, batch, strict=True):
                 said = self._scores[one.path[rows[number].tag_positions]]
                 result[number] = said[:, 0] if self._columns == 1 else said
-            sound = all(np.all(np.isfinite(result[number])) for number in members)  # NaN would spread from the pool
-            if sound and self._pool.used + size <= self._limit:
-                self._pool.keep(size)
+            sound = all(np.all(np.isfinite(result[number])) for number in members)  # NaN would spread from the cache
+            if sound and self._cache.used + size <= self._limit:
+                self._cache.keep(size)
                 fresh += [one for one, _ in batch]
             else:
                 before = None
@@ -194,7 +195,7 @@ class PrefixScorer:
         for known in self._kept.values():
             known.path = np.searchsorted(tokens, known.path)
         self._scores = self._scores[tokens]
-        self._pool.compact(tokens)
+        self._cache.compact(tokens)
 
     @torch.inference_mode()
     def _run(self, batch: list[tuple[_Known, int]], size: int, forward: Forward) -> None:
@@ -202,7 +203,7 @@ class PrefixScorer:
         new = [(known, start) for known, start in batch if start < len(known.ids)]
         if not new:
             return
-        device, first = forward.device, self._pool.used
+        device, first = forward.device, self._cache.used
         own = np.array([len(known.ids) - start for known, start in new], np.int64)
         lengths = np.array([len(known.ids) for known, _ in new], np.int64)
         tags = [np.flatnonzero(np.isnan(self._scores[known.path[start:], 0])) + start for known, start in new]
@@ -221,8 +222,8 @@ class PrefixScorer:
         positions = np.concatenate([np.arange(start, len(known.ids)) for known, start in new])
         on_device = [torch.from_numpy(array).to(device) for array in (ids[None], positions[None], places - first)]
         self._scores[places] = forward.scores(
-            on_device[0], on_device[1], on_device[2], forward.along(groups, self._pool),
-            forward.along(tag_groups, self._pool)).reshape(-1, self._columns).cpu().numpy()
+            on_device[0], on_device[1], on_device[2], forward.along(groups, self._cache),
+            forward.along(tag_groups, self._cache)).reshape(-1, self._columns).cpu().numpy()
 
 
 def search_scorer(path: str | Path, *, device: str | None = None, eta: float | None = None, memory_gib: float = 4.0,

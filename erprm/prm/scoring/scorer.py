@@ -30,8 +30,8 @@ from transformers import PreTrainedModel
 from erprm.devices import find_device
 from erprm.errors import InputError
 from erprm.prm.attention import spans, tags_only
+from erprm.prm.attention.kv_cache import KeyValueCache
 from erprm.prm.attention.paths import PATHS, PathGroup, PathTensors, to_device, whole_rows_only
-from erprm.prm.attention.pool import KeyValuePool
 from erprm.prm.checkpoints.forms import HIGH, LOW, SCORES, Checkpoint, LinearHead, load_base, open_checkpoint
 from erprm.prm.logits import LogitRule, logit_rule
 from erprm.prm.rows.tokens import EncodedRow, written_note
@@ -267,9 +267,9 @@ class Forward:
             return self.scores(ids, positions, tags)
         return self.scores(ids, positions, tags, self.along(batch.groups), self.along(batch.tag_groups))
 
-    def along(self, groups: Sequence[PathGroup], pool: KeyValuePool | None = None) -> PathTensors:
+    def along(self, groups: Sequence[PathGroup], cache: KeyValueCache | None = None) -> PathTensors:
         """Groups of paths as this model attends along them."""
-        return PathTensors.of(groups, self.device, self.base.dtype, pool, self.window)
+        return PathTensors.of(groups, self.device, self.base.dtype, cache, self.window)
 
     def scores(self, ids: Tensor, positions: Tensor, tags: Tensor, paths: PathTensors | None = None,
                tag_paths: PathTensors | None = None) -> Tensor:

@@ -1,9 +1,9 @@
 """Keys and values of tokens that later forwards attend to again: one buffer per layer, a token a row.
 
-    pool = KeyValuePool()
-    base(..., paths=PathTensors.of(groups, device, dtype, pool))     # writes its tokens behind those that are kept
-    pool.keep(len(ids))                                              # else the next forward writes over them
-    pool.compact(places)                                             # only these stay
+    cache = KeyValueCache()
+    base(..., paths=PathTensors.of(groups, device, dtype, cache))     # writes its tokens behind those that are kept
+    cache.keep(len(ids))                                              # else the next forward writes over them
+    cache.compact(places)                                             # only these stay
 
 Paths (`erprm.prm.attention.paths`) name tokens by number, so that a kept token costs a later forward nothing but its
 gathered keys.
@@ -19,7 +19,7 @@ from torch import Tensor
 Ints = npt.NDArray[np.int64]
 
 
-class KeyValuePool:
+class KeyValueCache:
     """Buffers [C, H_kv, d] of keys and of values for every layer; the first `used` rows are kept tokens."""
 
     def __init__(self) -> None:
