@@ -27,6 +27,7 @@ import resource
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ from erprm.engines import Request, Sampling, load_engine
 from erprm.engines.draw import draw
 from erprm.prm.attention import tags_only
 from erprm.prm.model import PRM
+from erprm.prm.rows.tokens import StepTokens
 from erprm.prm.scoring.scorer import PRMScorer
+from erprm.prm.spec import PRMSpec
 from erprm.prm.training.batches import Collator
 from erprm.prm.training.encode import encode_dataset
 from erprm.problems import read_problems
@@ -48,7 +51,7 @@ from erprm.rows import StepRow, read_rows
 from erprm.tokenizers import load_tokenizer
 from erprm.values.spec import TargetSpec
 
-PAIRS, BATCH, EACH = 5, 256, 8
+PAIRS, BATCH, EACH = 3, 256, 8
 ASKED = ("input_ids", "position_ids", "tag_positions", "ends", "tag_of_step")  # of a batch, for scores alone
 
 
@@ -60,19 +63,21 @@ def main() -> None:
     parser.add_argument("--common", type=int, nargs="+", default=[0, 8])
     given = parser.parse_args()
     torch.set_num_threads(1)
-    found = {"sampling": sampling(given.policy, given.problems)}
-    found |= {f"scoring, {common} common steps before": scoring(given.prm, given.rows, common)
-              for common in given.common}
-    found["scoring as it comes"] = scoring(given.prm, given.rows, 0, None)
-    found["scoring by trees"] = trees(given.prm, given.rows)
-    found |= {f"{work}, {layers} layers": last_block(layers, work == "training step")
-              for layers in (4, 30) for work in ("training step", "scoring")}
-    for name, result in found.items():
+    work: dict[str, Callable[[], dict[str, Any]]] = {
+        "scoring by trees": lambda: trees(given.prm, given.rows),
+        "scoring as it comes": lambda: scoring(given.prm, given.rows, 0, None),
+        **{f"scoring, {common} common steps before": partial(scoring, given.prm, given.rows, common)
+           for common in given.common},
+        "sampling": lambda: sampling(given.policy, given.problems),
+        **{f"{name}, {layers} layers": partial(last_block, layers, name == "training step")
+           for layers in (4, 30) for name in ("training step", "scoring")}}
+    found: dict[str, Any] = {}
+    for name, measure in work.items():
+        found[name] = result = measure()
         print(f"{name}: without it {result['ratio']:.2f} times as long ({min(result['pairs']):.2f} to "
-              f"{max(result['pairs']):.2f})")
-    path = RESULTS / "receipts.json"
-    path.write_text(json.dumps({"environment": environment(), "results": found}, indent=1) + "\n",
-                    encoding="utf-8")
+              f"{max(result['pairs']):.2f})", flush=True)
+        (RESULTS / "receipts.json").write_text(
+            json.dumps({"environment": environment(), "results": found}, indent=1) + "\n", encoding="utf-8")
 
 
 def pairs(own: Callable[[], object], other: Callable[[], object]) -> dict[str, Any]:
@@ -144,9 +149,10 @@ def trees(folder: str, path: str, batch_tokens: int = 2048) -> dict[str, Any]:
     rows = unscored(path, 0)
     scorer, prm, target = PRMScorer(folder, device="cpu", share=True), PRM.load(folder), TargetSpec("outcome")
     tokenizer = load_tokenizer(folder)
+    tokens = StepTokens.from_tokenizer(tokenizer, PRMSpec.load(folder).tags)
 
     def by_trees() -> np.ndarray:
-        data, _ = encode_dataset(rows, tokenizer, prm.tokens, max_length=scorer.max_length, target=target)
+        data, _ = encode_dataset(rows, tokenizer, tokens, max_length=scorer.max_length or 512, target=target)
         collator, scores = Collator(data, target, layout="shared", capacity=batch_tokens), np.zeros(len(data.trials))
         some = np.cumsum(data.lengths) // (2 * batch_tokens)
         some = some[np.searchsorted(data.problems, data.problems)]  # a problem's rows together
