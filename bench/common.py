@@ -33,7 +33,7 @@ from typing import Any
 
 import torch
 
-from erprm.files.writing import written_beside
+from erprm.files.writing import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
 FLUSH_BYTES = 256 << 20  # read between timings on a GPU, larger than any L2
@@ -318,8 +318,8 @@ def write_result(path: Path | None, result: Mapping[str, Any]) -> None:
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """JSON, renamed into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_beside(path) as beside:
-        beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def read(path: Path) -> list[Record]:

@@ -30,7 +30,7 @@ from erprm import cli
 from erprm.demo.settings import DemoSettings
 from erprm.evaluation.curves import accuracy_curves
 from erprm.evaluation.pools import group_by_problem, pool_of
-from erprm.files.writing import written_beside
+from erprm.files.writing import atomic_write
 from erprm.rows import by_score_column, read_rows, write_rows
 from erprm.statistics.bootstrap import paired_test
 from erprm.values.spec import eta_name
@@ -50,8 +50,8 @@ def train(demo: Path, folder: Path, etas: list[float], given: argparse.Namespace
                           str(settings.prm_learning_rate), "--seed", str(given.seed)])
     finally:
         spent += time.process_time() - started
-        with written_beside(clock) as beside:
-            beside.write_text(json.dumps(spent), encoding="utf-8")
+        with atomic_write(clock) as temporary:
+            temporary.write_text(json.dumps(spent), encoding="utf-8")
     return float(spent)
 
 

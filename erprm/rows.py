@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from erprm.errors import InputError
 from erprm.files.records import read_records
-from erprm.files.writing import written_beside
+from erprm.files.writing import atomic_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ def read_some(path: str | Path) -> list[StepRow]:
 def write_rows(path: str | Path, rows: Iterable[StepRow]) -> int:
     """Write rows to `.jsonl` or `.parquet`, whole or not at all; returns how many were written."""
     path = Path(path)
-    with written_beside(path) as beside, beside.open("wb") as out:
+    with atomic_write(path) as temporary, temporary.open("wb") as out:
         return _write(out, rows, path.suffix)
 
 

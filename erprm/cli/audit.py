@@ -25,7 +25,7 @@ from erprm.cli.grading_options import GradingConfig, pool_of
 from erprm.errors import InputError
 from erprm.files.progress import progress
 from erprm.files.records import count_records, read_records
-from erprm.files.writing import locked, written_beside
+from erprm.files.writing import atomic_write, locked
 from erprm.grading import Verdict
 from erprm.grading.answered import Answered
 from erprm.grading.graders import grader_of
@@ -82,7 +82,7 @@ def _audit(config: Config, kinds: list[str]) -> None:
             bar.advance(len(batch))
     if not total:
         raise InputError(f"{config.input}: expected at least one solution, found none")
-    with written_beside(config.out) as beside, beside.open("w", encoding="utf-8") as out:
+    with atomic_write(config.out) as temporary, temporary.open("w", encoding="utf-8") as out:
         for (answer, gold), count in found.most_common():
             left, right, text = details[answer, gold]
             record = {"answer": answer, "gold": gold, "count": count, kinds[0]: _shown(left), kinds[1]: _shown(right),

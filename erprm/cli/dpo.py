@@ -28,7 +28,7 @@ from erprm.cli.fine_tuning_options import FineTuningConfig, options_of
 from erprm.cli.prompt_options import template_of
 from erprm.errors import InputError
 from erprm.files.runs import run_once
-from erprm.files.writing import written_beside
+from erprm.files.writing import atomic_write
 from erprm.rows import StepRow, read_some
 from erprm.selection.aggregate import AGGREGATIONS
 
@@ -89,8 +89,8 @@ def _improve(config: Config, rows: Sequence[StepRow]) -> None:
     if not pairs:
         raise InputError(f"{config.solutions}: expected solutions of a problem whose scores differ by more than "
                          f"{config.margin}, found none")
-    with written_beside(Path(config.out) / "pairs.jsonl") as beside:
-        beside.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs), encoding="utf-8")
+    with atomic_write(Path(config.out) / "pairs.jsonl") as temporary:
+        temporary.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs), encoding="utf-8")
     report = train_dpo(config.policy, pairs, config.out, options_of(config), config.beta)
     print(f"{report.pairs:,} pairs trained on, {report.dropped:,} dropped as too long; the preferred side is ahead in "
           f"{100 * report.ahead:.0f} % of the last batch")

@@ -103,14 +103,14 @@ def run(config: Config) -> int | None:
 
 
 def _evaluate(config: Config, out: Path, benchmarks: Sequence[str]) -> None:
-    from erprm.files.writing import written_beside
+    from erprm.files.writing import atomic_write
 
     results: dict[str, Any] = {}
     for found in ([_pools(config, out)] if config.scored else []) + ([_benchmarks(config)] if benchmarks else []):
         contamination = results.get("contamination", {}) | found.pop("contamination", {})
         results |= found | ({"contamination": contamination} if contamination else {})
-    with written_beside(out / "evaluation.json") as beside:
-        beside.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with atomic_write(out / "evaluation.json") as temporary:
+        temporary.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"results: {out / 'evaluation.json'}")
 
 

@@ -78,7 +78,7 @@ def _measure(config: Config, options: MethodOptions, problems: Sequence[Problem]
     from erprm.engines.identity import model_identity
     from erprm.evaluation.figures import save_png, search_figure
     from erprm.evaluation.search_bench import SearchBench
-    from erprm.files.writing import written_beside
+    from erprm.files.writing import atomic_write
     from erprm.prm.scoring.prefixes import search_scorer
     from erprm.rollouts.settings import store_settings
 
@@ -99,8 +99,8 @@ def _measure(config: Config, options: MethodOptions, problems: Sequence[Problem]
                "seed": config.seed, "prefixes_scored_anew": prm.whole_rows,
                "points": [point.to_dict() for point in found], "paired": _paired(found)}
     save_png(out / "search.png", search_figure(found))
-    with written_beside(out / "search.json") as beside:
-        beside.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    with atomic_write(out / "search.json") as temporary:
+        temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     columns = ("N", "accuracy, %", "interval", "generated", "scored")
     print("method".ljust(14) + "".join(name.rjust(14) for name in columns))
     for point in found:

@@ -17,7 +17,7 @@ from erprm.demo.settings import DemoSettings, Target
 from erprm.evaluation.curves import accuracy_curves, compare
 from erprm.evaluation.pools import Groups, group_by_problem, pool_of
 from erprm.evaluation.report import ExampleSolution, ScoredStep, write_report
-from erprm.files.writing import written_beside
+from erprm.files.writing import atomic_write
 from erprm.rows import StepRow, read_rows, row_scores
 from erprm.selection.best_of_n import best_of_n_by_problem
 from erprm.statistics.bootstrap import bootstrap_interval, paired_test
@@ -35,8 +35,8 @@ def scored(folder: Path, name: str, target: str) -> Path:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """A file that people read, there whole or not at all."""
-    with written_beside(path) as beside:
-        beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def choose_aggregations(folder: Path, targets: Sequence[Target]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from erprm.errors import InputError
-from erprm.files.writing import written_beside
+from erprm.files.writing import atomic_write
 
 
 class Stages:
@@ -50,6 +50,6 @@ class Stages:
         for part in parts:
             part()
         self.seconds[name] = round(time.monotonic() - start, 1)
-        with written_beside(self._path) as beside:
-            beside.write_text(json.dumps({"settings": self._settings, "seconds": self.seconds}, indent=2) + "\n",
+        with atomic_write(self._path) as temporary:
+            temporary.write_text(json.dumps({"settings": self._settings, "seconds": self.seconds}, indent=2) + "\n",
                               encoding="utf-8")

@@ -12,7 +12,7 @@ import numpy as np
 from erprm.demo.outcome import write_json
 from erprm.evaluation.curves import BestOfN, Line
 from erprm.evaluation.figures import save_best_of_n
-from erprm.files.writing import written_beside
+from erprm.files.writing import atomic_write
 
 
 def write_summary(folder: Path, runs: Sequence[Path]) -> Path:
@@ -39,8 +39,8 @@ def write_summary(folder: Path, runs: Sequence[Path]) -> Path:
                   for name, line in table.lines.items()]
         lines.append("")
     path = folder / "summary.md"
-    with written_beside(path) as beside:
-        beside.write_text("\n".join(lines), encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 

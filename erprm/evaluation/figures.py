@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from erprm.evaluation.curves import BestOfN
 from erprm.evaluation.overoptimisation import kl_of
 from erprm.evaluation.style import colours, dashes, display_name
-from erprm.files.writing import written_beside
+from erprm.files.writing import atomic_write
 from erprm.statistics.calibration import Calibration
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def save_best_of_n(path: Path, curves: BestOfN, title: str = "") -> None:
 
 def save_png(path: Path, figure: Any) -> None:
     """Written beside `path` and renamed."""
-    with written_beside(path) as beside:
-        figure.savefig(beside, dpi=160, format="png", metadata={"Software": None})
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=160, format="png", metadata={"Software": None})
 
 
 def inline_svg(figure: Any, label: str) -> str:

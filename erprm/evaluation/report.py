@@ -19,7 +19,7 @@ from erprm.evaluation.figures import best_of_n_figure, calibration_figure, inlin
 from erprm.evaluation.findings import findings, stands_out
 from erprm.evaluation.style import BASELINES, colours, display_name, duration, percent, score_colour
 from erprm.evaluation.tables import tables
-from erprm.files.writing import written_beside
+from erprm.files.writing import atomic_write
 from erprm.statistics.bootstrap import Comparison
 from erprm.statistics.calibration import Calibration
 
@@ -78,8 +78,8 @@ def write_report(results: Mapping[str, Any], out_dir: Path, *, examples: Sequenc
         save_png(out_dir / "calibration.png", calibration_figure(calibration))
     page = render(results, examples=examples, calibration=calibration, paired=paired, title=title)
     path = out_dir / "report.html"
-    with written_beside(path) as beside:
-        beside.write_text(page, encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
     return path
 
 

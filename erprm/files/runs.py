@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from erprm.errors import InputError
-from erprm.files.writing import locked, remove_unfinished, written_beside
+from erprm.files.writing import atomic_write, locked, remove_unfinished
 
 FILE_NAME = "run.json"
 _BLOCKS, _BLOCK = 64, 1 << 16  # of each file of a model, besides its beginning
@@ -70,9 +70,9 @@ class RunFolder:
         self._write(finished=True)
 
     def _write(self, finished: bool) -> None:
-        with written_beside(self._path) as beside:
+        with atomic_write(self._path) as temporary:
             record = {"settings": self.settings, "finished": finished}
-            beside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

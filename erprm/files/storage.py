@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from erprm.errors import InputError
-from erprm.files.writing import held, remove_unfinished, written_beside
+from erprm.files.writing import atomic_write, held, remove_unfinished
 
 _LOCK = "lock"
 
@@ -81,8 +81,8 @@ class LocalStorage:
     def write(self, name: str, data: bytes) -> None:
         path = self._root / name
         try:
-            with written_beside(path) as beside:
-                beside.write_bytes(data)
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(data)
         except OSError as error:
             raise OSError(error.errno, f"could not write {path} ({error.strerror}); what was committed is kept"
                           ) from error
@@ -120,9 +120,9 @@ class RemoteStorage:
     def write(self, name: str, data: bytes) -> None:
         folder, _, last = f"{self._root}/{name}".rpartition("/")
         self._files.makedirs(folder, exist_ok=True)
-        beside = f"{folder}/.{last}.tmp"
-        self._files.pipe_file(beside, data)
-        self._files.mv(beside, f"{folder}/{last}")
+        temporary = f"{folder}/.{last}.tmp"
+        self._files.pipe_file(temporary, data)
+        self._files.mv(temporary, f"{folder}/{last}")
 
     def names(self, folder: str) -> list[str]:
         try:

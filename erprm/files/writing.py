@@ -1,6 +1,6 @@
 """Files and folders that are there whole or not at all.
 
-    with written_beside("out.jsonl") as beside: ...            # write to `beside`; renamed when the block ends well
+    with atomic_write("out.jsonl") as temporary: ...       # write to `temporary`; renamed when the block ends well
     with written_folder("runs/prm", last="erprm.json") as folder: model.save_pretrained(folder)
     with locked("runs/prm"): ...                               # a second process is refused
 
@@ -31,7 +31,7 @@ _UNFINISHED = ".tmp"  # names of what is being written: .NAME.RANDOM.tmp
 
 
 @contextmanager
-def written_beside(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """A new, empty file beside `path` to write to; it takes `path`'s place when the block ends without an error.
 
     Written through to the disk, file and name: after a power cut too `path` is the old file or the new one, whole.
@@ -42,15 +42,15 @@ def written_beside(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     _check_no_device(path, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = _unfinished(path)
-    os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    temporary = _unfinished(path)
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
-        yield beside
-        _sync(beside)
-        beside.replace(path)
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
         _sync(path.parent)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def check_output(output: str, kind: str, name: str, others: Mapping[str, Any]) -> None:
@@ -116,18 +116,18 @@ def written_folder(path: str | Path, last: str) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     there = path.is_dir()
-    beside = _unfinished(path / path.name if there else path)
-    beside.mkdir()
+    temporary = _unfinished(path / path.name if there else path)
+    temporary.mkdir()
     try:
-        yield beside
-        sync_tree(beside)
+        yield temporary
+        sync_tree(temporary)
         if there:
-            _move_into(beside, path, last)
+            _move_into(temporary, path, last)
         else:
-            beside.rename(path)
+            temporary.rename(path)
             _sync(path.parent)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _move_into(source: Path, target: Path, last: str) -> None:

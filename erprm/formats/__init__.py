@@ -19,7 +19,7 @@ from typing import Any
 
 from erprm.errors import InputError
 from erprm.files.records import check_source, read_records
-from erprm.files.writing import written_beside
+from erprm.files.writing import atomic_write
 from erprm.formats import (
     best_of_n,
     er_prm,
@@ -119,7 +119,7 @@ def write(path: str | Path, format: str, rows: Iterable[StepRow], strict: bool =
 
         report.rows = report.records = write_rows(path, rows)
         return report
-    with written_beside(path) as beside, beside.open("wb") as out:
+    with atomic_write(path) as temporary, temporary.open("wb") as out:
         first = 1
         for group in _groups(rows, chosen.grouped):
             try:

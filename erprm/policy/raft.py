@@ -22,7 +22,7 @@ import numpy as np
 from erprm.engines.base import Engine, Sampling
 from erprm.engines.prompts import PromptTemplate
 from erprm.errors import InputError
-from erprm.files.writing import locked, remove_unfinished, written_beside
+from erprm.files.writing import atomic_write, locked, remove_unfinished
 from erprm.grading import GraderPool
 from erprm.policy.divergence import divergence
 from erprm.policy.fine_tuning import SFTOptions
@@ -135,8 +135,8 @@ def run_raft(policy: str | Path, problems: Sequence[Problem], heldout: Sequence[
                 found = _learn(folder, _policy_of(policy, out, number - 1), problems, tools, options, training, number)
             if heldout:
                 found = _measure(found, policy, out, heldout, tools, options, training.seed)
-            with written_beside(record) as beside:
-                beside.write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n", encoding="utf-8")
+            with atomic_write(record) as temporary:
+                temporary.write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n", encoding="utf-8")
         done.append(Iteration(**json.loads(record.read_text(encoding="utf-8"))))
         if number or heldout:
             tools.say(str(done[-1]))
@@ -163,8 +163,8 @@ def _learn(folder: Path, policy: Path, problems: Sequence[Problem], tools: Tools
     if not loss.is_file():
         report = train_sft(policy, chosen, folder / "policy", dataclasses.replace(training, learning_rate=rate),
                            tools.template, tools.splitter)
-        with written_beside(loss) as beside:
-            beside.write_text(json.dumps(report.loss), encoding="utf-8")
+        with atomic_write(loss) as temporary:
+            temporary.write_text(json.dumps(report.loss), encoding="utf-8")
     right = [row.outcome for row in chosen if row.outcome is not None]
     return Iteration(number, len(rows), len(chosen), float(np.mean(right)) if right else None, rate,
                      float(json.loads(loss.read_text(encoding="utf-8"))))

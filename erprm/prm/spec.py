@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from erprm.errors import InputError
-from erprm.files.writing import written_beside
+from erprm.files.writing import atomic_write
 from erprm.steps import AUTO_TAGS, StepTags
 from erprm.values.spec import check_etas, eta_name
 
@@ -100,8 +100,8 @@ class PRMSpec:
 
     def save(self, folder: str | Path) -> None:
         """Write `erprm.json` into `folder`, whole or not at all."""
-        with written_beside(Path(folder) / FILE_NAME) as beside:
-            beside.write_text(json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=2) + "\n",
+        with atomic_write(Path(folder) / FILE_NAME) as temporary:
+            temporary.write_text(json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=2) + "\n",
                               encoding="utf-8")
 
     @classmethod

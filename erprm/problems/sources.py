@@ -23,7 +23,7 @@ from typing import Any
 
 from erprm.errors import InputError
 from erprm.files.records import load_dataset, parse_query, read_records
-from erprm.files.writing import written_beside
+from erprm.files.writing import atomic_write
 from erprm.problems.problem import Problem
 from erprm.problems.puzzles import generate
 
@@ -63,7 +63,7 @@ def write_problems(path: str | Path, problems: Iterable[Problem]) -> int:
         InputError: for metadata that JSON cannot hold.
     """
     count = 0
-    with written_beside(path) as beside, beside.open("w", encoding="utf-8") as out:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as out:
         for problem in problems:
             record = {name: getattr(problem, name) for name in COLUMNS}
             record = {name: dict(value) if name == "metadata" else value for name, value in record.items() if value}

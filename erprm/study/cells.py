@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from erprm.errors import InputError
-from erprm.files.writing import written_beside
+from erprm.files.writing import atomic_write
 from erprm.values import ESTIMATORS, KINDS, Array
 
 
@@ -129,8 +129,8 @@ def write_cell(path: Path, result: Result, about: Mapping[str, Any]) -> None:
         "columns": {name: {"aggregation": column.aggregation, "n": column.ns, "accuracy": column.accuracy,
                            "by_problem": np.round(column.by_problem, 6).tolist()}
                     for name, column in result.columns.items()}}
-    with written_beside(path) as beside:
-        beside.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
 def read_cell(path: Path) -> tuple[Result, dict[str, Any]]:

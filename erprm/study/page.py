@@ -12,7 +12,7 @@ import numpy as np
 
 from erprm.evaluation.curves import BestOfN, Line
 from erprm.evaluation.figures import new_figure, save_best_of_n, save_png
-from erprm.files.writing import written_beside
+from erprm.files.writing import atomic_write
 from erprm.study.analysis import Row, Table
 
 
@@ -27,8 +27,8 @@ def write_page(folder: Path, tables: Mapping[str, Table]) -> Path:
             ("best_of_n", "accuracy against N"), ("eta", "accuracy against eta"), ("curve", "validation score by step"))
             if (folder / f"{name}-{task}.png").is_file()] + [""]
     path = folder / "summary.md"
-    with written_beside(path) as beside:
-        beside.write_text("\n".join(lines), encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 

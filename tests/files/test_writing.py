@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from erprm.errors import InputError
-from erprm.files.writing import locked, written_beside
+from erprm.files.writing import atomic_write, locked
 
 
 def test_two_writers_never_share_a_temporary_file(tmp_path: Path) -> None:
@@ -15,7 +15,7 @@ def test_two_writers_never_share_a_temporary_file(tmp_path: Path) -> None:
     victim.write_text("precious")
     (tmp_path / ".rows.jsonl.tmp").symlink_to(victim)  # a name that could be guessed
     with ExitStack() as both:
-        first, second = (both.enter_context(written_beside(path)) for _ in range(2))
+        first, second = (both.enter_context(atomic_write(path)) for _ in range(2))
         first.write_text("one " * 1000)
         second.write_text("two")
     assert path.read_text() == "one " * 1000  # the last to end
@@ -26,8 +26,8 @@ def test_two_writers_never_share_a_temporary_file(tmp_path: Path) -> None:
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), written_beside(path) as beside:
-        beside.write_text(str(1 / 0))
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as temporary:
+        temporary.write_text(str(1 / 0))
     assert os.listdir(tmp_path) == ["rows.jsonl"]
     assert path.read_text() == "old"
 
@@ -36,8 +36,8 @@ def test_the_next_writer_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     child = os.fork()
     if child == 0:
-        with written_beside(path) as beside:
-            beside.write_text("half")
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
             os.kill(os.getpid(), 9)
     os.waitpid(child, 0)
     [left] = tmp_path.iterdir()
