@@ -15,19 +15,21 @@ from typing import Any
 from rich.console import Console
 
 from erprm.errors import InputError
-from erprm.files.writing import atomic_write
+from erprm.files.writing import atomic_write, remove_unfinished
 
 
 class Stages:
     """Keeps `stages.json` in the run's folder: the settings it was started with, and the seconds of finished stages."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Open the run in `folder`, or begin it.
+        """Open the run in `folder`, or begin it, for one who holds its lock: what a killed one left unfinished goes.
 
         Raises:
             InputError: when the folder holds a run with other settings, naming the first that differs.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        for place in (folder, *folder.iterdir()):
+            remove_unfinished(place)
         self._path = folder / "stages.json"
         self._console = Console(stderr=True, highlight=False)
         self.seconds: dict[str, float] = {}

@@ -48,7 +48,8 @@ def gradients_kernel(
             if tl.max(tagged.to(tl.int32), axis=0) > 0:
                 coefficients = ()  # read once: a store to dhidden could have changed them, for all the compiler knows
                 for h in tl.static_range(H):
-                    coefficients += (scale * tl.load(dz + low * H + h, mask=tagged, other=0.0),)
+                    loaded = tl.load(dz + low * H + h, mask=tagged, other=0.0)
+                    coefficients += (scale * loaded,)  # type: ignore[assignment]
                 for begin in range(0, D, BLOCK_D):
                     column = begin + tl.arange(0, BLOCK_D)
                     minus = tl.load(head + column, mask=column < D, other=0.0).to(tl.float32)
