@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 TAG, PLUS, MINUS = " ки", " +", " -"
 
@@ -58,3 +58,9 @@ def writer(folder: Path, text: str) -> Path:
     model.save_pretrained(folder)
     tok.save_pretrained(folder)
     return folder
+
+
+def moved(before: Path, after: Path) -> bool:
+    """Whether any weight differs between two causal language models."""
+    old, new = (AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in (before, after))
+    return any(not torch.equal(old[name], new[name]) for name in old)

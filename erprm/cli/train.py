@@ -31,7 +31,6 @@ from erprm.files.writing import atomic_write
 from erprm.options import LARGEST_SEED
 from erprm.prm.spec import FILE_NAME as SPEC_NAME
 from erprm.prm.training.options import PRMOptions
-from erprm.rows import read_rows
 
 if TYPE_CHECKING:
     from erprm.prm.training.config import PRMConfig
@@ -122,9 +121,11 @@ def _check(config: Config) -> None:
             raise InputError(f"{name}: {path}: no such file")
     if config.deepspeed is not None:
         _check_deepspeed(config.deepspeed)
+    from erprm.prm.training.inputs import rows_of
+
     for name in ("data", "eval"):
         path = getattr(config, name)
-        if path is not None and next(read_rows(path), None) is None:
+        if path is not None and next(rows_of(path), None) is None:
             raise InputError(f"{name}: {path}: expected at least one row, found none")
     if config.max_steps == 0:
         raise InputError("max_steps: expected -1 or at least 1, found 0")

@@ -11,7 +11,7 @@ from erprm.rows import StepRow, write_rows
 
 
 def test_disagreements_are_listed_once_with_both_verdicts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    answers = [(r"2\sqrt{2}", r"\sqrt{8}")] * 3 + [("x=5", "5"), ("4", "4"), ("3", "4"), ("", "4")]
+    answers = [(r"2\sqrt{2}", r"\sqrt{8}")] * 3 + [("(1,2)", "(1, 2)"), ("4", "4"), ("3", "4"), ("", "4")]
     write_rows(tmp_path / "rows.parquet", [StepRow("Q", ("a", f"The answer is {answer}"), gold=gold)
                                            for answer, gold in answers])
     out = tmp_path / "out.jsonl"
@@ -19,7 +19,7 @@ def test_disagreements_are_listed_once_with_both_verdicts(tmp_path: Path, capsys
                  "--output", str(out)]) == 0
     found = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(item["answer"], item["gold"], item["count"], item["math"], item["numeric"]) for item in found] == [
-        (r"2\sqrt{2}", r"\sqrt{8}", 3, "right", "wrong"), ("x=5", "5", 1, "right", "wrong")]
+        (r"2\sqrt{2}", r"\sqrt{8}", 3, "right", "wrong"), ("(1,2)", "(1, 2)", 1, "right", "wrong")]
     shown = capsys.readouterr().out
     assert "4 of 7 answers (2 distinct) are graded differently" in shown
     assert shown.splitlines()[-1] == str(out)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from policy.test_policy import moved
 from transformers import AutoModelForCausalLM
 
 from erprm.cli import main
@@ -60,7 +59,7 @@ def test_the_command_trains_on_the_model(options: tuple[str, ...], prm: Path, mo
     assert "2 steps on 3 problems, 1 dropped as too long" in out
     assert "16 completions scored" in out or "without a step" in out
     assert "KL from the beginning 0." in out
-    assert moved(model_dir, tmp_path / "out")
+    assert tiny.moved(model_dir, tmp_path / "out")
     assert main(run) == 0
     assert "nothing to do" in capsys.readouterr().out
 

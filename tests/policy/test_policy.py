@@ -185,12 +185,7 @@ def test_raft_command(model_dir: Path, prm: Path, tmp_path: Path, capsys: pytest
                  "--learning-rate", "1e-3", "--warmup-steps", "0"]) == 0
     assert f"wrote {tmp_path / 'out'}" in capsys.readouterr().out
     assert len(list(read_rows(tmp_path / "out" / "chosen.parquet"))) == 9
-    assert moved(model_dir, tmp_path / "out")
-
-
-def moved(before: Path, after: Path) -> bool:
-    old, new = (AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in (before, after))
-    return any(not torch.equal(old[name], new[name]) for name in old)
+    assert tiny.moved(model_dir, tmp_path / "out")
 
 
 FORKED = [
@@ -241,7 +236,7 @@ def test_dpo_command(pairs: str, count: int, model_dir: Path, prm: Path, tmp_pat
     assert len(written) == count
     if pairs != "both":
         assert all(pair["rejected"] == "no idea" for pair in written)
-    assert moved(model_dir, tmp_path / "out")
+    assert tiny.moved(model_dir, tmp_path / "out")
     assert main(command) == 0
     assert "nothing to do" in capsys.readouterr().out
 

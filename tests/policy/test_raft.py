@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from policy.test_policy import moved
 from transformers import AutoModelForCausalLM
 
 from erprm.cli import main
@@ -112,8 +111,8 @@ def test_iterations_learn_measure_and_go_on_where_they_were_killed(
         assert record["gain"] == pytest.approx(record["accuracy"] - records[0]["accuracy"])
         assert record["divergence"] > 0
         assert math.isfinite(record["loss"])
-    assert moved(policy, whole / "iteration-1" / "policy")
-    assert moved(whole / "iteration-1" / "policy", whole / "iteration-2" / "policy")
+    assert tiny.moved(policy, whole / "iteration-1" / "policy")
+    assert tiny.moved(whole / "iteration-1" / "policy", whole / "iteration-2" / "policy")
 
     shutil.copytree(whole, killed)  # as a kill in the second iteration's training leaves it
     for gone in ("iteration.json", "loss.json", "heldout.parquet"):
