@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import string
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,15 +93,13 @@ def test_verdicts_that_cannot_be_used_are_one_line_before_anything_is_sampled(
     assert not (tmp_path / "labels").exists()
 
 
-def test_the_bar_on_a_terminal(label: Sequence[str]) -> None:
+def test_the_bar_on_a_terminal(label: Sequence[str], tmp_path: Path) -> None:
     """Prefixes, completions/s, tokens/s, tokens saved and the time left, in 80 columns."""
-    process, terminal = pty.fork()
-    if process == 0:
-        os.environ |= {"COLUMNS": "80", "TERM": "xterm"}
-        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")  # the terminal, not what pytest put there
-        code = main([*label, "--n", "8"])
-        sys.stdout.flush()
-        os._exit(code)
+    terminal, other = pty.openpty()
+    process = subprocess.Popen(  # a fork of this process, which has threads, could wait for a lock of theirs for ever
+        [sys.executable, "-m", "erprm", *label, "--n", "8"], stdin=other, stdout=other, stderr=other,
+        env=os.environ | {"COLUMNS": "80", "TERM": "xterm", "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])})
+    os.close(other)
     shown = b""
     while True:
         try:
@@ -108,7 +107,7 @@ def test_the_bar_on_a_terminal(label: Sequence[str]) -> None:
         except OSError:  # Linux says so when the other side has closed
             break
     os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    assert process.wait() == 0
     text = " ".join(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()).split())
     assert re.search(r"labelling \S+ 48/48 completions \d:\d\d:\d\d so far, \d:\d\d:\d\d left", text)
     assert re.search(r"[\d.,]+ completions/s, [\d,]+ tokens/s, \d+ of 6 prefixes full, saved tokens: [\d,]+ by dedupe, "
