@@ -82,8 +82,9 @@ class StepRow:
                 raise InputError(f"labels: expected values in [0, 1] or null, found {_shown(label)}")
         if self.outcome is not None and not 0.0 <= self.outcome <= 1.0:
             raise InputError(f"outcome: expected a value in [0, 1] or null, found {_shown(self.outcome)}")
-        if self.weight is not None and not 0.0 <= self.weight <= _FLOAT32_MAX:
-            raise InputError(f"weight: expected a finite number from 0 up or null, found {_shown(self.weight)}")
+        if self.weight is not None and self.weight != 0.0 and not _FLOAT32_LEAST <= self.weight <= _FLOAT32_MAX:
+            raise InputError("weight: expected 0, a positive number that float32 holds, or null, found "
+                             f"{_shown(self.weight)}")
         for name, scores in {"scores": self.scores or (), **self.score_columns}.items():
             if name != "scores" and len(scores) != length:
                 raise InputError(f"{name}: expected one value per step ({length}), found {len(scores)}")
@@ -178,7 +179,7 @@ class StepRow:
 
 _ETA_SCORES, _INTERVAL = "scores_eta_", ("score_low", "score_high")
 _MOST_TRIALS = 2**31 - 1
-_FLOAT32_MAX = 3.4028234663852886e38
+_FLOAT32_LEAST, _FLOAT32_MAX = 2.0**-126, 3.4028234663852886e38
 _LISTS = ("steps", "labels", "successes", "trials", "scores", "gaps", "rewards")
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "prompt": ((str,), "text"), "steps": ((str,), "a list of texts"),

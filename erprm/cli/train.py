@@ -115,14 +115,14 @@ def _train(config: Config, folder: RunFolder | None) -> None:
 
 def _check(config: Config) -> None:
     """What can be refused before anything is loaded."""
+    from erprm.prm.training.inputs import rows_of
+
     for name in ("data", "eval", "deepspeed"):
         path = getattr(config, name)
         if path is not None and not Path(path).is_file():
             raise InputError(f"{name}: {path}: no such file")
     if config.deepspeed is not None:
         _check_deepspeed(config.deepspeed)
-    from erprm.prm.training.inputs import rows_of
-
     for name in ("data", "eval"):
         path = getattr(config, name)
         if path is not None and next(rows_of(path), None) is None:

@@ -27,7 +27,7 @@ def write_untrained(folder: Path, task: Task, seed: int, hidden: int, layers: in
     words = [*task.words, tags.tag, tags.plus, tags.minus]
     vocabulary = ["<pad>", "<s>", "</s>", "<unk>", *words, *"\n ,>=+-*/(){}\":", *map(str, range(100))]
     core = Tokenizer(models.WordLevel({word: index for index, word in enumerate(vocabulary)}, unk_token="<unk>"))
-    pattern = "|".join(re.sub(r"([{+|])", r"\\\1", word) for word in words) + r"|[1-9]\d|\d|[\s\S]"
+    pattern = "|".join(map(re.escape, words)) + r"|[1-9]\d|\d|[\s\S]"
     core.pre_tokenizer = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
     core.decoder = decoders.Fuse()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", bos_token="<s>", eos_token="</s>",

@@ -43,7 +43,7 @@ def mutations(folder: Path, random: random.Random, count: int) -> Counter[str]:
         try:
             _hold(path, out, name, options)
         except Exception:  # noqa: BLE001 - whatever it is, it is a fault that is counted and shown
-            result["failed"] += 1
+            result["failed"] += len(lines)
             print(name, lines[:3], traceback.format_exc(limit=-3))
         else:
             result["held"] += len(lines)

@@ -95,9 +95,10 @@ def test_data_sets(tmp_path: Path) -> None:
     ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "rewards": [[0.5], []]}', "one value per step"),
     ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "successes": [0], "trials": [1], "rewards": [[0.5]]}',
      "found both at step 1"),
-    ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "weight": -1}', "weight: expected a finite number from 0 up"),
+    ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "weight": -1}', "weight: expected 0, a positive number"),
+    ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "weight": 1e-50}', "float32 holds, or null, found 1e-50"),
     ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "weight": "2"}', ":1: weight: expected a number, found str"),
-], ids=range(24))
+], ids=range(25))
 def test_what_cannot_be_read_is_one_line(name: str, data: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=words):

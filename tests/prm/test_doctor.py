@@ -17,10 +17,12 @@ from erprm.prm.doctor.checks import diagnose
 from erprm.prm.doctor.findings import Diagnosis
 from erprm.prm.rows.tokens import StepTokens, encode_row
 from erprm.prm.training.config import PRMConfig
+from erprm.prm.training.encode import encode_dataset
 from erprm.prm.training.trainer import PRMTrainer
 from erprm.problems.tasks import TASKS
 from erprm.rows import StepRow, write_rows
 from erprm.steps import StepTags
+from erprm.tokenizers import load_tokenizer
 from erprm.values.spec import TargetSpec
 
 GOOD = [StepRow("2+3*4?", ("3*4=12", "2+12=14"), successes=(3, 4), trials=(4, 4), outcome=1.0),
@@ -213,6 +215,9 @@ def test_text_that_the_tokenizer_loses_is_one_finding_that_names_the_characters(
     assert (finding.level, finding.count, finding.rows) == ("warning", 2, [2, 3])
     assert finding.what.endswith("whichever way it is read: \"'\" (U+0027), '?' (U+003F), 'i' (U+0069), 's' (U+0073), "
                                  "'t' (U+0074), '→' (U+2192)")
+    tokenizer = load_tokenizer(tmp_path)
+    _, report = encode_dataset([known, told, told], tokenizer, StepTokens.from_tokenizer(tokenizer, StepTags()))
+    assert "2 rows hold text that the tokenizer does not know and loses" in str(report)
 
 
 def test_an_unreadable_row_is_a_finding_and_the_rows_before_it_are_looked_at(model_dir: Path, tmp_path: Path) -> None:

@@ -206,15 +206,15 @@ class _Rows:
     def _loses(self, row: StepRow, encoded: EncodedRow) -> bool:
         """Whether the row has a character that does not come back out of its tokens; keeps which these are."""
         characters = set(row.prompt).union(*row.steps)
+        begin = 0 if self.diagnosis.tokens is None or self.diagnosis.tokens.bos_id is None else 1
         if new := characters - self.kept - self.lost.keys():
-            begin = 0 if self.diagnosis.tokens is None or self.diagnosis.tokens.bos_id is None else 1
             decoded = str(self.tokenizer.decode(encoded.ids[begin:].tolist(), clean_up_tokenization_spaces=False))
             decoded = decoded.replace(str(self.tokenizer.unk_token), "")
             self.lost.update(dict.fromkeys(char for char in sorted(new) if char not in decoded))
             self.kept.update(new - self.lost.keys())
         unknown = self.tokenizer.unk_token_id
         return not self.lost.keys().isdisjoint(characters) or (
-            unknown is not None and bool((encoded.ids == unknown).any()))
+            unknown is not None and bool((encoded.ids[begin:] == unknown).any()))
 
     def _disagrees(self, prefixes: list[bytes], targets: npt.NDArray[np.float64]) -> bool:
         """Whether an earlier row has another target at one of these prefixes; keeps those that are new."""

@@ -70,7 +70,8 @@ def encode_dataset(rows: Iterable[StepRow], tokenizer: PreTrainedTokenizerBase, 
     target = target or TargetSpec()
     builder = _Builder(target)
     report = builder.report
-    written = 0
+    written = unknown = 0
+    begin = 0 if tokens.bos_id is None else 1  # in some vocabularies one token means both
     for row, encoded, problem in _encoded(rows, tokenizer, tokens):
         report.read += 1
         if row.weight == 0.0:
@@ -91,9 +92,13 @@ def encode_dataset(rows: Iterable[StepRow], tokenizer: PreTrainedTokenizerBase, 
             raise InputError(f"row {report.read}: holds token {largest}, {tokenizer.convert_ids_to_tokens(largest)!r}, "
                              f"outside the model's vocabulary of {vocabulary}; resize the model's embeddings")
         written += encoded.written > 0
+        unknown += tokenizer.unk_token_id is not None and bool((encoded.ids[begin:] == tokenizer.unk_token_id).any())
         builder.add(row, encoded, kept)
     if written:
         report.notes.append(written_note(written))
+    if unknown:
+        report.notes.append(f"{unknown:,} rows hold text that the tokenizer does not know and loses; erprm doctor "
+                            "names the characters")
     return builder.finish(), report
 
 

@@ -187,7 +187,8 @@ class PRMTrainer(WholeCheckpoints, StepEvaluation):
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
         """The labelled steps of the optimiser step, by the weights of their rows; the Trainer would count `labels`."""
-        known = torch.tensor(sum(labelled_steps(batch) for batch in batch_samples), dtype=torch.float32, device=device)
+        count = float(sum(labelled_steps(batch) for batch in batch_samples))
+        known = torch.full((), count, dtype=torch.float32, device=device)  # written there: a copy would wait
         if self.args.average_tokens_across_devices and self.args.world_size > 1:
             known = self.accelerator.gather(known).sum()
         return known / (self.get_tp_size() * self.get_cp_size() * self.get_sp_size())
