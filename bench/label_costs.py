@@ -1,7 +1,7 @@
 """What 100,000 labelled steps cost by each way to label: completions, tokens, engine seconds here, GPU hours at most.
 
-    erprm demo --out runs/demo --seeds 1
-    python bench/label_costs.py --demo runs/demo/seed-0 --out runs/costs --output bench/results/label_costs.json
+    erprm demo --out runs/demo
+    python bench/label_costs.py --demo runs/demo --out runs/costs --output bench/results/label_costs.json
 
 The solutions to a finished demo's first problems are labelled by `erprm label`: with the demo's fixed n, adaptively
 (--rmse), and by bisection (--find first-error). Tokens and completions are what lies in the stores; the engine's

@@ -1,7 +1,7 @@
 """What kinds of labels are worth: how often they are wrong, and what reward models that learn them can do.
 
-    erprm demo --out runs/demo --seeds 1
-    python bench/labels.py --demo runs/demo/seed-0 --out runs/labels --output bench/results/labels.json
+    erprm demo --out runs/demo
+    python bench/labels.py --demo runs/demo --out runs/labels --output bench/results/labels.json
 
 The solutions of a finished demo (or of a policy of a study) are labelled in two ways: by the demo's own n completions
 from every prefix, from which hard, soft and entropy-regularised (er@ETA) labels follow, and by `erprm label --find
@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Iterable, Sequence
@@ -69,7 +70,7 @@ def way_of(kind: str) -> str:
     return BISECTED if kind == "first-error" else FIXED
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bench:
     """One demo's folder, the folder of what is made here, and the command line."""
 
@@ -133,6 +134,7 @@ class Bench:
         """The task's checker, as it was written down."""
         return from_verdicts(read_rows(self.verdicts_at(split)))
 
+    @functools.cache  # noqa: B019  (asked by every cell; a bench lives as long as the program)
     def tokens(self, way: str) -> dict[str, int]:
         """Generated tokens by problem."""
         found: dict[str, int] = {}
