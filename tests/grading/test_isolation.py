@@ -120,6 +120,16 @@ def test_a_grader_that_kills_leaves_or_stays_is_wrong_and_the_others_are_judged(
     assert verdicts[1].reason == reason
 
 
+def test_an_answer_that_never_ends_is_alone_wrong_among_those_that_its_child_judges() -> None:
+    problem = Problem("0", "?", "", grader="reasoning-gym:countdown", metadata={"numbers": [2, 3], "target": 5})
+    answers = [f"{2 + number}+3" for number in range(20)] + ["9**9**9**9"] + [f"3+{2 + number}" for number in range(19)]
+    with GraderPool(workers=1, timeout=0.5) as pool:  # lists of ten
+        verdicts = pool.verdicts([(answer, problem) for answer in answers])
+    assert [answer for answer, verdict in zip(answers, verdicts, strict=True) if verdict.right] == ["2+3", "3+2"]
+    assert [verdict.reason for verdict in verdicts].count("timeout") == 1
+    assert verdicts[20].reason == "timeout"
+
+
 def test_a_grader_cannot_fill_the_disk(pool: GraderPool, tmp_path: Path) -> None:
     [verdict] = pool.verdicts([(str(tmp_path / "big"), ask("writer"))])
     assert not verdict.right
