@@ -33,6 +33,7 @@ from typing import Any
 
 import torch
 
+from erprm.demo.settings import DemoSettings
 from erprm.files.writing import atomic_write
 
 RESULTS = Path(__file__).parent / "results"
@@ -306,6 +307,12 @@ def write(records: list[Record], path: Path | None = None) -> Path:
     merged |= {record.key(): record for record in records}
     save(path, {"environment": environment(), "results": [dataclasses.asdict(record) for record in merged.values()]})
     return path
+
+
+def demo_settings(demo: Path) -> DemoSettings:
+    """What the finished demo in a folder was run with."""
+    about = json.loads((demo / "stages.json").read_text(encoding="utf-8"))["settings"]
+    return DemoSettings(**about | {"etas": tuple(about["etas"])})
 
 
 def write_result(path: Path | None, result: Mapping[str, Any]) -> None:

@@ -81,8 +81,7 @@ class Bench:
     @property
     def settings(self) -> DemoSettings:
         """Those of the demo."""
-        about = json.loads((self.demo / "stages.json").read_text(encoding="utf-8"))["settings"]
-        return DemoSettings(**about | {"etas": tuple(about["etas"])})
+        return common.demo_settings(self.demo)
 
     @property
     def policy(self) -> Path:

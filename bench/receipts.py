@@ -3,8 +3,9 @@
     python bench/receipts.py --policy runs/demo/models/policy --prm runs/demo/models/prm-soft \\
         --problems runs/demo/problems/label.jsonl --rows runs/demo/pool.parquet
 
-- sampling: 8 completions of each problem, by the transformers engine (finished rows leave, new ones come) against stock
-  `generate` in batches of as many rows, with a LogitsProcessor that draws by the same keyed numbers.
+- sampling, labelling: 8 completions of each problem, or of each prefix of some rows, by the transformers engine
+  (finished rows leave, new ones come) against stock `generate` in batches of as many rows, with a LogitsProcessor that
+  draws by the same keyed numbers.
 - scoring: the rows with shared prefixes computed once (paths) against length buckets; with as many common first steps
   put before them as `--common` says.
 - scoring by trees: the same rows in the training's layout of prefix trees instead of paths, problems of about as many
@@ -22,11 +23,12 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
+import itertools
 import json
 import resource
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("policy", "prm", "problems", "rows"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--only", nargs="+", help="some of the measurements; by default all")
     parser.add_argument("--common", type=int, nargs="+", default=[0, 8])
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -68,11 +71,14 @@ def main() -> None:
         "scoring as it comes": lambda: scoring(given.prm, given.rows, 0, None),
         **{f"scoring, {common} common steps before": partial(scoring, given.prm, given.rows, common)
            for common in given.common},
-        "sampling": lambda: sampling(given.policy, given.problems),
+        "sampling": lambda: writing(given.policy, from_problems(given.problems)),
+        "labelling": lambda: writing(given.policy, from_prefixes(given.rows)),
         **{f"{name}, {layers} layers": partial(last_block, layers, name == "training step")
            for layers in (4, 30) for name in ("training step", "scoring")}}
     found: dict[str, Any] = {}
     for name, measure in work.items():
+        if given.only and name not in given.only:
+            continue
         found[name] = result = measure()
         print(f"{name}: without it {result['ratio']:.2f} times as long ({min(result['pairs']):.2f} to "
               f"{max(result['pairs']):.2f})", flush=True)
@@ -110,24 +116,38 @@ class Keyed(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter(1, token[:, None], 0.0)
 
 
-def sampling(policy: str, problems: str, tokens: int = 56) -> dict[str, Any]:
-    """Own loop against stock generate."""
-    questions = [problem.question for problem in read_problems(problems)][:120]
+def writing(policy: str, asked: Sequence[Request], tokens: int = 56) -> dict[str, Any]:
+    """Own loop against stock generate, which is handed the prompts longest first, so that a batch is of one length."""
     engine = load_engine("transformers", policy, batch_rows=BATCH)
     model = AutoModelForCausalLM.from_pretrained(policy)
     tokenizer = AutoTokenizer.from_pretrained(policy, padding_side="left")
-    prompts = [f"{question}\n" for question in questions for _ in range(EACH)]
+    prompts = sorted(((f"{request.question}\n{request.prefix}", request.seed + number)
+                      for request in asked for number in range(request.n)), key=lambda pair: -len(pair[0]))
 
     def stock() -> None:
         for begin in range(0, len(prompts), BATCH):
-            batch = tokenizer(prompts[begin:begin + BATCH], return_tensors="pt", padding=True)
-            seeds = torch.arange(begin, begin + len(batch.input_ids))
+            texts, seeds = zip(*prompts[begin:begin + BATCH], strict=True)
+            batch = tokenizer(list(texts), return_tensors="pt", padding=True)
             model.generate(batch.input_ids, attention_mask=batch.attention_mask, max_new_tokens=tokens, do_sample=False,
-                           logits_processor=[Keyed(seeds)], pad_token_id=tokenizer.pad_token_id)
+                           logits_processor=[Keyed(torch.tensor(seeds))], pad_token_id=tokenizer.pad_token_id)
 
-    asked = [Request(question=question, prefix="", n=EACH, seed=EACH * number)
-             for number, question in enumerate(questions)]
     return pairs(lambda: engine.sample(asked, Sampling(max_tokens=tokens)), stock)
+
+
+def from_problems(path: str) -> list[Request]:
+    """Whole solutions: as `erprm sample` asks for them."""
+    questions = [problem.question for problem in read_problems(path)][:120]
+    return [Request(question=question, prefix="", n=EACH, seed=EACH * number)
+            for number, question in enumerate(questions)]
+
+
+def from_prefixes(path: str) -> list[Request]:
+    """What follows each prefix of solutions, short and long: as `erprm label` asks for it."""
+    rows = list(itertools.islice(read_rows(path), 40))
+    prefixes = [(row.prompt, "".join(f"{step}\n" for step in row.steps[:length]))
+                for row in rows for length in range(1, len(row.steps) + (not row.finished))]
+    return [Request(question=question, prefix=prefix, n=EACH, seed=EACH * number)
+            for number, (question, prefix) in enumerate(dict.fromkeys(prefixes))]
 
 
 def scoring(prm: str, path: str, common: int, share: bool | None = True) -> dict[str, Any]:

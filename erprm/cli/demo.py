@@ -4,8 +4,9 @@
 
 A small Llama is taught to search for solutions of a reasoning-gym task, step by step. Solutions are sampled from it,
 and 16 completions from every prefix of theirs; the counts of right ones become targets (outcome, soft, hard,
-entropy-regularised), a process reward model is trained on each, and best-of-N on held-out problems compares them. One
-round of RAFT improves the policy. The report is runs/demo/report.html, its numbers are in results.json beside it.
+entropy-regularised for every eta in one model), a process reward model is trained on each until it is no better on
+validation solutions, and best-of-N on held-out problems compares them. One round of RAFT improves the policy. The
+report is runs/demo/report.html, its numbers are in results.json beside it.
 
 Interrupted, the same command goes on where it stopped. One seed is one draw: --seeds 3 runs three, in folders of their
 own, and summarises them. --full runs five seeds, seven values of eta and a second, non-mathematical task, and takes
@@ -44,7 +45,7 @@ class Config:
     label_problems: int = option(_DEFAULTS.label_problems, least=1, help="problems whose solutions are labelled")
     solutions: int = option(_DEFAULTS.solutions, least=1, help="solutions per labelled problem")
     completions: int = option(_DEFAULTS.completions, least=1, help="completions per prefix, n")
-    prm_steps: int = option(_DEFAULTS.prm_steps, least=1, help="optimiser steps of each reward model")
+    prm_steps: int = option(_DEFAULTS.prm_steps, least=1, help="optimiser steps of each reward model at most")
     heldout_problems: int = option(_DEFAULTS.heldout_problems, least=1, help="held-out problems")
     pool: int = option(_DEFAULTS.pool, least=1, help="candidates per held-out problem")
     truth_problems: int = option(_DEFAULTS.truth_problems, least=1, help="held-out solutions with sampled step values")
@@ -80,9 +81,8 @@ def run(config: Config) -> None:
 
 
 def _plan(folder: Path, settings: DemoSettings) -> str:
-    models = 3 + len(settings.etas)
     prefixes = settings.label_problems * settings.solutions * 3
     return (f"demo: {settings.task}, seed {settings.seed}, into {folder}: {settings.sft_steps:,} steps of SFT, at most "
-            f"{prefixes:,} prefixes x {settings.completions} completions, {models} reward models x "
-            f"{settings.prm_steps:,} steps, a pool of {settings.heldout_problems:,} x {settings.pool}\n"
+            f"{prefixes:,} prefixes x {settings.completions} completions, {len(settings.models)} reward models of at "
+            f"most {settings.prm_steps:,} steps, a pool of {settings.heldout_problems:,} x {settings.pool}\n"
             f"settings: {json.dumps(dataclasses.asdict(settings))}")

@@ -44,6 +44,7 @@ class Config(FineTuningConfig):
     solutions: str = option(help="several solutions of each problem, .jsonl or .parquet")
     out: str = option(help="folder for the improved policy, and the pairs as pairs.jsonl", writes="folder")
     prm: str | None = option(None, help="the process reward model; by default the scores in the file are taken")
+    prm_eta: float | None = option(None, help="which eta of a --prm that learnt several")
     pairs: str = option("solutions", help="what is paired", choices=PAIRS)
     aggregate: str = option("min", help="solutions: step scores into one number", choices=AGGREGATIONS)
     margin: float = option(0.0, help="leave out pairs whose scores differ by less", least=0)
@@ -76,7 +77,7 @@ def _improve(config: Config, rows: Sequence[StepRow]) -> None:
 
     template = template_of(config)
     policy_tokenizer(config.policy, template)  # what it refuses is said before anything is scored
-    scores = step_scores(rows, config.prm)
+    scores = step_scores(rows, config.prm, config.prm_eta)
     pairs: list[dict[str, Any]] = []
     if config.pairs != "steps":
         pairs += preference_pairs(rows, aggregate_all(scores, config.aggregate), config.margin, config.splitter,

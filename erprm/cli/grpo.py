@@ -52,6 +52,7 @@ class Config(GRPOOptions, FineTuningConfig, RewardOptions, GradingConfig):
     problems: str = option(help="where the problems are, as for erprm sample")
     out: str = option(help="folder for the improved policy", writes="folder")
     prm: str | None = option(None, help="the process reward model: a folder or a hub name")
+    prm_eta: float | None = option(None, help="which eta of a --prm that learnt several")
     limit: int | None = option(None, help="only the first so many problems")
 
 
@@ -78,12 +79,13 @@ def run(config: Config) -> None:
 def _train(config: Config, problems: Sequence[Problem], options: GRPOOptions, paid: RewardOptions) -> None:
     from erprm.policy.grpo import GradedOutcome, train_grpo
     from erprm.policy.reward import PRMReward
+    from erprm.prm.scoring.scorer import PRMScorer
 
     with pool_of(config) as grader:
         outcome = GradedOutcome(problems, grader)
         reward = outcome if config.prm is None else PRMReward(
-            config.prm, splitter=config.splitter, outcome=outcome if paid.outcome_weight else None,
-            **dataclasses.asdict(paid))
+            PRMScorer(config.prm, eta=config.prm_eta), splitter=config.splitter,
+            outcome=outcome if paid.outcome_weight else None, **dataclasses.asdict(paid))
         report = train_grpo(config.policy, problems, reward, config.out, options, template_of(config))
         if isinstance(reward, PRMReward):
             print(reward.report)

@@ -11,8 +11,8 @@ from erprm.rows import StepRow, row_scores
 from erprm.values import Array
 
 
-def step_scores(rows: Sequence[StepRow], prm: str | None) -> list[Array]:
-    """The scores [L] of every row: of the model at `prm`, else those that the rows have.
+def step_scores(rows: Sequence[StepRow], prm: str | None, eta: float | None = None) -> list[Array]:
+    """The scores [L] of every row: of the model at `prm` (`eta`: which of several), else those that the rows have.
 
     A solution that the model can't read, or that holds the step tag, is worth 0 at every step; how many is printed.
 
@@ -25,7 +25,7 @@ def step_scores(rows: Sequence[StepRow], prm: str | None) -> list[Array]:
     from erprm.prm.scoring.scorer import PRMScorer
     from erprm.selection.search import score_each
 
-    found = score_each(refusing_tags(PRMScorer(prm)), [(row.prompt, row.steps) for row in rows])
+    found = score_each(refusing_tags(PRMScorer(prm, eta=eta)), [(row.prompt, row.steps) for row in rows])
     unread = [item for item in found if isinstance(item, InputError)]
     if unread:
         print(f"{len(unread):,} of {len(rows):,} solutions are worth 0, as the model can't read them; the first: "

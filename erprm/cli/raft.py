@@ -45,6 +45,7 @@ class Config(RAFTOptions, FineTuningConfig, SamplerConfig, GradingConfig):
     policy: str = option(help="the policy to improve: a folder or a hub name")
     out: str = option(help="folder for the improved policy and what it learnt", writes="folder")
     prm: str | None = option(None, help="the process reward model")
+    prm_eta: float | None = option(None, help="which eta of a --prm that learnt several")
     problems: str | None = option(None, help="problems to sample from in iterations, as for erprm sample")
     heldout: str | None = option(None, help="problems to measure on, before and after each iteration")
     solutions: str | None = option(None, help="instead of problems: one round on these solutions, .jsonl or .parquet")
@@ -134,7 +135,7 @@ def _iterations(config: Config) -> None:
 def _scores(config: Config, rows: Sequence[StepRow]) -> list[Array]:
     from erprm.cli.policy_scores import step_scores
 
-    return step_scores(rows, config.prm)
+    return step_scores(rows, config.prm, config.prm_eta)
 
 
 def _raft_options(config: Config) -> RAFTOptions:

@@ -44,14 +44,15 @@ class Config:
     reference: str = option("soft", help="the reward that the others are compared with")
     only: tuple[str, ...] = option((), help="patterns of cells to do now, such as 'countdown/policy-0/soft/*'")
     evaluations: int = option(20, help="evaluations of a training", least=1)
-    patience: int = option(4, help="evaluations without a better step AUC that end a training", least=1)
+    patience: int = option(_DEMO.patience, help="evaluations without a better step AUC that end a training", least=1)
     prm_steps: int = option(4000, help="optimiser steps of a training at most", least=1)
     teach_problems: int = option(_DEMO.teach_problems, help="problems that demonstrations are shown of", least=1)
     sft_steps: int = option(_DEMO.sft_steps, help="optimiser steps of a policy", least=1)
     label_problems: int = option(_DEMO.label_problems, help="problems whose solutions are labelled", least=1)
     solutions: int = option(_DEMO.solutions, help="solutions per labelled problem", least=1)
     completions: int = option(_DEMO.completions, help="completions per prefix, n", least=1)
-    validation_completions: int = option(16, help="completions per prefix of the validation solutions", least=1)
+    validation_completions: int = option(_DEMO.validation_completions, least=1,
+                                         help="completions per prefix of the validation solutions")
     heldout_problems: int = option(_DEMO.heldout_problems, help="held-out problems", least=1)
     pool: int = option(_DEMO.pool, help="candidates per held-out problem", least=2)
     smoke: bool = option(False, help="two policies, two reward-model seeds and two targets at toy size")
@@ -67,10 +68,9 @@ def run(config: Config) -> None:
     names = {field.name for field in dataclasses.fields(DemoSettings)}
     sizes: dict[str, Any] = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
     settings = StudySettings(
-        config.tasks, config.policy_seeds, config.prm_seeds, config.targets, config.etas, config.evaluations,
-        config.patience, config.validation_completions, DemoSettings(**sizes))
+        config.tasks, config.policy_seeds, config.prm_seeds, config.targets, config.etas, DemoSettings(**sizes))
     if config.smoke:
-        settings = StudySettings(("countdown",), (0, 1), (0, 1), ("soft", "er"), (0.5, 2.0), 2, 2, 4, SMOKE)
+        settings = StudySettings(("countdown",), (0, 1), (0, 1), ("soft", "er"), (0.5, 2.0), SMOKE)
     for name in ("tasks", "policy_seeds", "prm_seeds", "targets", "etas"):
         values = getattr(settings, name)
         if not values or len(set(values)) < len(values):

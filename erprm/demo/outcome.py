@@ -18,7 +18,7 @@ from erprm.evaluation.curves import accuracy_curves, compare
 from erprm.evaluation.pools import Groups, group_by_problem, pool_of
 from erprm.evaluation.report import ExampleSolution, ScoredStep, write_report
 from erprm.files.writing import atomic_write
-from erprm.rows import StepRow, read_rows, row_scores
+from erprm.rows import StepRow, by_score_column, read_rows, row_scores
 from erprm.selection.best_of_n import best_of_n_by_problem
 from erprm.statistics.bootstrap import bootstrap_interval, paired_test
 from erprm.statistics.calibration import calibrate
@@ -28,9 +28,18 @@ TRIED = ("min", "last", "product", "mean", "soft_min")  # aggregations
 NS = (1, 2, 4, 8, 16, 32, 64)
 
 
-def scored(folder: Path, name: str, target: str) -> Path:
-    """Where the rows called `name` lie with the step scores of a target's model."""
-    return folder / f"{name}-{target}.parquet"
+def scored(folder: Path, name: str, model: str) -> Path:
+    """Where the rows called `name` lie with the step scores of a model."""
+    return folder / f"{name}-{model}.parquet"
+
+
+def scored_rows(folder: Path, name: str, targets: Sequence[Target]) -> dict[str, list[StepRow]]:
+    """By target the rows called `name` with its scores."""
+    found: dict[str, list[StepRow]] = {}
+    for model, learnt in itertools.groupby(targets, lambda target: target.model):
+        columns = by_score_column(list(read_rows(scored(folder, name, model))))
+        found |= zip((target.name for target in learnt), columns.values(), strict=True)
+    return found
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -77,12 +86,13 @@ def write_outcome(folder: Path, settings: DemoSettings, seconds: Mapping[str, fl
     curves = accuracy_curves(pool_of(groups, chosen), _sizes(groups), weigh_by=main, seed=settings.seed)
     votes = [name for name in ("majority", "weighted_majority") if name in curves.by_problem]
     rivals = ["pass@1", *votes, *(target.name for target in targets if target.name != main)]
-    truth = {target.name: list(read_rows(scored(folder, "truth", target.name))) for target in targets}
+    truth = scored_rows(folder, "truth", targets)
     alone = pass_at_1(itertools.chain.from_iterable(groups.rows))
     results = {
         "seed": settings.seed, "task": settings.task, "problems": settings.heldout_problems,
         "policy": {"parameters": _parameters(folder / "models" / "policy"), "pass@1": float(alone.mean())},
         "labels": _label_counts(read_rows(folder / "labels" / "rows.parquet")),
+        "reward_models": {model: _trained(folder / "models" / f"prm-{model}") for model in settings.models},
         "aggregation": chosen,
         "best_of_n": curves.table(),
         "raft": _raft(alone, pass_at_1(read_rows(folder / "pool-raft.parquet")), settings.seed),
@@ -106,7 +116,7 @@ def pass_at_1(rows: Iterable[StepRow]) -> Array:
 
 
 def _groups(folder: Path, name: str, targets: Sequence[Target]) -> Groups:
-    return group_by_problem({target.name: read_rows(scored(folder, name, target.name)) for target in targets})
+    return group_by_problem(scored_rows(folder, name, targets))
 
 
 def _sizes(groups: Groups) -> list[int]:
@@ -141,6 +151,13 @@ def _parameters(model: Path) -> int:
 
     with safe_open(model / "model.safetensors", "np") as weights:
         return sum(int(np.prod(weights.get_slice(key).get_shape())) for key in weights.keys())  # noqa: SIM118
+
+
+def _trained(model: Path) -> dict[str, float]:
+    """Optimiser steps until training ended, and the best step AUC on validation rows."""
+    history = json.loads((model / "history.json").read_text(encoding="utf-8"))
+    return {"steps": max(entry["step"] for entry in history),
+            "validation_step_auc": json.loads((model / "metrics.json").read_text(encoding="utf-8"))["eval_step_auc"]}
 
 
 def _label_counts(rows: Iterable[StepRow]) -> dict[str, int]:

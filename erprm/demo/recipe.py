@@ -1,4 +1,4 @@
-"""The demo as a recipe: problems, policy, solutions, labels, five PRMs, best-of-N, RAFT, report; and the loop over it.
+"""The demo as a recipe: problems, policy, solutions, labels, four PRMs, best-of-N, RAFT, report; and the loop over it.
 
     report = run(Path("runs/demo"), DemoSettings(seed=0))
 
@@ -106,10 +106,12 @@ class Lab:
                        splitter="newline", out=self.folder / out, **more)
 
     def trained(self, out: Path, seed: int, **more: Any) -> Command:
-        """A reward model from the policy, at the settings' sizes; `more` says what it learns."""
+        """A reward model from the policy, trained until it is no better on validation rows; `more`: what it learns."""
         settings = self.settings
         return command("train", model=self.model("policy"), data=self.rows, out=out,
-                       max_steps=settings.prm_steps, batch_size=settings.prm_batch, weight_decay=0.01, warmup=30,
+                       eval=self.folder / "validation-labels" / "rows.parquet", max_steps=settings.prm_steps,
+                       evaluations=settings.evaluations, patience=settings.patience,
+                       batch_size=settings.prm_batch, weight_decay=0.01, warmup=30,
                        learning_rate=settings.prm_learning_rate, seed=seed, **more)
 
     def foundation(self) -> Iterator[Stage]:
@@ -128,6 +130,9 @@ class Lab:
             self.labelled("label", "solutions", settings.completions, "labels", contrast=settings.contrast),
             partial(_join, [self.folder / "labels" / "rows.parquet", self.folder / "labels" / "contrast.parquet"],
                     self.rows)]
+        yield "validation labels", [
+            self.sampled("validation", 1, "validation-solutions", seed + 5),
+            self.labelled("validation", "validation-solutions", settings.validation_completions, "validation-labels")]
 
 
 def recipe(folder: Path, settings: DemoSettings) -> Iterator[Stage]:
@@ -135,12 +140,12 @@ def recipe(folder: Path, settings: DemoSettings) -> Iterator[Stage]:
     lab, targets, seed = Lab(folder, settings), settings.targets, settings.seed
 
     def scored(rows: Path, name: str) -> list[Callable[[], object]]:
-        return [command("score", model=lab.model(f"prm-{target.name}"), rows=rows,
-                        out=outcome.scored(folder, name, target.name)) for target in targets]
+        return [command("score", model=lab.model(f"prm-{model}"), rows=rows, out=outcome.scored(folder, name, model))
+                for model in settings.models]
 
     yield from lab.foundation()
-    yield "reward models", [lab.trained(lab.model(f"prm-{target.name}"), seed, target=target.kind, eta=target.eta)
-                            for target in targets]
+    yield "reward models", [lab.trained(lab.model(f"prm-{model}"), seed, **learnt)
+                            for model, learnt in settings.models.items()]
     yield "validation", [
         lab.sampled("validation", settings.validation_pool, "validation", seed + 4),
         *scored(folder / "validation.parquet", "validation"), partial(outcome.choose_aggregations, folder, targets)]
@@ -151,12 +156,13 @@ def recipe(folder: Path, settings: DemoSettings) -> Iterator[Stage]:
             list(read_rows(folder / "pool.parquet")), settings.truth_problems, seed)),
         lab.labelled("heldout", "truth", settings.truth_completions, "truth"),
         *scored(folder / "truth" / "rows.parquet", "truth")]
+    main = next(target for target in targets if target.name == settings.main)
     yield "raft", [
         lab.sampled("label", settings.raft_samples, "raft-solutions", seed + 2),
-        command("raft", policy=lab.model("policy"), prm=lab.model(f"prm-{settings.main}"), seed=seed,
+        command("raft", policy=lab.model("policy"), prm=lab.model(f"prm-{main.model}"), seed=seed,
                 solutions=folder / "raft-solutions.parquet", out=lab.model("policy-raft"), warmup_steps=10,
-                aggregate=outcome.aggregations(folder)[settings.main], max_steps=settings.raft_steps,
-                learning_rate=5e-4),
+                aggregate=outcome.aggregations(folder)[main.name], max_steps=settings.raft_steps, learning_rate=5e-4,
+                **({"prm_eta": main.eta} if main.kind == "er" else {})),
         lab.sampled("heldout", settings.raft_samples, "pool-raft", seed + 3, "policy-raft")]
 
 

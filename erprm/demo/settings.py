@@ -25,7 +25,9 @@ class DemoSettings:
     solutions: int = 4  # per labelled problem
     completions: int = 16  # n, per prefix
     contrast: int = 4  # right and wrong completions per prefix that become training rows
-    prm_steps: int = 800
+    prm_steps: int = 1200  # at most; training ends where the validation score no longer rises
+    evaluations: int = 12
+    patience: int = 4
     prm_batch: int = 32
     prm_learning_rate: float = 5e-4
     heldout_problems: int = 300
@@ -35,25 +37,32 @@ class DemoSettings:
     raft_samples: int = 16
     raft_steps: int = 150
     validation_problems: int = 100
+    validation_completions: int = 16  # per prefix of one solution to each of them, for the score that ends training
     validation_pool: int = 16  # candidates on which each model's aggregation of step scores is chosen
     main: str = "er_eta_2"  # the target that weighs votes, guides RAFT and is compared with the others
 
     @property
     def targets(self) -> list[Target]:
         """The outcome model, soft and hard labels, and entropy-regularised ones for each eta."""
-        return [Target("orm", "outcome"), Target("soft", "soft"), Target("hard", "hard"),
-                *(Target(f"er_eta_{eta:g}", "er", eta) for eta in self.etas)]
+        return [Target("orm", "orm", "outcome"), Target("soft", "soft", "soft"), Target("hard", "hard", "hard"),
+                *(Target(f"er_eta_{eta:g}", "er", "er", eta) for eta in self.etas)]
+
+    @property
+    def models(self) -> dict[str, dict[str, object]]:
+        """By name of each reward model what `erprm train` is told: one learns all etas."""
+        learnt: dict[str, dict[str, object]] = {target.model: {"target": target.kind} for target in self.targets}
+        return learnt | ({"er": learnt["er"] | {"eta": self.etas}} if self.etas else {})
 
 
 SMOKE = DemoSettings(  # the whole in miniature: it shows that everything works here, and nothing else
     teach_problems=20, demonstrations=2, hidden=32, layers=1, sft_steps=4, label_problems=4, solutions=2, completions=4,
     prm_steps=4, heldout_problems=4, pool=4, truth_problems=2, truth_completions=4, raft_samples=2, raft_steps=1,
-    validation_problems=4, validation_pool=4)
+    validation_problems=4, validation_completions=4, validation_pool=4, evaluations=2)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One kind of training target: its selector's name and how the counts become values.
+    """One kind of training target: its selector's name, the model that learns it, how the counts become values.
 
     All models train on the same rows, contrasts among them. These are chosen by outcome, which biases no label but
     those that an outcome model gives to steps before the last. Labelling only the last step of a contrast instead was
@@ -61,6 +70,7 @@ class Target:
     """
 
     name: str
+    model: str
     kind: str
     eta: float = 0.0
 

@@ -38,10 +38,7 @@ class StudySettings:
     prm_seeds: tuple[int, ...] = (0, 1)
     targets: tuple[str, ...] = ("outcome", "soft", "hard", "er", "er@2")
     etas: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0)
-    evaluations: int = 20
-    patience: int = 4
-    validation_completions: int = 16
-    demo: DemoSettings = field(default_factory=lambda: DemoSettings(prm_steps=4000))
+    demo: DemoSettings = field(default_factory=lambda: DemoSettings(prm_steps=4000, evaluations=20))
 
     def cells(self, only: tuple[str, ...] = ()) -> list[Cell]:
         """All of them, or those whose name matches one of the patterns, policy after policy.
@@ -61,8 +58,7 @@ class StudySettings:
         """What a cell's result depends on besides its place in the table."""
         sizes = dataclasses.asdict(dataclasses.replace(self.demo, task=cell.task, seed=cell.policy_seed))
         found: dict[str, Any] = json.loads(json.dumps({  # as it comes back from a file
-            **Learnt.of(cell.target).options(self.etas), "evaluations": self.evaluations, "patience": self.patience,
-            "validation_completions": self.validation_completions, **{
+            **Learnt.of(cell.target).options(self.etas), **{
                 name: sizes[name] for name in sizes if name not in _OF_THE_DEMO_ALONE}}))
         return found
 
@@ -112,8 +108,6 @@ def _foundation(lab: Lab, settings: StudySettings) -> Iterator[tuple[str, list[C
     demo = lab.settings
     yield from lab.foundation()
     yield "validation", [
-        lab.sampled("validation", 1, "validation-solutions", demo.seed + 5),
-        lab.labelled("validation", "validation-solutions", settings.validation_completions, "validation-labels"),
         lab.sampled("validation", demo.validation_pool, "validation", demo.seed + 4)]
     yield "held-out pool", [lab.sampled("heldout", demo.pool, "pool", demo.seed + 1)]
 
@@ -121,9 +115,7 @@ def _foundation(lab: Lab, settings: StudySettings) -> Iterator[tuple[str, list[C
 def _do(cell: Cell, lab: Lab, settings: StudySettings, folder: Path, about: Mapping[str, Any]) -> None:
     work = lab.folder / "cells" / cell.target.replace(":", "-") / f"prm-{cell.prm_seed}"
     model, started = work / "model", time.monotonic()
-    lab.trained(model, cell.prm_seed, eval=lab.folder / "validation-labels" / "rows.parquet",
-                evaluations=settings.evaluations, patience=settings.patience,
-                **Learnt.of(cell.target).options(settings.etas))()
+    lab.trained(model, cell.prm_seed, **Learnt.of(cell.target).options(settings.etas))()
     seconds = time.monotonic() - started
     groups = {name: _scored(lab.folder / f"{name}.parquet", model, work / f"{name}.parquet", cell.target)
               for name in ("validation", "pool")}

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.xdist_group("demo")  # the run is made once
 SMALL = DemoSettings(
     teach_problems=40, demonstrations=4, hidden=64, layers=2, sft_steps=30, label_problems=6, solutions=2,
     completions=4, prm_steps=3, heldout_problems=5, pool=4, truth_problems=3, truth_completions=4, raft_samples=2,
-    raft_steps=2, validation_problems=4, validation_pool=4)
+    raft_steps=2, validation_problems=4, validation_completions=4, validation_pool=4, evaluations=1)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_results_have_what_readers_rely_on(run: Path) -> None:
     results = json.loads((run / "results.json").read_text())
-    assert {"seed", "task", "policy", "labels", "best_of_n", "raft", "seconds"} <= set(results)
+    assert {"seed", "task", "policy", "labels", "reward_models", "best_of_n", "raft", "seconds"} <= set(results)
+    assert {name: found["steps"] for name, found in results["reward_models"].items()} == dict.fromkeys(
+        ("orm", "soft", "hard", "er"), 3)
     table = results["best_of_n"]
     assert table["n"] == [1, 2, 4]
     for name in ("majority", "weighted_majority", "orm", "soft", "hard", "er_eta_2", "er_eta_10", "pass@n"):
