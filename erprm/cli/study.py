@@ -43,7 +43,7 @@ class Config:
     etas: tuple[float, ...] = option((0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0), help="those of the target er in one run")
     reference: str = option("soft", help="the reward that the others are compared with")
     only: tuple[str, ...] = option((), help="patterns of cells to do now, such as 'countdown/policy-0/soft/*'")
-    evaluations: int = option(20, help="evaluations of a training", least=1)
+    evaluations: int = option(40, help="evaluations of a training", least=1)
     patience: int = option(_DEMO.patience, help="evaluations without a better step AUC that end a training", least=1)
     prm_steps: int = option(4000, help="optimiser steps of a training at most", least=1)
     teach_problems: int = option(_DEMO.teach_problems, help="problems that demonstrations are shown of", least=1)

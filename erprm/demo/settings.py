@@ -25,10 +25,10 @@ class DemoSettings:
     solutions: int = 4  # per labelled problem
     completions: int = 16  # n, per prefix
     contrast: int = 4  # right and wrong completions per prefix that become training rows
-    prm_steps: int = 1200  # at most; training ends where the validation score no longer rises
-    evaluations: int = 12
-    patience: int = 4
-    prm_batch: int = 32
+    prm_steps: int = 2400  # at most; training ends where the validation score no longer rises
+    evaluations: int = 24
+    patience: int = 8
+    prm_batch: int = 16
     prm_learning_rate: float = 5e-4
     heldout_problems: int = 300
     pool: int = 64  # candidates per held-out problem
