@@ -50,7 +50,7 @@ def labelled(bench: Bench, name: str, options: dict[str, Any], problems: int) ->
     if not known.is_file():
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
-            bench.label("label", bench.demo / "solutions.parquet", store, limit=problems, **options)
+            bench.label(bench.demo / "solutions.parquet", store, limit=problems, **options)
         found = SAID.search(said.getvalue())
         assert found is not None, said.getvalue()
         now, seconds = (float(text.replace(",", "")) for text in found.groups())

@@ -98,24 +98,18 @@ class Bench:
         """Rows with counts."""
         return self.store(way) / "rows.parquet" if consensus == BEFORE else self.folder / f"agreed-{way}.parquet"
 
-    def label(self, split: str, solutions: Path, out: Path, **more: Any) -> None:
+    def label(self, solutions: Path, out: Path, **more: Any) -> None:
         """`erprm label` with the demo's settings."""
         settings = self.settings
-        command("label", problems=self.problems(split), solutions=solutions, policy=self.policy, n=settings.completions,
-                seed=settings.seed, max_tokens=task(settings.task).max_tokens, splitter="newline", out=out, **more)()
+        command("label", problems=self.problems("label"), solutions=solutions, policy=self.policy,
+                n=settings.completions, seed=settings.seed, max_tokens=task(settings.task).max_tokens,
+                splitter="newline", out=out, **more)()
 
     def prepare(self) -> None:
         """Everything but the reward models; what is there already is left."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.label("label", self.demo / "solutions.parquet", self.store(BISECTED), find="first-error",
+        self.label(self.demo / "solutions.parquet", self.store(BISECTED), find="first-error",
                    confidence=self.given.confidence)
-        some = self.folder / "validation-solutions.parquet"
-        if not some.is_file():
-            first: dict[str, StepRow] = {}
-            for row in read_rows(self.demo / "validation.parquet"):
-                first.setdefault(row.problem_key, row)
-            write_rows(some, first.values())
-        self.label("validation", some, self.folder / "validation-labels")
         for split, rows in (("label", "solutions"), ("validation", "validation"), ("heldout", "pool")):
             if not self.verdicts_at(split).is_file():
                 command("judge", rows=self.demo / f"{rows}.parquet", problems=self.problems(split),
@@ -213,7 +207,7 @@ def cell(bench: Bench, key: tuple[str, str, str], rows: Sequence[StepRow], seed:
     if not data.is_file():
         write_rows(data, rows)
     started = time.monotonic()
-    command("train", model=bench.policy, data=data, eval=bench.folder / "validation-labels" / "rows.parquet",
+    command("train", model=bench.policy, data=data, eval=bench.demo / "validation-labels" / "rows.parquet",
             out=model, max_steps=about["steps"], batch_size=settings.prm_batch, weight_decay=0.01, warmup=30,
             learning_rate=settings.prm_learning_rate, evaluations=given.evaluations, patience=given.patience, seed=seed,
             **Learnt.of(kind).options(()))()
@@ -337,8 +331,10 @@ def options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--designs", nargs="*", default=list(DESIGNS), choices=DESIGNS, help="none: train nothing")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of the reward models")
     parser.add_argument("--steps", type=int, help="most optimiser steps of each (default: as in the demo)")
-    parser.add_argument("--evaluations", type=int, default=20, help="on the validation rows, for early stopping")
-    parser.add_argument("--patience", type=int, default=4, help="evaluations without a better step AUC")
+    parser.add_argument("--evaluations", type=int, default=DemoSettings().evaluations,
+                        help="on the validation rows, for early stopping")
+    parser.add_argument("--patience", type=int, default=DemoSettings().patience,
+                        help="evaluations without a better step AUC")
     parser.add_argument("--confidence", type=float, default=0.9, help="of bisection, and of the consensus on it")
     parser.add_argument("--seed", type=int, default=0, help="of the order of rows and of resampling")
     return parser.parse_args(words)

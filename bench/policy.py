@@ -33,6 +33,7 @@ from erprm.demo.settings import DemoSettings
 from erprm.problems.tasks import task
 from erprm.rows import read_rows
 from erprm.statistics.bootstrap import bootstrap_interval, paired_test
+from erprm.values.spec import eta_name
 
 MOST_TOKENS = str(task(DemoSettings().task).max_tokens)
 BOTH = ["--mode", "softmin", "--outcome-weight", "0.5", "--normalise"]
@@ -40,10 +41,15 @@ BOTH = ["--mode", "softmin", "--outcome-weight", "0.5", "--normalise"]
 
 def arms(demo: Path, targets: list[str]) -> dict[str, list[str]]:
     """The command and options of each arm by name."""
-    def prm(target: str) -> list[str]:
-        return ["--prm", str(demo / "models" / f"prm-{target}")]
+    settings = common.demo_settings(demo)
+    known = {target.name: target for target in settings.targets}
 
-    main, chosen = DemoSettings().main, aggregations(demo)
+    def prm(name: str) -> list[str]:
+        target = known[name]
+        return ["--prm", str(demo / "models" / f"prm-{target.model}"),
+                *(["--prm-eta", eta_name(target.eta)] if target.kind == "er" else [])]
+
+    main, chosen = settings.main, aggregations(demo)
     return {
         "raft correct": ["raft", "--rank-by", "correct"],
         **{f"raft {target}": ["raft", "--aggregate", chosen[target], *prm(target)] for target in targets},

@@ -124,7 +124,11 @@ def demo_table(runs: list[Record]) -> list[str]:
             f"are ±{half:.0f} or narrower; everything trained anew for each seed.", "",
             f"| {' | '.join(heads)} |", "|---" * len(heads) + "|",
             *(f"| {display_name(name)} | {sum(values) / len(values):.0f} | "
-              f"{' | '.join(f'{value:.0f}' for value in values)} |" for name, values in found.items())]
+              f"{' | '.join(f'{value:.0f}' for value in values)} |" for name, values in found.items()), "",
+            "| reward model | optimiser steps, by seed | best step AUC on validation rows |", "|---|---|---|",
+            *(f"| {name} | {', '.join(str(run['reward_models'][name]['steps']) for run in runs)} | "
+              f"{', '.join(format(run['reward_models'][name]['validation_step_auc'], '.2f') for run in runs)} |"
+              for name in runs[0]["reward_models"])]
 
 
 def every_figure() -> list[str]:

@@ -28,7 +28,7 @@ import re
 import resource
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from erprm.errors import InputError, MissingExtraError
 from erprm.grading.graders import grader_of
@@ -63,9 +63,17 @@ def main(out: int) -> None:
             _say(out, nonce, f"refused {error}")
             continue
         _say(out, nonce, "ready" if isolated else f"ready {WITH_NETWORK}")
-        for kind, alike in itertools.groupby(tasks, lambda task: task.kind if isinstance(task, Task) else None):
-            for line in map(_answer, alike) if kind is None else _verdicts(kind, graders[kind], list(alike)):
+        for _, alike in itertools.groupby(tasks, lambda task: (type(task), task.kind)):
+            for line in _said(list(alike), graders):
                 _say(out, nonce, line)
+
+
+def _said(tasks: Sequence[Task | Reading], graders: Mapping[str, Verifier]) -> Iterator[str]:
+    """The line about each of these tasks of one kind, as it comes."""
+    yield from map(_answer, (task for task in tasks if isinstance(task, Reading)))
+    answers = [task for task in tasks if isinstance(task, Task)]
+    if answers:
+        yield from _verdicts(answers[0].kind, graders[answers[0].kind], answers)
 
 
 def _verdicts(kind: str, grader: Verifier, tasks: Sequence[Task]) -> Iterator[str]:

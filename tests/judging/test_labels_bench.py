@@ -85,9 +85,10 @@ def demo(by_heart: Callable[[str], Path], tmp_path_factory: pytest.TempPathFacto
         (folder / "problems" / f"{split}.jsonl").symlink_to(made / "problems.jsonl")
         assert main(["sample", *policy, "--problems", str(folder / "problems" / f"{split}.jsonl"), "--n", str(n),
                      "--out", str(folder / f"{pool}.parquet")]) == 0
-    assert main(["label", *policy, "--problems", str(folder / "problems" / "label.jsonl"), "--solutions",
-                 str(folder / "solutions.parquet"), "--n", "4", "--splitter", "newline", "--out",
-                 str(folder / "labels")]) == 0
+    for split, solutions, out in (("label", "solutions", "labels"), ("validation", "validation", "validation-labels")):
+        assert main(["label", *policy, "--problems", str(folder / "problems" / f"{split}.jsonl"), "--solutions",
+                     str(folder / f"{solutions}.parquet"), "--n", "4", "--splitter", "newline", "--out",
+                     str(folder / out)]) == 0
     settings = replace(DemoSettings(), task="number_sorting", completions=4, prm_batch=8, prm_learning_rate=3e-3)
     (folder / "stages.json").write_text(json.dumps({"settings": asdict(settings), "seconds": {}}))
     return folder
