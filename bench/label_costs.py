@@ -11,7 +11,9 @@ checker costs no tokens, its seconds stand beside.
 
 No GPU was measured. The GPU hours are an upper bound under the assumptions of a recipe, read from its file and kept
 with the result: that its engines write `tokens_per_second` together, and that every completion is `max_tokens` long.
-The number of completions per step is this task's and policy's.
+The number of completions per step is this task's and policy's. So is the line of a language model that judges each
+solution once (`erprm judge --judge llm`): no such judge was run, its answers are taken to be as long as that command
+lets them be, and its size to be the policy's.
 """
 
 from __future__ import annotations
@@ -30,11 +32,13 @@ import common
 import yaml
 from labels import Bench
 
+from erprm.cli.judge import Config as JudgeConfig
 from erprm.demo.recipe import command
 from erprm.rollouts.store import read_parts
 from erprm.rows import StepRow, read_rows
 
 STEPS = 100_000
+JUDGED = JudgeConfig.__dataclass_fields__["max_tokens"].default  # longest answer of `erprm judge`
 SAID = re.compile(r"completions sampled \(([\d,]+) tokens, [\d,.]+ s of which ([\d,.]+) s in the engine\)")
 
 
@@ -113,6 +117,11 @@ def main(words: Sequence[str] | None = None) -> None:
             result["ways"][name + after] = entry
             print(f"{name + after:40} " + ", ".join(f"{key} {value:,}" for key, value in entry.items()
                                                     if value is not None))
+    answers = STEPS / sum(len(row.steps) for row in rows) * len(rows)  # of the same solutions, whichever way
+    result["ways"]["language model as judge, assumed"] = {
+        "answers_per_100000_steps": round(answers), "tokens_at_most_per_100000_steps": round(answers * JUDGED),
+        "gpu_hours_at_most_per_100000_steps_assumed": round(
+            answers * JUDGED / gpu["tokens_per_second"] * gpu["gpus"] / 3600, 1)}
     common.write_result(given.output, result)
 
 

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from erprm.evaluation.figures import new_figure, save_png
+
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 RESULTS = ROOT / "bench" / "results"
@@ -178,6 +180,22 @@ def real_models() -> list[str]:
     return [f"{sizes}; engine {runs[0]['engine']}.", "", *lines]
 
 
+def draw_real_models() -> None:
+    """Their minutes by stage, as a picture beside the table."""
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("real-*.json"))]
+    figure, axes = new_figure((6.4, 3.0))
+    names = [stage["name"] for stage in runs[0]["stages"]]
+    for number, run in enumerate(runs):
+        minutes = {stage["name"]: stage["seconds"] / 60 for stage in run["stages"]}
+        axes.barh([place + 0.38 * number for place in range(len(names))], [minutes.get(name, 0.0) for name in names],
+                  height=0.36, label=run["model"])
+    axes.set_yticks([place + 0.19 * (len(runs) - 1) for place in range(len(names))], names)
+    axes.invert_yaxis()
+    axes.set_xlabel("minutes on two CPU cores")
+    axes.legend(frameon=False)
+    save_png(DEMO.with_name("real_models.png"), figure)
+
+
 def fill(text: str, section: str, lines: list[str]) -> str:
     """`text` with the lines between the section's markers replaced."""
     pattern = rf"(<!-- {section}: begin -->\n).*?(<!-- {section}: end -->)"
@@ -200,8 +218,10 @@ def main() -> int:
                         encoding="utf-8")
         shutil.copyfile(next(given.demo.glob("best_of_n-*.png")), DEMO.with_name("best_of_n.png"))
     runs = json.loads(DEMO.read_text(encoding="utf-8"))
-    pages = {README: {"demo": demo(runs), "measured": six_rows()},
-             RESULTS / "README.md": {"figures": every_figure(), "demo": demo_table(runs), "real": real_models()}}
+    pages = {README: {"demo": demo(runs), "measured": six_rows(), "real": real_models()},
+             RESULTS / "README.md": {"figures": every_figure(), "demo": demo_table(runs)}}
+    if not given.check:
+        draw_real_models()
     stale = 0
     for page, sections in pages.items():
         text = filled = page.read_text(encoding="utf-8")

@@ -124,7 +124,10 @@ def test_costs_are_those_of_the_stores(demo: Path, tmp_path: Path) -> None:
              "--problems", "3", "--rmse", "0.2", "--confidence", "0.6"]
     label_costs.main(words)
     result = json.loads((tmp_path / "r.json").read_text())
-    assert len(result["ways"]) == 6
+    assert len(result["ways"]) == 7
+    solutions, steps = 12, result["ways"]["fixed"]["steps"]
+    assert result["ways"]["language model as judge, assumed"]["tokens_at_most_per_100000_steps"] == pytest.approx(
+        solutions * 1024 / steps * 1e5, abs=1)
     for name in ("fixed", "rmse", "first-error"):
         steps = sum(len(row.steps) for row in read_rows(tmp_path / "out" / name / "rows.parquet"))
         tokens = sum(sum(table["tokens"].to_pylist()) for table in read_parts(tmp_path / "out" / name))
