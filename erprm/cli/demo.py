@@ -1,4 +1,4 @@
-"""The whole experiment in miniature, on two cores in about fifteen minutes.
+"""The whole experiment in miniature, on two cores in about twenty minutes.
 
     erprm demo --out runs/demo --seed 0
 

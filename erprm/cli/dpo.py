@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from erprm.cli.config import option
-from erprm.cli.engine_options import check_model, check_policy
+from erprm.cli.engine_options import check_policy
 from erprm.cli.fine_tuning_options import FineTuningConfig, options_of
+from erprm.cli.policy_scores import check_prm
 from erprm.cli.prompt_options import template_of
 from erprm.errors import InputError
 from erprm.files.runs import run_once
@@ -63,8 +64,7 @@ def run(config: Config) -> None:
               f"{config.prm or 'their file'}, for {config.policy} into {config.out}")
         return
     check_policy(template_of(config), config.policy)
-    if config.prm is not None:
-        check_model(config.prm)
+    check_prm(config.prm, config.prm_eta)
     run_once(config, ("policy", "prm", "solutions"), lambda: _improve(config, rows))
 
 

@@ -28,9 +28,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from erprm.cli.config import option
-from erprm.cli.engine_options import check_model, check_policy
+from erprm.cli.engine_options import check_policy
 from erprm.cli.fine_tuning_options import FineTuningConfig
 from erprm.cli.grading_options import GradingConfig, extraction_of, pool_of
+from erprm.cli.policy_scores import check_prm
 from erprm.cli.prompt_options import template_of
 from erprm.errors import InputError
 from erprm.files.runs import run_once
@@ -71,8 +72,7 @@ def run(config: Config) -> None:
               f"({'per step' if options.dense else 'as a whole'}), for {config.policy} into {config.out}")
         return
     check_policy(template_of(config), config.policy)
-    if config.prm is not None:
-        check_model(config.prm)
+    check_prm(config.prm, config.prm_eta)
     run_once(config, ("policy", "prm", "problems"), lambda: _train(config, problems, options, paid), ("workers",))
 
 

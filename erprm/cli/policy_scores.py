@@ -6,9 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from erprm.cli.engine_options import check_model
 from erprm.errors import InputError
 from erprm.rows import StepRow, row_scores
 from erprm.values import Array
+
+
+def check_prm(prm: str | None, eta: float | None) -> None:
+    """Raise InputError for a model that cannot score, or lacks the eta: before anything is sampled or trained."""
+    if prm is None:
+        if eta is not None:
+            raise InputError(f"prm_eta: expected a --prm that learnt it, found {eta:g} and no model")
+        return
+    check_model(prm)
+    from erprm.prm.checkpoints.forms import open_checkpoint
+
+    open_checkpoint(prm, eta=eta)
 
 
 def step_scores(rows: Sequence[StepRow], prm: str | None, eta: float | None = None) -> list[Array]:

@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erprm.cli.config import option
-from erprm.cli.engine_options import SamplerConfig, check_model, check_policy, engine_with, sampling_of
+from erprm.cli.engine_options import SamplerConfig, check_policy, engine_with, sampling_of
 from erprm.cli.fine_tuning_options import FineTuningConfig, options_of
 from erprm.cli.grading_options import GradingConfig, extraction_of, pool_of
+from erprm.cli.policy_scores import check_prm
 from erprm.cli.prompt_options import template_of
 from erprm.errors import InputError
 from erprm.files.runs import run_folder, run_once, settings_of
@@ -82,8 +83,7 @@ def _one_round(config: Config, rows: Sequence[StepRow]) -> None:
 
 def _check_models(config: Config) -> None:
     check_policy(template_of(config), config.policy)
-    if config.prm is not None:
-        check_model(config.prm)
+    check_prm(config.prm, config.prm_eta)
 
 
 def _improve(config: Config, rows: Sequence[StepRow]) -> None:

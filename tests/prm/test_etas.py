@@ -14,6 +14,7 @@ from prm.rows_of_steps import rows
 from transformers import AutoModelForTokenClassification
 
 from erprm.cli import main
+from erprm.cli.policy_scores import step_scores
 from erprm.errors import InputError
 from erprm.prm.checkpoints.forms import open_checkpoint
 from erprm.prm.export import PROBE, export
@@ -208,6 +209,26 @@ def test_commands_train_score_evaluate_and_export(tmp_path: Path, model_dir: Pat
     assert PRMSpec.load(tmp_path / "out").etas == (10.0,)
     alone = np.concatenate(PRMScorer(tmp_path / "out", device="cpu").score(PROBE))
     np.testing.assert_allclose(alone, np.concatenate(PRMScorer(prm, device="cpu", eta=10.0).score(PROBE)), atol=1e-5)
+
+
+def test_policies_learn_from_the_eta_that_is_named(tmp_path: Path, model_dir: Path,
+                                                   capsys: pytest.CaptureFixture[str]) -> None:
+    prm, pool = str(saved(tmp_path / "prm", model(ETAS))), rows(3, 4)
+    for eta in ETAS:
+        for found, expected in zip(step_scores(pool, prm, eta), PRMScorer(prm, device="cpu", eta=eta).score(pool),
+                                   strict=True):
+            np.testing.assert_array_equal(found, expected)
+    solutions, problems = str(tmp_path / "pool.jsonl"), str(tmp_path / "problems.jsonl")
+    write_rows(solutions, pool)
+    Path(problems).write_text('{"id": "0", "question": "0+0?", "answer": "0"}\n')
+    for command, asked in (("raft", ["--solutions", solutions]), ("raft", ["--problems", problems]),
+                           ("dpo", ["--solutions", solutions]), ("grpo", ["--problems", problems])):
+        words = [command, "--policy", str(model_dir), "--out", str(tmp_path / "out"), *asked, "--prm", prm]
+        assert main(words) == 2
+        assert "eta: expected one of 0.5, 2, 10, which" in capsys.readouterr().err
+        assert main([*words, "--prm-eta", "3"]) == 2
+        assert "eta: expected of 0.5, 2, 10" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_family_without_a_class_keeps_its_rows_beside_it(tmp_path: Path) -> None:
