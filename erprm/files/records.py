@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import json
 import re
 import zlib
@@ -25,6 +26,7 @@ from erprm.errors import InputError, import_extra
 DATASETS = "datasets:"
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_LONGEST_OBJECT = 1 << 26  # bytes of one over several lines, so that it is told from bad lines
 _SHARDS = (".parquet",), (".jsonl", ".jsonl.gz", ".jsonl.zst", ".json", ".json.gz", ".json.zst")
 _SAVED = ("dataset_info.json", "dataset_dict.json")  # what `save_to_disk` writes
 
@@ -148,7 +150,7 @@ def _read_file(path: Path, on_error: OnError | None, on_repair: Callable[[str], 
     if path.suffix == ".parquet" or head.startswith(_PARQUET):
         yield from enumerate(_parquet(path), start=1)
         return
-    found = _json_list(path) if head.lstrip()[:1] == b"[" else None
+    found = _read_whole(path, head)
     for number, item in _lines(path) if found is None else enumerate(found, start=1):
         where = f"{path}:{number}"
         try:
@@ -170,7 +172,7 @@ def _count(path: Path) -> int:
     if path.suffix == ".parquet" or head.startswith(_PARQUET):
         with _parquet_file(path) as table:
             return int(table.metadata.num_rows)
-    found = _json_list(path) if head.lstrip()[:1] == b"[" else None
+    found = _read_whole(path, head)
     return len(found) if found is not None else sum(1 for _ in _lines(path))
 
 
@@ -241,6 +243,39 @@ def _without_surrogates(record: Record, where: str, on_repair: Callable[[str], N
                          "convert replaces it")
     on_repair("text: half of a surrogate pair, replaced by U+FFFD")
     return dict(json.loads(_SURROGATE.sub("\ufffd", text)))
+
+
+def _read_whole(path: Path, head: bytes) -> list[Any] | None:
+    """The objects of a file that is one JSON list; None for one of lines. Raises InputError where lines would be parts
+    of an object."""
+    if head.lstrip()[:1] == b"[":
+        return _json_list(path)
+    if head.lstrip()[:1] == b"{":
+        _check_lines(path)
+    return None
+
+
+def _check_lines(path: Path) -> None:
+    """Raise InputError where the first object is written over several lines, each of which would be a bad record."""
+    with _unpacked(path) as stream:
+        lines = (line for line in stream if line.strip())
+        first = next(lines).decode("utf-8-sig", "replace")
+        try:
+            json.loads(first)
+            return
+        except (RecursionError, ValueError):
+            text = first + stream.read(_LONGEST_OBJECT).decode("utf-8", "replace")
+    try:
+        found, end = json.JSONDecoder().raw_decode(text.lstrip())
+    except (RecursionError, ValueError):
+        return  # a bad line
+    over = text.lstrip()[:end].count("\n") + 1
+    if over > 1:
+        keys = ", ".join(map(repr, itertools.islice(found, 4)))
+        holding = f" with {keys:.80}" if keys else ""
+        raise InputError(f"{path}: expected one JSON object per line, or one JSON list of objects, found an object "
+                         f"over {over:,} lines{holding}; write each on a line of its own, or put [ ] around them and "
+                         "commas between them")
 
 
 def _json_list(path: Path) -> list[Any] | None:

@@ -98,11 +98,26 @@ def test_data_sets(tmp_path: Path) -> None:
     ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "weight": -1}', "weight: expected 0, a positive number"),
     ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "weight": 1e-50}', "float32 holds, or null, found 1e-50"),
     ("rows.jsonl", b'{"prompt": "1", "steps": ["a"], "weight": "2"}', ":1: weight: expected a number, found str"),
-], ids=range(25))
+    ("rows.json", json.dumps(RECORDS[0], indent=2).encode("utf-8-sig"),
+     r"rows\.json: expected one JSON object per line, or .*, found an object over 7 lines with 'prompt', 'steps';"),
+    ("rows.jsonl.gz", gzip.compress(b"\n".join(json.dumps(record, indent=1).encode() for record in RECORDS), mtime=0),
+     r"rows\.jsonl\.gz: expected one JSON object per line, or .*, found an object over 7 lines"),
+    ("rows.jsonl", b'{"prompt": "1"\n{"prompt": "2", "steps": ["a"]}', r"rows\.jsonl:1: expected one JSON object"),
+], ids=range(28))
 def test_what_cannot_be_read_is_one_line(name: str, data: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=words):
         list(read_rows(tmp_path / name))
+
+
+def test_an_object_over_several_lines_is_one_error_and_no_bad_lines(tmp_path: Path) -> None:
+    """Whoever drops bad lines would drop every one of them, and be left with nothing."""
+    path, dropped = tmp_path / "rows.json", list[InputError]()
+    path.write_text(json.dumps({"rows": RECORDS}, indent=2))
+    for read in (lambda: list(read_records(path, dropped.append)), lambda: count_records(path)):
+        with pytest.raises(InputError, match="found an object over 39 lines with 'rows'; write each on a line"):
+            read()
+    assert not dropped
 
 
 def test_a_damaged_page_is_noticed(tmp_path: Path) -> None:
