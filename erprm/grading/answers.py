@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
 
+from erprm.grading import reals
 from erprm.grading.brackets import balanced, closes_last, outside, split_top
+from erprm.grading.conditions import MIRRORED, RELATION, all_reals, conditions, interval, read_set
 from erprm.grading.forms import Form, Group, Relation
 from erprm.grading.normalise import notation, squeezed
 from erprm.grading.quantities import compound, in_base, leaf_of, ratio
@@ -24,11 +25,11 @@ from erprm.grading.tidy import LONGEST, tidy
 _DEEPEST = 12  # brackets
 
 _INLINE = re.compile(r"(?<!\\)\$(?=[^\s$])([^$]*[^\s$\\])\$(?!\d)|\\\((.*?)\\\)", re.DOTALL)
-_REMARK = re.compile(r"(?<=\S)\s+\((?!\s*(?:mod|base|in base)\b)(?=[^()]*[A-Za-z]{3}|(?:as|so)\b|=)[^()\\]*\)$")
+_REMARK = re.compile(r"(?<=\S)\s+\((?!\s*(?:mod|base|in base)\b|[^()]*\binf)(?=[^()]*[A-Za-z]{3}|(?:as|so)\b|=)"
+                     r"[^()\\]*\)$")
 _LABEL = re.compile(r"\{?\(([A-J])\)\}?\s*[.:]?\s*(?=\S)|([A-J])\)\s*(?=\S)")
-_MATRIX = re.compile(r"[\[(]?\s*\\begin\{([a-zA-Z]*matrix\*?|array)\}(?:\{[lcr|]*\})?(.*)\\end\{\1\}\s*[\])]?",
-                     re.DOTALL)
-_RELATION = re.compile(r"\\(?:le|ge|ne|in|approx|equiv|cong|sim)(?![A-Za-z])|[<>]=?|!=|=+")
+_MATRIX = re.compile(r"(?P<factor>[^&=]{0,100}?)[\[(]?\s*\\begin\{([a-zA-Z]*matrix\*?|array)\}(?:\{[lcr|]*\})?"
+                     r"((?:(?!\\begin|\\end).)*)\\end\{\2\}\s*[\])]?", re.DOTALL)
 _VARIABLE = r"[A-Za-z](?:_\{?\w+\}?)?"
 _NAME = re.compile(r"(?:[A-Za-z]|\\(?:vec|hat|bar|overline|overrightarrow)\s?\{\w+\}|\\[a-zA-Z]+)"
                    r"(?:_\{?\w+\}?|'+|\^\{-1\})*(?:\((?:[a-zA-Z](?:,\s?[a-zA-Z])*|-?\d+)\))?"
@@ -41,8 +42,8 @@ _SYSTEM = re.compile(r"(?:\\?\{)?\s*\\begin\{(cases|aligned|align\*?|gathered|sp
 _SAYS = re.compile(r"(?![^\d\\]*\b(?i:not|never|false|cannot|either)\b)"
                    r"[A-Za-z][A-Za-z ,'-]{0,60}? (?:is|are|equals|was):? (?=[-\d(\[{$.]|\\(?!text))")
 _SPELLED = {"<=": "\\le", ">=": "\\ge", "!=": "\\ne", "==": "=", "\\approx": "="}
-_REALS = re.compile(r"\\mathbb\s*\{?R\}?|(?:all )?(?:the )?real numbers|all reals", re.IGNORECASE)
 _AND = re.compile(r"\s+(?:and|or|&|和|或)\s+|(?<=[\d)}])\s*(?:和|或)\s*(?=[\d({\\-])")
+_AND_OF_MATRICES = re.compile(r"\s+(?:and|or)\s+")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _MIXED = re.compile(r"(-?\d+) and (\d+/\d+|\\frac\{\d+\}\{\d+\})( .*)?")
 
@@ -56,7 +57,7 @@ def read(answer: str) -> tuple[Form, ...]:
     if "\n" in text and _LINES.fullmatch(text):
         text = ", ".join(line.strip(" ,;.") for line in text.splitlines() if line.strip())
     text = _INLINE.sub(lambda match: match[1] or match[2] or "", text)
-    text = re.sub(r"\(\s*\\?mod\s*(\w+)\s*\)", r"\\pmod \1", _REMARK.sub("", notation(text)))
+    text = re.sub(r"\(\s*\\?mod\s*(\w+)\s*\)", r"\\pmod \1", _REMARK.sub("", notation(_REMARK.sub("", text))))
     text = re.sub(r"^(?:\\(?:approx|sim)(?![A-Za-z])|=)\s*", "", text)
     text = _SAYS.sub("", text, count=1) if _SAYS.match(text) else text
     system = _SYSTEM.fullmatch(text)
@@ -70,6 +71,9 @@ def read(answer: str) -> tuple[Form, ...]:
             parts = text.split(", ") if separators == ", " else split_top(text, ",")
             if len(parts) > 1 and not any(char in text for char in "([{="):
                 forms.append(Group(squeezed(text), "list", tuple(_read(part.strip(), 1) for part in parts)))
+    comma = re.fullmatch(r"\$?(-?\d+)\{,\}(\d+)\$?", answer.strip())
+    if comma:  # 3{,}5 may also be a list whose comma was taken for a decimal one
+        forms.append(_read(f"{comma[1]}, {comma[2]}", 0))
     mixed = _MIXED.fullmatch(text)
     if mixed:
         forms.append(_read(f"{mixed[1]} {mixed[2]}{mixed[3] or ''}", 0))
@@ -83,32 +87,24 @@ def _read(text: str, depth: int) -> Form:
     text = text.strip()
     if depth > _DEEPEST:
         return leaf_of(text)
-    return (_matrix(text, depth) or _union(text, depth) or _named(text, depth) or compound(text) or _list(text, depth)
-            or _related(text, depth) or _bracketed(text, depth) or _reals(text) or ratio(text) or in_base(text)
-            or leaf_of(text))
-
-
-def _union(text: str, depth: int) -> Form | None:
-    parts = re.split(r"\\cup(?![A-Za-z])", text)
-    if len(parts) == 1 and _RELATION.search(text):
-        parts = re.split(r"\s+or\s+|\\vee(?![A-Za-z])", text)
-        if not all(re.search(r"[<>]|\\[lg]e", part) for part in parts):
-            return None
-    if len(parts) == 1:
-        return None
-    head = re.match(r"\s*[A-Za-z]\s*\\in(?![A-Za-z])", parts[0])
-    parts[0] = parts[0][head.end():] if head else parts[0]
-    return Group(squeezed(text), "union", tuple(_read(part, depth + 1) for part in parts))
+    inner = functools.partial(_read, depth=depth + 1)
+    return (_matrix(text, depth) or read_set(text, inner) or _named(text, depth) or conditions(text, inner)
+            or compound(text) or _list(text, depth) or _related(text, depth) or _bracketed(text, depth)
+            or all_reals(text, inner) or ratio(text) or in_base(text) or leaf_of(text))
 
 
 def _named(text: str, depth: int) -> Form | None:
-    """`n = 2,3,4` and `x \\in [1,2]`: one name for all that follows."""
-    signs = list(_RELATION.finditer(text))
-    if len(signs) != 1 or signs[0][0] not in ("=", "\\in"):
+    """`n = 2,3,4`, `x \\in [1,2]` and `x \\ne 0, 1`: one name for all that follows."""
+    signs = list(RELATION.finditer(text))
+    if len(signs) != 1 or _SPELLED.get(signs[0][0], signs[0][0]) not in ("=", "\\in", "\\ne") \
+            or not outside(text, signs[0].start()):
         return None
     left = text[:signs[0].start()].strip()
     if not _is_name(left):
         return None
+    if signs[0][0] in ("\\ne", "!="):
+        single = re.fullmatch(r"[A-Za-z]", left) is not None
+        return reals.outside(squeezed(text), _read(text[signs[0].end():], depth + 1)) if single else None
     right = _read(text[signs[0].end():], depth + 1)
     if signs[0][0] == "\\in":
         return right
@@ -128,7 +124,7 @@ def _list(text: str, depth: int) -> Form | None:
     items: list[str] = []
     for part in parts:
         part = re.sub(r"^\s*(?:and|or|&)\s+", "", part)
-        pieces = _AND.split(part)
+        pieces = (_AND_OF_MATRICES if "\\begin" in part else _AND).split(part)
         wordy = any(_WORD.sub("", piece).strip() == "" and len(piece.strip()) > 1 for piece in pieces)
         items += [part] if wordy and len(parts) == 1 else pieces if not wordy else [part]
     items = [item.strip() for item in items]
@@ -145,7 +141,7 @@ def _list(text: str, depth: int) -> Form | None:
 
 
 def _related(text: str, depth: int) -> Form | None:
-    signs = [match for match in _RELATION.finditer(text) if outside(text, match.start())]
+    signs = [match for match in RELATION.finditer(text) if outside(text, match.start())]
     if not signs:
         return None
     sides = [text[a:b].strip() for a, b in zip([0, *(sign.end() for sign in signs)],
@@ -153,9 +149,9 @@ def _related(text: str, depth: int) -> Form | None:
     names = [_SPELLED.get(sign[0], sign[0]) for sign in signs]
     if not all(sides):
         return None
-    interval = _interval(text, sides, names, depth)
-    if interval is not None:
-        return interval
+    between = interval(text, sides, names, functools.partial(_read, depth=depth + 1))
+    if between is not None:
+        return between
     if len(names) > 1 and set(names) == {"="}:  # x = 2 + 3 = 5
         left, right = sides[0], sides[-1]
     elif len(names) == 1:
@@ -163,54 +159,32 @@ def _related(text: str, depth: int) -> Form | None:
     else:
         return None
     if names[0] in (">", "\\ge"):
-        left, right, names = right, left, [{">": "<", "\\ge": "\\le"}[names[0]]]
+        left, right, names = right, left, [MIRRORED[names[0]]]
     name = squeezed(left) if _is_name(left) else ""
     if not name and names[0] == "=":
         if _is_name(right):
             left, right, name = right, left, squeezed(right)
-        elif not re.search(r"[A-Za-z]", left):
+        elif not re.search(r"[A-Za-z]", left) or leaf_of(left).value.value() is not None:
             return _read(right, depth + 1)  # 3*4 = 12
     return Relation(squeezed(text), names[0], leaf_of(left), _read(right, depth + 1), name)
 
 
-def _reals(text: str) -> Form | None:
-    """All real numbers as the interval that they are."""
-    return _read("(-\\infty,\\infty)", 1) if _REALS.fullmatch(text) else None
-
-
-def _interval(text: str, sides: Sequence[str], signs: Sequence[str], depth: int) -> Form | None:
-    """-1 \\le x < 2, x > 3, 3 < x."""
-    up, down = {"<": "(", "\\le": "["}, {">": "(", "\\ge": "["}
-    if len(sides) == 2 and re.fullmatch(r"[A-Za-z]", sides[0]) and re.fullmatch(r"[A-Za-z]", sides[1]):
-        return None  # a < b
-    if len(sides) == 2 and re.fullmatch(r"\|[A-Za-z]\|", sides[0]) and signs[0] in up:  # |x| < 3
-        return _interval(text, [f"-({sides[1]})", sides[0].strip("|"), sides[1]], [signs[0]] * 2, depth)
-    if len(sides) == 2 and re.fullmatch(r"[A-Za-z]", sides[0]):
-        ends = (("(", "-\\infty"), (up.get(signs[0], ""), sides[1])) if signs[0] in up else \
-            ((down.get(signs[0], ""), sides[1]), ("(", "\\infty"))
-    elif len(sides) == 2 and re.fullmatch(r"[A-Za-z]", sides[1]):
-        ends = ((up.get(signs[0], ""), sides[0]), ("(", "\\infty")) if signs[0] in up else \
-            (("(", "-\\infty"), (down.get(signs[0], ""), sides[0]))
-    elif len(sides) == 3 and re.fullmatch(r"[A-Za-z]", sides[1]):
-        ways = up if signs[0] in up else down
-        ends = ((ways.get(signs[0], ""), sides[0]), (ways.get(signs[1], ""), sides[2]))
-        ends = ends if ways is up else (ends[1], ends[0])
-    else:
-        return None
-    if not ends[0][0] or not ends[1][0]:
-        return None
-    kind = ends[0][0] + {"(": ")", "[": "]"}[ends[1][0]]
-    return Group(squeezed(text), kind, (_read(ends[0][1], depth + 1), _read(ends[1][1], depth + 1)))
-
-
 def _matrix(text: str, depth: int) -> Form | None:
-    match = _MATRIX.fullmatch(text)
-    if not match:
+    match = _MATRIX.fullmatch(text) if "\\begin" in text else None
+    if match is None:
         return None
-    rows = [row.split("&") for row in re.split(r"\\\\", match[2]) if row.strip()]
-    cells = tuple(_read(cell, depth + 1) for row in rows for cell in row)
-    determinant = match[1] in ("vmatrix", "Vmatrix")
-    return Group(squeezed(text), f"{'determinant' if determinant else 'matrix'} {[len(row) for row in rows]}", cells)
+    if match[2] in ("vmatrix", "Vmatrix"):
+        number = leaf_of(text)
+        if number.value.terms is not None:
+            return number
+    factor = match["factor"].removesuffix("\\cdot").removesuffix("\\times").strip()
+    factor += "1" if factor in ("", "+", "-") else ""
+    if leaf_of(factor).value.terms is None:
+        return None
+    rows = [row.split("&") for row in re.split(r"\\\\", match[3]) if row.strip()]
+    cells = tuple(_read(cell if factor == "1" else f"({factor})*({cell})", depth + 1) for row in rows for cell in row)
+    kind = "determinant" if match[2] in ("vmatrix", "Vmatrix") else "matrix"
+    return Group(squeezed(text), f"{kind} {[len(row) for row in rows]}", cells)
 
 
 def _bracketed(text: str, depth: int) -> Form | None:
@@ -222,19 +196,20 @@ def _bracketed(text: str, depth: int) -> Form | None:
     if len(split_top(inner + ",", ",")) < 2 or not closes_last(text, len(opening) - 1):
         return None
     if opening in ("\\{", "{") and closing in ("\\}", "}"):
-        inside = re.split(r"(?<!\\)\||:", inner)
-        if len(inside) == 2:
-            return _read(inside[1], depth + 1)  # {x | x > 3}
-        parts = [part for part in split_top(inner, ",;") if part.strip()]
-        items = [_read(part, depth + 1) for part in parts]
-        flat = [one for item in items
+        elements = [_read(part, depth + 1) for part in split_top(inner, ",;") if part.strip()]
+        flat = [one for item in elements
                 for one in (item.items if isinstance(item, Group) and item.kind == "list" else (item,))]
         return Group(squeezed(text), "set", tuple(flat))
     kind = opening + closing
     parts = split_top(inner, ",")
     if len(parts) == 1:
         return _read(inner, depth + 1) if kind == "()" else None
-    return Group(squeezed(text), kind, tuple(_read(part, depth + 1) for part in parts))
+    items = [_read(part, depth + 1) for part in parts]
+    if kind == "[]" and all(isinstance(item, Group) and item.kind == "[]" for item in items):  # [[1,2],[3,4]]
+        rows = [item.items for item in items if isinstance(item, Group)]
+        cells = tuple(cell for row in rows for cell in row)
+        return Group(squeezed(text), f"matrix {[len(row) for row in rows]}", cells)
+    return Group(squeezed(text), kind, tuple(items))
 
 
 def label(answer: str) -> str | None:

@@ -15,16 +15,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
 from erprm.grading.answers import choice_letter, label, read
 from erprm.grading.expressions import Expression
 from erprm.grading.forms import Form, Group, Leaf, Relation
-from erprm.grading.quantities import is_clock, leaf_of, same_ratio, spread
+from erprm.grading.quantities import in_full, is_clock, leaf_of, same_ratio, spread
 from erprm.grading.terms import times
 from erprm.grading.tidy import LONGEST, tidy
 from erprm.grading.tokens import is_product
+from erprm.grading.units import Unit, read_unit
 
 ROUNDED = 6  # significant digits from which a decimal may stand for a fraction or a root
 _MOST_LEFT = 24
@@ -36,6 +38,8 @@ _NOTHING = re.compile(r"\\emptyset|(?:there (?:is|are) )?no solutions?(?: exists
 _NAMED = frozenset((
     "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp", "sqrt", "gcd", "lcm", "mod", "pi", "arcsin",
     "arccos", "arctan"))
+
+_RADIAN = read_unit(("rad",)) or Unit()
 
 Decide = Callable[[str, str], bool | None]  # whether two expressions without units are equal
 
@@ -54,6 +58,10 @@ def equal(answer: str, gold: str, leaf: Decide | None = None) -> bool | None:
     letter = choice_letter(gold)
     if letter is not None and re.fullmatch(r"\(?[A-J]\)?", rights[0].text):
         return letter == choice_letter(answer)
+    if _has(lefts, "rank") and not _has(rights, "rank"):
+        return False
+    short = in_full(answer) if isinstance(rights[0], Leaf) and rights[0].value.rational is not None else None
+    lefts += read(short) if short else ()
     labels = label(answer), label(gold)
     if None not in labels and labels[0] != labels[1]:
         return False
@@ -65,6 +73,10 @@ def equal(answer: str, gold: str, leaf: Decide | None = None) -> bool | None:
                 return True
             verdicts.append(verdict)
     return None if None in verdicts else False
+
+
+def _has(forms: Sequence[Form], dimension: str) -> bool:
+    return any(isinstance(form, Leaf) and (dimension, 1) in form.unit.dimensions for form in forms)
 
 
 def _undecided(left: str, right: str) -> bool | None:
@@ -195,6 +207,7 @@ def _same_leaves(left: Leaf, right: Leaf, leaf: Decide) -> bool | None:
             return True
         one, other = _radians(left.text), _radians(right.text)
         return leaf(one, other) if _is_algebra(one) and _is_algebra(other) else False
+    left, right = _as_angle(left, right), _as_angle(right, left)
     if not left.unit.agrees(right.unit):
         return False
     shared = left.unit.dimensions == right.unit.dimensions
@@ -208,6 +221,14 @@ def _same_leaves(left: Leaf, right: Leaf, leaf: Decide) -> bool | None:
     if _lowered(left.value) == _lowered(right.value) and not (left.unit.dimensions or right.unit.dimensions):
         return leaf(left.text, right.text)  # 2k and 2K: some see the same variable
     return False
+
+
+def _as_angle(leaf: Leaf, other: Leaf) -> Leaf:
+    """A multiple of pi beside degrees in radians: 2 pi / 3 beside 120 degrees."""
+    degrees = other.unit.dimensions == _RADIAN.dimensions and not other.unit.pi
+    if leaf.unit.dimensions or not degrees or not (leaf.value.terms and other.value.rational is not None):
+        return leaf
+    return replace(leaf, unit=_RADIAN) if all(names == (("pi", 1),) for (_, names), _ in leaf.value.terms) else leaf
 
 
 def _lowered(value: Expression) -> Counter[str]:

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import re
 
+from erprm.grading import languages
 from erprm.grading.normalise import notation
+from erprm.grading.numerals import WORDS, in_digits
 from erprm.grading.tidy import tidy
 from erprm.grading.units import read_unit
 
@@ -33,20 +35,30 @@ _BETWEEN = re.compile(r"(?:[\s$,;、，；.&*]|\([a-h]\)|\\[()\[\]\\]|\\(?:quad|
                       r"|\\text\s?\{[\s,]*(?:and|or)?[\s,]*\}|\b(?:and|or)\b|[和或与]|\b[A-Za-z](?:_\{?\w\}?)?\s?=)*")
 _MOST_BOXES = 64  # that are read as one list
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
-_MARK = re.compile(
-    r"(?P<hash>####(?!#))"
-    r"|\bans(?:wers?)?[\"'*_]{0,3}(?:[ \t]+(?:to|of|for|choice)\b[^.\n:=]{0,80}?|[ \t]?\([^()\n]{0,60}\)"
-    r"|,[^.\n:=,]{0,60},)?[*_]{0,3}[ \t]*"
-    r"(?:(?P<is>(?:is|are|was|would be|should be|must be|will be|equals)\b[*_ \t]*[:：]?)"
-    r"|(?P<colon>[:：=]|-(?=[ \t])|–(?=[ \t]))|(?P<line>[*_]{0,3}[ \t]*(?=\r?\n))|(?P<letter>(?=\([A-J]\))))"
-    r"|\b(?:correct|right|best|final)[ \t]+(?:option|choice|result)(?P<option>[ \t]+is\b[ \t]*:?|[ \t]*[:：])"
-    r"|(?:答案|答|正确选项|故选|应选)(?:选项)?[*\"” ]{0,3}(?P<chinese>[:：】]|[是为][:：]?|应为"
-    r"|(?<=选)(?=[ （(]{0,2}[A-J]))|(?:respuesta|réponse|antwort|resposta|risposta|ответ|الجواب|ال[إا]جابة|उत्तर|উত্তর"
-    r"|答え|解答|정답|답|đáp (?:án|số)|คำตอบ|cevap)(?:[ \t]+(?!es[ \t]|est[ \t]|ist[ \t])[^\s:：\d$\\*]{1,15})?"
-    r"[*_]{0,3}[ \t]?(?P<other>[*_]{0,3}[:：]|(?:es|est|ist|lautet|[éè]|это|هو|هي|है|là|คือ)(?![^\W\d_])|[は은는])",
-    re.IGNORECASE)
+
+
+def _states(suffix: str, verb: str) -> str:
+    """What follows a noun that announces an answer; names of groups end in `suffix`."""
+    return (rf"(?:(?P<is{suffix}>{verb}[*_ \t]*[:：]?)|(?P<colon{suffix}>[:：=]|[-–—](?=[ \t]))"
+            rf"|(?P<letter{suffix}>(?=\([A-J]\))))")
+
+
+_IS = r"(?:is|are|was|would be|should be|must be|will be|equals)\b"
+_LINE = r"[*_]{0,3}[ \t]*(?=\r?\n)"
+_ANSWER = (r"\bans(?:wers?)?[\"'*_]{0,3}(?:[ \t]+(?:to|of|for|choice)\b[^.\n:=]{0,80}?|[ \t]?\([^()\n]{0,60}\)"
+           r"|,[^.\n:=,]{0,60},)?[*_]{0,3}[ \t]*")
+_MARK = (r"(?P<hash>####(?!#))"
+         rf"|{_ANSWER}(?:{_states('', _IS)}|(?P<line>{_LINE}))"
+         r"|\b(?:correct|right|best|final)[ \t]+(?:option|choice|result)(?P<option>[ \t]+is\b[ \t]*:?|[ \t]*[:：])"
+         r"|(?:答案|答(?!え)|正确选项|故选|应选)(?:选项)?[*\"” ]{0,3}(?P<chinese>[:：】]|[是为][:：]?|应为"
+         r"|(?<=选)(?=[ （(]{0,2}[A-J]))")
+_MARKS = re.compile(_MARK, re.IGNORECASE)
+_MARKS_EVERYWHERE = re.compile(
+    rf"{_MARK}|{languages.ANNOUNCED}{_states('_elsewhere', languages.VERB)}"
+    rf"|{languages.HEADING}(?P<line_elsewhere>{_LINE})", re.IGNORECASE)
 _LEADING = re.compile(r"^(?:[\s,:：*_>=≈}]|(?:thus|therefore|then|that|simply|just|hence|indeed|equal to|given by"
-                      r"|exactly|now|also|clearly|obviously|option|choice|approximately|about|roughly|correct(?=:))\b|一共|总共|共|需要|大约|约|等于|有)+",
+                      r"|exactly|now|also|clearly|obviously|option|choice|approximately|about|roughly|correct(?=:))\b"
+                      rf"|{languages.BEFORE}|一共|总共|共|需要|大约|约|等于|有)+",
                       re.IGNORECASE)
 _HEADING = re.compile(r"(?:verification|explanation|conclusion|summary|check|solution|notes?|reasoning|proof)\W{0,9}",
                       re.IGNORECASE)
@@ -63,7 +75,8 @@ _AND_SO_ON = re.compile(r"(\.\d+)\.\.\.")  # 0.333... ends no sentence
 _SENTENCE_END = re.compile(
     r"(?<!\\)[.!?](?=\s|$)(?<!\b[A-Ha-h]\.)(?<!\bRs\.)(?<!\bNo\.)|[。।]|,?\s(?:i\.e\.|that\sis\b|namely\b)"
     r"|(?<!\bthere),?\s(?:because|since|so that|are|is|were|which|therefore|where|hence|thus|as\s(?:we|the|it)"
-    r"|but|not|after|when|if|this|i\s(?:hope|have))\b|,?\sand\s(?:[a-z]{2,}\s+){2}|,\s+(?:so|as|with|and)\s[a-z]{2,}"
+    rf"|but|not|after|when|if|this|i\s(?:hope|have)|{languages.BECAUSE})\b|,?\sand\s(?!{WORDS}\b)(?:[a-z]{{2,}}\s+){{2}}"
+    r"|,\s+(?:so|as|with|and)\s[a-z]{2,}"
     r"|,\s(?:so|as)\s|\s(?:--|—)\s|;\s[a-z]{2,}",
     re.IGNORECASE)
 _REMARK = re.compile(
@@ -71,7 +84,8 @@ _REMARK = re.compile(
     r"|probably|already|hence)\b)*"
     r"\b(?:correct|incorrect|right|wrong|verified|confirmed|reasonable|valid|consistent|plausible|found|obtained|given|clear"
     r"|shown|explained|stated|unique|complete|final|boxed|above|below|expected|unknown|as\sfollows|supported|sure|helpful|rounded|based|exact|simplified|enough|useful|for"
-    r"|an?\s(?:[a-z]+\s)?(?:integer|number|fraction|decimal|percentage|multiple|value))\b(?!\s*:)",
+    r"|an?\s(?:[a-z]+\s)?(?:integer|number|fraction|decimal|percentage|multiple|value)"
+    rf"|{languages.REMARKS})\b(?!\s*:)",
     re.IGNORECASE)
 _COMMAND = re.compile(r"\\(?:text|mbox|mathrm|textbf)\s*\{[^{}]*\}|\\[A-Za-z]+|\{[a-z]*matrix\}")
 _WORD = re.compile(r"[A-Za-z]{2,}")
@@ -93,7 +107,7 @@ def stated_answer(text: str) -> str | None:
     marked = marked_answer(spoken, units=True)
     if marked is not None:
         return marked
-    if _MARK.search(spoken) or _BOX.search(spoken) or not is_bare_answer(spoken):
+    if _marks(spoken).search(spoken) or _BOX.search(spoken) or not is_bare_answer(spoken):
         return None
     return spoken.strip()
 
@@ -187,13 +201,19 @@ def _all_boxes(text: str) -> list[tuple[int, int, int]]:
     return sorted(found)
 
 
+def _marks(text: str) -> re.Pattern[str]:
+    return _MARKS_EVERYWHERE if languages.speaks(text) else _MARKS
+
+
 def _phrase(text: str, units: bool) -> str | None:
     """What the last mark in words states that is no remark; a remark where there is nothing else."""
     remark = None
     end = len(text)
-    for match in reversed(list(_MARK.finditer(text))):
-        kind = match.lastgroup or ""
+    for match in reversed(list(_marks(text).finditer(text))):
+        kind, _, elsewhere = (match.lastgroup or "").partition("_")
         stated = _statement(text[match.end():end], kind, units)
+        if stated and elsewhere:
+            stated = languages.with_point(stated, match[0])
         end = match.start() if kind != "line" or stated else end
         if not stated:
             if kind == "hash" and "####" in text[:match.start()].rpartition("\n")[2]:
@@ -213,7 +233,8 @@ def _phrase(text: str, units: bool) -> str | None:
 
 def _says_value(stated: str) -> bool:
     """Whether what follows "####" is an answer and no heading."""
-    return re.search(r"\d|\\", stated) is not None or (len(stated.split()) <= 1 and not _HEADING.fullmatch(stated))
+    return re.search(r"\d|\\", in_digits(stated)) is not None or (
+        len(stated.split()) <= 1 and not _HEADING.fullmatch(stated))
 
 
 def _statement(following: str, kind: str, units: bool) -> str | None:
@@ -256,7 +277,7 @@ def is_bare_answer(text: str) -> bool:
             text = text[len(opening):-len(closing)].strip()
     if not text or "\n" in text or "\\boxed" in text or len(text) > 1000:
         return False
-    plain = _COMMAND.sub(" ", text)
+    plain = _COMMAND.sub(" ", in_digits(text))
     words = [word for word in _WORD.findall(plain) if word.lower() not in _FUNCTIONS]
     if len(words) > 2:
         return False

@@ -19,6 +19,7 @@ from erprm.grading.answers import choice_letter, read
 from erprm.grading.comparing import equal, rounds_to, vote
 from erprm.grading.extract import after_thinking, extract_answer, last_line, marked_answer
 from erprm.grading.forms import Leaf, Relation
+from erprm.grading.quantities import in_full
 from erprm.rows import StepRow
 
 _ROUNDED = 4  # significant digits from which a decimal may stand for a fraction by `numeric`: 0.3333 for 1/3
@@ -72,9 +73,9 @@ def numeric_equal(answer: str, gold: str) -> bool:
 
 
 def _number(answer: str) -> Leaf | None:
-    """The number that an answer is, or that it names: x = 12."""
+    """The number that an answer is, or that it names: x = 12, 3k."""
     forms = (form.right if isinstance(form, Relation) and form.name and form.sign == "=" else form
-             for form in read(answer))
+             for form in (*read(answer), *read(in_full(answer) or "")))
     return next((form for form in forms if isinstance(form, Leaf) and form.value.rational is not None), None)
 
 

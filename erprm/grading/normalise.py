@@ -14,6 +14,8 @@ import functools
 import re
 import unicodedata
 
+from erprm.grading.numerals import in_digits
+
 _VULGAR = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5", "⅘": "4/5",
            "⅙": "1/6", "⅚": "5/6", "⅐": "1/7", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8", "⅑": "1/9", "⅒": "1/10",
            "↉": "0/3"}
@@ -30,7 +32,7 @@ _SYMBOLS = {
     "。": ".", "、": ",", "【": "[", "】": "]", "′": "'", "’": "'", "‘": "'", "ʼ": "'", "“": '"', "”": '"', "「": '"',
     "」": '"', "∶": ":", "ℯ": "e", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "θ": r"\theta ", "λ": r"\lambda ",
     "μ": r"\mu ", "σ": r"\sigma ", "φ": r"\phi ", "ω": r"\omega ", "Δ": r"\Delta ", "¬": r"\neg ", "∧": r"\wedge ",
-    "∨": r"\vee ", "→": r"\to ",
+    "∨": r"\vee ", "→": r"\to ", "∑": r"\sum ", "∏": r"\prod ", "∖": r"\setminus ",
     **{symbol: rf"\mathbb{{{letter}}}" for symbol, letter in zip("ℝℤℚℕℂ", "RZQNC", strict=True)},
 }
 _RAISED = {**dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿⁱ", "0123456789+-ni", strict=True))}
@@ -49,12 +51,13 @@ _MARKED = re.compile(r"\\text\s?\{\s?\\?([$%€£¥₹]|(?:USD|EUR|GBP|INR|Rs\.?
 _QUANTITY = re.compile(r"[^\W\d_]+(?:\^-?\d)?(?:\s?[/·]\s?[^\W\d_]+(?:\^-?\d)?)+|[^\W\d_]+\^-?\d")  # m/s^2
 _FONT = re.compile(r"\\(?:math(?:bf|it|sf|tt|cal|frak|scr)|boldsymbol|bm|pmb|emph|underline|boxed|fbox|ensuremath)"
                    r"(?![A-Za-z])\s*")
+_BOLD_REALS = re.compile(r"\\(?:mathbf|boldsymbol|bm)\s?(?:\{\s?R\s?\}|R(?![A-Za-z]))")
 _DROPPED = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?|displaystyle|textstyle|scriptstyle|limits|nolimits|mathopen"
                       r"|mathclose|mathrm|rm|bf|it|tiny|small|normalsize|large|Large|LARGE|huge|Huge)(?![A-Za-z])\.?"
                       r"|\\(?:text)?color\s*(?:\[[^\[\]]*\])?\{[^{}]*\}|\\(?:tag|label)\*?\s*\{[^{}]*\}")
 _SYNONYM = re.compile(r"\\(dfrac|tfrac|cfrac|leq|geq|leqslant|geqslant|neq|ast|varnothing|dots|cdots|dotsc|dotsb|textpi"
                       r"|lbrace|rbrace|lbrack|rbrack|lparen|rparen|land|lor|textdollar|degree|circ|div|colon|lt|gt|And"
-                      r"|langle|rangle|mid|lvert|rvert|vert|pounds|euro|yen|upi|infin|textdegree)(?![A-Za-z])")
+                      r"|setminus|smallsetminus|backslash|langle|rangle|mid|lvert|rvert|vert|pounds|euro|yen|upi|infin|textdegree)(?![A-Za-z])")
 _SYNONYMS = {
     "dfrac": r"\frac ", "tfrac": r"\frac ", "cfrac": r"\frac ", "leq": r"\le ", "geq": r"\ge ", "leqslant": r"\le ",
     "geqslant": r"\ge ", "neq": r"\ne ", "ast": r"\cdot ", "varnothing": r"\emptyset ", "dots": r"\ldots ",
@@ -63,12 +66,14 @@ _SYNONYMS = {
     "rbrace": r"\}", "lbrack": "[", "rbrack": "]", "lparen": "(", "rparen": ")", "land": r"\wedge ", "lor": r"\vee ",
     "textdollar": "$", "degree": r"^{\circ}", "textdegree": r"^{\circ}", "circ": r"\circ ", "div": "/", "colon": ":",
     "lt": "<", "gt": ">", "And": "&", "mid": "|", "lvert": "|", "rvert": "|", "vert": "|", "pounds": "£", "euro": "€",
-    "yen": "¥", "infin": r"\infty "}
+    "yen": "¥", "infin": r"\infty ", "setminus": r"\setminus ",
+    "smallsetminus": r"\setminus ", "backslash": r"\setminus "}
 _SPACING = re.compile(r"(\\\\)|\\(?:quad|qquad|thinspace|enspace|enskip|hspace\*?\s?\{[^{}]*\}|phantom\s?\{[^{}]*\})"
                       r"(?![A-Za-z])|\\[,;: \n]|~")
 # What stands between groups of three digits, besides a bare comma:
 _MARK = r"(?:,\s?\\!|\{,\}|\{\\,\}|\\!|'|\\[,;: ]|~| )"
 _THOUSANDS = re.compile(rf"(?<![\d.,'\\^_])(?<!\d )\d{{1,3}}({_MARK})\s?\d{{3}}(?:{_MARK}\s?\d{{3}})*(?![\d']|,\d)")
+_DECIMAL_COMMA = re.compile(r"(?<![\d}])(\d+)\{,\}(?=\d+(?![\d{]))")
 _FRACTION_DIGITS = re.compile(r"\\frac\s*(?:(\d)\s*(\d)(?!\d)|(\d)\s*(?=\{)|(?=\{))")
 _ROOT_SYMBOL = re.compile(r"\\sqrt\s*(?:(\d+|[A-Za-z](?![A-Za-z]))|(?=[\[{(]))")
 _CHOICE_OF = re.compile(r"\{\s*([^{}\\]*)\\choose(?![A-Za-z])\s*([^{}\\]*)\}")
@@ -144,16 +149,17 @@ def _and_so_on(match: re.Match[str]) -> str:
 @functools.lru_cache(maxsize=1 << 12)
 def notation(answer: str) -> str:
     r"""`answer` in one notation: `\frac` and `\sqrt` with braces, `\text` for upright words, single spaces, digits in
-    groups of three joined (1{,}042, 1'042, 1 042; a bare comma is left: it may also stand in a list)."""
+    groups of three joined (1{,}042, 1'042, 1 042; a bare comma is left: it may also stand in a list), numbers that are
+    words in digits."""
     text = plain(answer)
     if "\\" in text:
         text = _MARKED.sub(r"\1", text)
         text = _SYNONYM.sub(lambda match: _SYNONYMS[match[1]], text)
-        text = _FONT.sub("", text)
+        text = _FONT.sub("", _BOLD_REALS.sub(r"\\mathbb{R}", text))
         text = _TEXT.sub(_upright, text)
         text = _DROPPED.sub("", text)
     text = re.sub(r"\\sqrt\s*(\[\d+\])\s*(\d+|[A-Za-z])", r"\\sqrt\1{\2}", text)
-    text = _THOUSANDS.sub(_joined, text)
+    text = _DECIMAL_COMMA.sub(r"\1.", _THOUSANDS.sub(_joined, text))
     if "\\" in text:
         text = _SPACING.sub(lambda match: match[1] or " ", text).replace("\\!", "")
         text = text.replace("\\$", "$").replace("\\%", "%").replace("\\#", "#").replace("\\&", "&").replace("\\_", "_")
@@ -163,6 +169,7 @@ def notation(answer: str) -> str:
         text = _CHOICE_OF.sub(r"\\binom{\1}{\2}", text)
         text = re.sub(r"\\\{\s*\\\}", r"\\emptyset ", text)
     text = _AND_SO_ON.sub(_and_so_on, _PERIOD.sub(_repeated, text)).replace("{:}", ":")
+    text = in_digits(text)
     text = re.sub(r"(?<=[,\s])\.\.\.", r"\\ldots ", re.sub(r"^(?:minus|negative)\s+(?=[\d.])", "-", text))
     text = _DEGREES.sub(r" \\text{degree} ", text.replace("~", " "))
     return " ".join(text.split())

@@ -15,13 +15,20 @@ from fractions import Fraction
 
 from erprm.grading.expressions import Expression, exactly, read_expression
 from erprm.grading.forms import Form, Group, Leaf
-from erprm.grading.normalise import squeezed
+from erprm.grading.normalise import notation, squeezed
+from erprm.grading.tidy import tidy
 from erprm.grading.units import Unit, read_unit
 
 _LONGEST_IN_BASE = 300
 
 _CURRENCY = re.compile(r"(?P<sign>[+-]?)\s*(?P<unit>US\s?\$|[$€£¥₹]|USD|EUR|GBP|INR|Rs\.?)\s*"
                        r"(?P<number>[+-]?[\d.][\d.,]*)(?P<rest>.*)", re.DOTALL)
+_SCALES = {"k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion", "t": "trillion",
+           "tn": "trillion"}
+_SCALED_MONEY = re.compile(r"(?:(?:\s?\\text\{)?(?P<letter>[kKmMbBtT])|\s?(?:\\text\{)?(?P<word>[mbt]n))"
+                           r"(?![A-Za-z])\}?")
+_SHORT = re.compile(r"(?P<number>[$€£]?\s?[+-]?\d[\d,]*(?:\.\d+)?)(?:(?:\s?\\text\{)?(?P<letter>[kKMB])"
+                    r"|\s?(?:\\text\{)?(?P<word>[mb]n))\}?(?P<rest>\s?[$€£]|\s(?:\\text\{)?[^\W\d_]{2,}.*)?", re.DOTALL)
 _BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
           "eleven": 11, "twelve": 12, "sixteen": 16}
 _BASE = re.compile(r"\(?(?:\\(?:text|overline)\{)?"
@@ -47,20 +54,33 @@ def leaf_of(text: str) -> Leaf:
     text = text.strip()
     money = _CURRENCY.fullmatch(text)
     if money:
-        rest = money["rest"].strip()
+        rest = money["rest"]
+        scaled = _SCALED_MONEY.match(rest)
+        if scaled:  # $1.2M
+            rest = f"{_SCALES[(scaled['letter'] or scaled['word']).lower()]} {rest[scaled.end():]}"
+        rest = rest.strip()
         symbol = money["unit"][-1:] if "$" in money["unit"] else money["unit"]
         text = f"{money['sign']}{money['number']}{rest} {symbol}" \
             if rest[:1] in ("/", "^", "\\") and rest[1:2].isdecimal() else \
             f"{money['sign']}{money['number']} {money['unit'].replace('US', '').strip('D .') or 'USD'} {rest}"
-    infinite = re.fullmatch(r"([+-]?)\s*\\infty", text)
+    infinite = re.fullmatch(r"([+-]?)\s*(?:\\infty|inf(?:inity)?)", text)
     if infinite:
         sign = Fraction(-1 if infinite[1] == "-" else 1)
-        return Leaf(squeezed(text), Expression(frozenset([((1, (("∞", 1),)), sign)])), Unit())
+        return Leaf(f"{infinite[1]}\\infty", Expression(frozenset([((1, (("∞", 1),)), sign)])), Unit())
     value = read_expression(text)
     unit = read_unit(value.rest) if value.terms is not None else None
     if unit is None:
         return Leaf(squeezed(text), Expression(None, rest=value.rest), Unit())
     return Leaf(squeezed(text), value, unit)
+
+
+def in_full(answer: str) -> str | None:
+    """A number whose magnitude is abbreviated, with the word: "3k" is "3 thousand", "1.2 bn" "1.2 billion". None for
+    anything else. What has a letter may mean a variable, so this reading is for where a number is expected."""
+    match = _SHORT.fullmatch(notation(tidy(answer[:_LONGEST_COMPOUND])))
+    if match is None:
+        return None
+    return f"{match['number']} {_SCALES[(match['letter'] or match['word']).lower()]} {match['rest'] or ''}"
 
 
 def compound(text: str) -> Leaf | None:

@@ -11,9 +11,11 @@ form (the root of a sum), or would need numbers of more than `_MOST_BITS` or mor
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 _MOST_BITS, _LARGEST_RADICAND, _LARGEST_POWER, _MOST_TERMS = 8192, 10**6, 4096, 256
+_LARGEST_DETERMINANT = 6  # rows
 
 Monomial = tuple[int, tuple[tuple[str, int], ...]]  # (square-free radicand, sorted powers of names): sqrt(2) pi^3
 Terms = dict[Monomial, Fraction]  # without zeros
@@ -119,6 +121,23 @@ def absolute(value: Terms) -> Terms:
     for part in parts:
         add(squares, times(part, part), 1)
     return root_of(squares, 2)
+
+
+def determinant(rows: Sequence[Sequence[Terms]]) -> Terms:
+    """Of a square matrix of at most six rows: n 2^(n-1) products. Raises UnclearError for any other."""
+    size = len(rows)
+    if size > _LARGEST_DETERMINANT or any(len(row) != size for row in rows):
+        raise UnclearError
+    minors: dict[int, Terms] = {0: {ONE: Fraction(1)}}  # a set of columns -> the determinant of the rows so far in it
+    for row in rows:
+        wider: dict[int, Terms] = {}
+        for columns, minor in minors.items():
+            for column, cell in enumerate(row):
+                if not columns >> column & 1:
+                    sign = -1 if (columns >> column).bit_count() % 2 else 1
+                    add(wider.setdefault(columns | 1 << column, {}), times(minor, cell), sign)
+        minors = wider
+    return minors[(1 << size) - 1]
 
 
 def root_of(value: Terms, degree: int) -> Terms:

@@ -14,7 +14,7 @@ from erprm.grading.units import UNITS
 
 _TOKEN = re.compile(r"(?P<number>(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d*)?(?:\\overline\s*\{\d+\})?"
                     r"|\.\d*\\overline\s*\{\d+\}|\.\d+)"
-                    r"|(?P<text>\\text\{[^{}]*\})|(?P<command>\\[A-Za-z]+|\\\|)|(?P<letters>[A-Za-z]+)"
+                    r"|(?P<text>\\text\{[^{}]*\})|(?P<command>\\\\|\\[A-Za-z]+|\\\|)|(?P<letters>[A-Za-z]+)"
                     r"|(?P<sign>[-+*/^(){}\[\]!|])|(?P<other>\S)")
 _SCIENTIFIC = re.compile(r"([eE])([+-]?\d{1,3})(?![\d.])")
 _MOST_DIGITS = 2000  # of a number as written

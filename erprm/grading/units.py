@@ -35,6 +35,7 @@ _SYSTEM: dict[str, dict[int | str, str]] = {
     "force": {1: "N newton"}, "power": {1: "W watt", 1000: "kW kilowatt"}, "voltage": {1: "V volt"},
     "resistance": {1: "ohm Ω", 1000: "kΩ"},
     "current": {1: "A amp ampere"}, "energy": {1: "J joule", 1000: "kJ"}, "frequency": {1: "Hz hertz"},
+    "rank": {1: "ordinal"},
     "%": {1: "% percent pct percentage 百分之"},
 }
 

@@ -13,7 +13,8 @@ _CODE = ("__import__('os').system('false')", "().__class__.__base__.__subclasses
          "[x for x in iter(int, 1)]", "9**9**9**9", "lambda: 0", "open('/etc/passwd').read()", "globals()",
          "Symbol('x').__class__", "{{7*7}}", "%s%n", "$(false)", "`false`", "'; DROP TABLE answers; --")
 _NESTED = {"braces": "{", "brackets": "[", "parentheses": "(", "fractions": r"\frac{1}{", "roots": r"\sqrt{",
-           "boxes": r"\boxed{", "texts": r"\text{", "powers": "2^{", "matrices": r"\begin{pmatrix}", "bars": "|",
+           "boxes": r"\boxed{", "texts": r"\text{", "powers": "2^{", "matrices": r"\begin{pmatrix}",
+           "determinants": r"\begin{vmatrix}1&", "sums": r"\sum_{k=1}^{99}", "bars": "|",
            "thinking": "<think>", "answers": "<answer>", "left": r"\left("}
 _REPEATED = {"threes": "3", "ands": "an ", "boxed": r"\boxed{1} ", "marks": "The answer is ", "unfinished marks":
              "the answer to the ", "colons": "answer: ", "hashes": "#", "commas": "1,", "thousands": " 123",
@@ -22,7 +23,10 @@ _REPEATED = {"threes": "3", "ands": "an ", "boxed": r"\boxed{1} ", "marks": "The
              "(A) ", "halves": "½", "invisible": "\u200b", "surrogates": "\ud800", "zeros": "\0", "escapes": "\x1b[2J",
              "line ends": "\n", "spaces": " ", "backslashes": "\\", "right to left": "\u202e", "combining": "\u0301",
              "digits of another alphabet": "٣", "powers": "^", "quotes": "'", "moduli": r"(mod ", "e": "1e", "lists":
-             "[1,", "ratios": "1:", "and": " and 1", "emoji": "\U0001f600", "ends": "</answer>", "degrees": "°"}
+             "[1,", "ratios": "1:", "and": " and 1", "emoji": "\U0001f600", "ends": "</answer>", "degrees": "°",
+             "number words": "two-", "thousands in words": "a thousand and ", "announcements": "la respuesta ",
+             "announced lines": "Die Antwort\n", "differences": r"[0,1]\setminus\{0\}", "unequal": r"x \ne 1, ",
+             "distances": "|x|>", "products": r"\prod_{k=1}^{999} k", "rows": r"1 & 2 \\ ", "abbreviations": "3k "}
 
 
 def _undecided(depth: int) -> str:
@@ -39,6 +43,12 @@ HOSTILE: dict[str, str] = {
     "factorials": r"\boxed{99!!!!!!}", "a large factorial": r"\boxed{99999999!}",
     "a large root": r"\boxed{\sqrt[999999999]{2}}", "a large binomial": r"\boxed{\binom{10^{9}}{5\cdot 10^{8}}}",
     "a large sum": r"\boxed{\sum_{n=1}^{10^{12}} n!}", "an integral": r"\boxed{\int_0^{1} e^{e^{e^{x^{x}}}} \, dx}",
+    "a sum of a billion terms": r"\boxed{\sum_{k=1}^{1000000000} k}",
+    "sums of sums": r"\boxed{\sum_{a=1}^{999}\sum_{b=1}^{999}\sum_{c=1}^{999} abc}",
+    "a product of powers": r"\boxed{\prod_{k=1}^{999} (x+k)^{9}(y+k)^{9}}",
+    "many sums": r"\boxed{" + r"\sum_{k=1}^{4000} \frac{k^{40}}{7^{k}}," * 99 + "1}",
+    "a large determinant": r"\boxed{\begin{vmatrix}" + (r"x & 2" + " & y" * 28 + r"\\") * 30 + r"\end{vmatrix}}",
+    "a sum of determinants": r"\boxed{\sum_{k=1}^{999} \begin{vmatrix}" + r"k&x&y&z&w&1\\" * 6 + r"\end{vmatrix}}",
     "a large matrix": r"\boxed{\begin{pmatrix}" + r"1 & 2 \\" * 500 + r"\end{pmatrix}^{1000}}",
     "a large modulus": r"\boxed{3^{10^{20}} \pmod{10^{30}}}",
     "over zero": r"\boxed{\frac{1}{0}}", "infinity": r"\boxed{\infty^\infty}", "not a number": r"\boxed{NaN}",

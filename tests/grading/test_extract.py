@@ -51,3 +51,15 @@ def test_unfinished_texts_have_no_answer(text: str) -> None:
 ])
 def test_one_vote_for_all_spellings(left: str, right: str, same: bool) -> None:
     assert (vote(left) == vote(right)) is same
+
+
+@pytest.mark.parametrize(("text", "answer"), [
+    ("La respuesta correcta a la pregunta es la B.", "B"), ("Die Antwort ist 42, da wir 6 mal 7 rechnen.", "42"),
+    ("La réponse est 3,5 km.", "3{,}5 km"), ("Ответ: 1.234,50", "1234{,}50"), ("La respuesta es 3,500.", "3,500"),
+    ("答えは3,5です。", "3,5"), ("The answer is 3,5.", "3,5"), ("La respuesta que buscamos\ndepende de 42", None),
+    ("La risposta è 42.\nQuesta risposta è corretta.", "42"),
+    ("so the answer is one hundred and five", "one hundred and five"),
+    ("one hundred and five apples", "one hundred and five apples"),
+])
+def test_announcements_in_other_languages_and_words(text: str, answer: str | None) -> None:
+    assert extract_answer(text) == answer
