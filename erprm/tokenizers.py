@@ -9,8 +9,11 @@ tokenizer that loses text is read again by the rules of its own file.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,22 +38,36 @@ def load_tokenizer(model: str | Path, **options: Any) -> PreTrainedTokenizerBase
     Raises:
         InputError: when there is no tokenizer, or none that transformers reads.
     """
-    _check_files(Path(model))
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(model), **options)
-        if keeps_text(tokenizer) or not tokenizer.is_fast:
-            return tokenizer
-        plain: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(str(model), **options)
-    except Exception as error:
-        if not isinstance(error, _REFUSALS) and type(error) is not Exception:
-            raise
-        raise InputError(f"model: {model}: expected a folder or hub name with a tokenizer; "
-                         f"{(str(error).splitlines() or [type(error).__name__])[0]}") from error
+    with _without_collection():
+        _check_files(Path(model))
+        try:
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(model), **options)
+            if keeps_text(tokenizer) or not tokenizer.is_fast:
+                return tokenizer
+            plain: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(str(model), **options)
+        except Exception as error:
+            if not isinstance(error, _REFUSALS) and type(error) is not Exception:
+                raise
+            raise InputError(f"model: {model}: expected a folder or hub name with a tokenizer; "
+                             f"{(str(error).splitlines() or [type(error).__name__])[0]}") from error
     if not keeps_text(plain):
         return tokenizer
     print(f"tokenizer: read by the rules of its tokenizer.json: {type(tokenizer).__name__}, which transformers chooses "
           f"for {model}, loses text", file=sys.stderr)
     return plain
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """No garbage is collected meanwhile: a vocabulary is a million objects at once, none of them garbage, and each
+    collection would walk through all of them and all of torch."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _check_files(folder: Path) -> None:
