@@ -97,7 +97,7 @@ def main(words: list[str] | None = None) -> None:
         Lab(demo, settings).trained(folder / "prm", given.seed, loss="beta_binomial", concentration="learnt",
                                     **({} if given.steps is None else {"max_steps": given.steps}))()
         rows = held_out(demo, folder, given)
-        found.append(inside(rows, Said(str(folder / "prm")).score(rows), LEVEL, given.seed))
+        found.append(inside(rows, Said(folder / "prm", every=True).score(rows), LEVEL, given.seed))
     behind = np.cumsum([0, *(one["problem"].max() + 1 for one in found[:-1])])
     problem = np.concatenate([one["problem"] + first for one, first in zip(found, behind, strict=True)])
     asked = {name: value for name, value in vars(given).items() if name not in ("demo", "out", "output")}
