@@ -4,6 +4,7 @@ The command line prints either as one line and exits with code 2; anything else 
 """
 
 import importlib
+import reprlib
 from types import ModuleType
 
 
@@ -13,6 +14,15 @@ class InputError(ValueError):
 
 class MissingExtraError(ImportError):
     """An optional package is not installed: the message is one line with the command that installs it."""
+
+
+def shown(value: object) -> str:
+    """The beginning of a value, for a message: of one that a few lines of YAML make without end, too."""
+    return _SHORT.repr(value)[:80]
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
 def import_extra(module: str, extra: str) -> ModuleType:

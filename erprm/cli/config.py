@@ -20,7 +20,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from erprm.errors import InputError
+from erprm.errors import InputError, shown
 from erprm.files.writing import check_output
 from erprm.options import REQUIRED, check_value, option
 
@@ -137,7 +137,7 @@ def read_recipe(path: str, command: str, commands: Collection[str]) -> dict[str,
             if section not in commands:
                 raise InputError(f"{path}: unknown section {section!r}{_nearest(str(section), commands)}")
             if not isinstance(value, dict):
-                raise InputError(f"{path}: section {section}: expected options, found {value!r}")
+                raise InputError(f"{path}: section {section}: expected options, found {shown(value)}")
         if command not in loaded:
             raise InputError(f"{path}: no section {command!r}; it has {', '.join(loaded)}")
         return dict(loaded[command])
@@ -193,4 +193,4 @@ def _coerce(value: Any, hint: Any, where: str, text: bool = False) -> Any:
         except (ValueError, OverflowError):
             if isinstance(value, str) and str in typing.get_args(hint):  # a word in place of a number
                 return value
-    raise InputError(f"{where}: expected {kind.__name__}, found {value!r:.80}")
+    raise InputError(f"{where}: expected {kind.__name__}, found {shown(value)}")

@@ -10,8 +10,7 @@
 from __future__ import annotations
 
 import difflib
-import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,9 +18,13 @@ from typing import Any
 from erprm.engines.base import Completion, Engine, Request, Sampling, prefix_seed
 from erprm.engines.prompts import PromptTemplate
 from erprm.errors import InputError
+from erprm.options import check_arguments, keywords
 
 __all__ = ["ENGINES", "Completion", "Engine", "PromptTemplate", "Request", "Sampling", "check_options", "load_engine",
            "prefix_seed"]
+
+
+_OF_EVERY_ENGINE = ("model", "template", "dtype")  # which commands have options of their own for
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +34,13 @@ class EngineKind:
     Attributes:
         help: one line.
         load: (model, options) -> the engine.
-        options: the names of its own options.
+        options: its own options, by name the annotations of their values.
         needs: the extra without which it is not there.
     """
 
     help: str
     load: Callable[..., Engine]
-    options: Callable[[], frozenset[str]]
+    options: Callable[[], dict[str, Any]]
     needs: str | None = None
 
 
@@ -59,28 +62,28 @@ def _ray(inner: str, model: str, **options: Any) -> Engine:
     return RayEngine(inner, model, **options)
 
 
-def _keywords(engine: type) -> frozenset[str]:
-    kinds = inspect.signature(engine).parameters.values()
-    return frozenset(kind.name for kind in kinds if kind.kind is kind.KEYWORD_ONLY) - {"template", "dtype"}
+def _own(engine: type) -> dict[str, Any]:
+    return {name: kind for name, kind in keywords(engine.__init__).items()  # type: ignore[misc]
+            if name not in _OF_EVERY_ENGINE}
 
 
-def _transformers_options() -> frozenset[str]:
+def _transformers_options() -> dict[str, Any]:
     from erprm.engines.transformers import TransformersEngine
 
-    return _keywords(TransformersEngine)
+    return _own(TransformersEngine)
 
 
-def _vllm_options() -> frozenset[str]:
+def _vllm_options() -> dict[str, Any]:
     from erprm.engines.vllm import VllmEngine
     from erprm.engines.vllm_process import llm_options
 
-    return _keywords(VllmEngine) | llm_options() - {"self", "model", "dtype"}
+    return {name: kind for name, kind in llm_options().items() if name not in _OF_EVERY_ENGINE} | _own(VllmEngine)
 
 
-def _ray_options(inner: Callable[[], frozenset[str]]) -> frozenset[str]:
+def _ray_options(inner: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     from erprm.engines.ray import RayEngine
 
-    return _keywords(RayEngine) | inner()
+    return inner() | _own(RayEngine)
 
 
 ENGINES: dict[str, EngineKind] = {
@@ -93,15 +96,19 @@ ENGINES: dict[str, EngineKind] = {
 }
 
 
-def check_options(engine: str, names: Iterable[str]) -> None:
-    """Raise InputError for a name that is no option of `engine`, with the nearest that is; looks at no model."""
-    asked = list(names)
-    known = sorted(ENGINES[engine].options()) if asked else []
-    for name in asked:
+def check_options(engine: str, options: Mapping[str, Any]) -> None:
+    """Raise InputError for a name that is no option of `engine`, with the nearest that is, or a value that such an
+    option doesn't take; looks at no model."""
+    known = ENGINES[engine].options() if options else {}
+    for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1) or (known if len(known) < 20 else [])
+            near = difflib.get_close_matches(name, known, n=1) or (sorted(known) if len(known) < 20 else [])
             raise InputError(f"engine_options: the engine {engine} has no option {name!r}"
                              + (f"; it has {', '.join(near)}" if near else ""))
+    try:
+        check_arguments(known, options)
+    except InputError as error:
+        raise InputError(f"engine_options: {error}") from error
 
 
 def load_engine(name: str, model: str, **options: Any) -> Engine:
@@ -112,9 +119,10 @@ def load_engine(name: str, model: str, **options: Any) -> Engine:
             `template`, a `PromptTemplate`.
 
     Raises:
-        InputError: for an unknown engine or an option that it does not have.
+        InputError: for an unknown engine, or an option that it does not have or not with this value.
         MissingExtraError: when the engine's package is not installed.
     """
     if name not in ENGINES:
         raise InputError(f"engine: expected one of {', '.join(ENGINES)}, found {name!r}")
+    check_options(name, {option: value for option, value in options.items() if option not in _OF_EVERY_ENGINE})
     return ENGINES[name].load(model, **options)

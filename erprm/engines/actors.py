@@ -13,10 +13,16 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 from erprm.engines.vllm_process import cpu_environment, on_cpu
 from erprm.errors import InputError, import_extra
+from erprm.options import LARGEST_WORKERS, Within
+
+ActorCount = Annotated[int, Within(least=1, most=LARGEST_WORKERS)]
+Share = Annotated[float, Within(least=0, most=LARGEST_WORKERS)]  # of processors, for one actor
+GpuShare = Annotated[float | None, Within(least=0, most=LARGEST_WORKERS)]
+Retries = Annotated[int, Within(least=0)]
 
 _FORWARDED = ("HF_HOME", "HF_HUB_OFFLINE", "HF_TOKEN", "TOKENIZERS_PARALLELISM")
 
@@ -40,9 +46,9 @@ class Actors:
         described: what each of them says of itself.
     """
 
-    def __init__(self, worker: Callable[..., Worker], arguments: tuple[Any, ...], what: str, *, actors: int = 2,
-                 address: str | None = None, cpus: float = 1.0, gpus: float | None = None, retries: int = 3,
-                 options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, worker: Callable[..., Worker], arguments: tuple[Any, ...], what: str, *, actors: int,
+                 address: str | None, cpus: float, gpus: float | None, retries: int, options: Mapping[str, Any],
+                 ) -> None:
         """Start the actors and load the model in each.
 
         Args:
@@ -55,14 +61,13 @@ class Actors:
             options: the model's, of which `tensor_parallel_size` and `threads` are read.
 
         Raises:
-            InputError: for a bad number, what the worker refuses, or actors that hold different models.
+            InputError: for a cluster that isn't there, what the worker refuses, or actors that hold different models.
             MissingExtraError: when Ray is not installed.
         """
-        check_count("actors", actors)
         ray = import_extra("ray", "ray")
         self._ray, self._owner = ray, _start(ray, address, math.ceil(cpus * actors))
         self._actors: list[Any] = []
-        wanted = resources(ray, cpus, gpus, options or {})
+        wanted = resources(ray, cpus, gpus, options)
         found = ray.cluster_resources().get("GPU", 0)
         if self._owner and _on_this_machine(address) and actors * wanted["num_gpus"] > found:
             self.close()
@@ -111,12 +116,6 @@ class Actors:
             self._owner = False
 
 
-def check_count(name: str, value: object) -> None:
-    """Raise InputError for what is no number from 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{name}: expected a whole number of at least 1, found {value!r}")
-
-
 def _on_this_machine(address: str | None) -> bool:
     return not (address or os.environ.get("RAY_ADDRESS"))
 
@@ -129,7 +128,12 @@ def _start(ray: Any, address: str | None, cpus: int) -> bool:
     if ray.is_initialized():
         return False
     if not _on_this_machine(address):
-        ray.init(address=address, log_to_driver=False)
+        try:
+            ray.init(address=address, log_to_driver=False)
+        except (OSError, ValueError, RuntimeError) as error:
+            found = address or os.environ["RAY_ADDRESS"]
+            raise InputError(f"address: expected that of a Ray cluster, found {found!r}: "
+                             f"{' '.join(str(error).split())[:200]}") from error
         return True
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a Ray of this machine's own answers to this machine only
     os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default, though here the actors are who does the work

@@ -17,9 +17,10 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from erprm.engines.actors import Actors, check_count, resources
+from erprm.engines.actors import ActorCount, Actors, GpuShare, Retries, Share, resources
 from erprm.engines.base import Completion, Engine, Request, Sampling, prefix_seed
 from erprm.errors import InputError, import_extra
+from erprm.options import Count, checked
 from erprm.tokenizers import load_tokenizer
 
 INNER = ("transformers", "vllm")
@@ -48,8 +49,10 @@ class _Worker:
 class RayEngine:
     """Spreads batches of requests over actors; an idle one takes the next batch."""
 
-    def __init__(self, inner: str, model: str, *, actors: int = 2, batch_requests: int = 64, address: str | None = None,
-                 cpus: float = 1.0, gpus: float | None = None, retries: int = 3, **options: Any) -> None:
+    @checked
+    def __init__(self, inner: str, model: str, *, actors: ActorCount = 2, batch_requests: Count = 64,
+                 address: str | None = None, cpus: Share = 1.0, gpus: GpuShare = None, retries: Retries = 3,
+                 **options: Any) -> None:
         """Start the actors and load the policy in each.
 
         Args:
@@ -67,7 +70,7 @@ class RayEngine:
                 engines differ.
             MissingExtraError: when Ray is not installed.
         """
-        _check(inner, batch_requests)
+        _check(inner)
         template = options.get("template")
         if template is not None and template.kind == "chat":
             template.check(load_tokenizer(model, revision=options.get("revision")))
@@ -124,8 +127,9 @@ class SampleBatches:
                         "finish_reasons": [[completion.finish_reason for completion in row] for row in written]}
 
 
-def sample_dataset(dataset: Any, inner: str, model: str, sampling: Sampling, *, n: int = 1, seed: int = 0,
-                   actors: int = 2, batch_requests: int = 64, cpus: float = 1.0, gpus: float | None = None,
+@checked
+def sample_dataset(dataset: Any, inner: str, model: str, sampling: Sampling, *, n: Count = 1, seed: int = 0,
+                   actors: ActorCount = 2, batch_requests: Count = 64, cpus: Share = 1.0, gpus: GpuShare = None,
                    **options: Any) -> Any:
     """A Ray data set with completions for each of its rows, computed when it is read or written.
 
@@ -137,8 +141,7 @@ def sample_dataset(dataset: Any, inner: str, model: str, sampling: Sampling, *, 
     Returns:
         The data set with the columns `completions` and `finish_reasons`, a list of n texts each.
     """
-    _check(inner, batch_requests)
-    check_count("actors", actors)
+    _check(inner)
     ray = import_extra("ray", "ray")
     from ray.data import ActorPoolStrategy
 
@@ -147,7 +150,6 @@ def sample_dataset(dataset: Any, inner: str, model: str, sampling: Sampling, *, 
                                **resources(ray, cpus, gpus, options))
 
 
-def _check(inner: str, batch_requests: int) -> None:
+def _check(inner: str) -> None:
     if inner not in INNER:
         raise InputError(f"ray: expected an inner engine of {', '.join(INNER)}, found {inner!r}")
-    check_count("batch_requests", batch_requests)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import transformers
@@ -25,6 +25,7 @@ from erprm.engines.prompts import PromptTemplate
 from erprm.engines.stopping import Detokenizer, StopStrings
 from erprm.errors import InputError
 from erprm.loading import REFUSALS, load_causal
+from erprm.options import Count, checked
 from erprm.tokenizers import load_tokenizer
 
 _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
@@ -33,9 +34,10 @@ _ATTENTION = {"full_attention", "sliding_attention", "chunked_attention"}
 class TransformersEngine:
     """Holds one causal language model on one device."""
 
-    def __init__(self, model: str, *, template: PromptTemplate | None = None, device: str | None = None,
-                 dtype: str = "auto", batch_rows: int = 256, prefill_tokens: int = 8192, revision: str | None = None,
-                 ) -> None:
+    @checked
+    def __init__(self, model: str, *, template: PromptTemplate | None = None,
+                 device: Annotated[str | None, find_device] = None, dtype: str = "auto", batch_rows: Count = 256,
+                 prefill_tokens: Count = 8192, revision: str | None = None) -> None:
         """Load the policy.
 
         Args:
@@ -48,11 +50,9 @@ class TransformersEngine:
             revision: of a hub model.
 
         Raises:
-            InputError: for a model that cannot be read, an unknown dtype, or a model without a key/value cache.
+            InputError: for an argument outside its range, a model that cannot be read, an unknown dtype, or a model
+                without a key/value cache.
         """
-        if batch_rows < 1 or prefill_tokens < 1:
-            raise InputError(f"batch_rows and prefill_tokens: expected at least 1, found {batch_rows}, "
-                             f"{prefill_tokens}")
         self._template = template or PromptTemplate()
         self._device = find_device(device)
         self._batch_rows, self._prefill_tokens = batch_rows, prefill_tokens

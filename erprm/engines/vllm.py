@@ -12,22 +12,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from erprm.engines.base import Completion, Request, Sampling
 from erprm.engines.identity import model_identity
 from erprm.engines.prompts import PromptTemplate
 from erprm.engines.vllm_process import checkpoint_dtype, load_llm, on_cpu, release_llm
 from erprm.errors import InputError
+from erprm.options import Count, Within, checked
 from erprm.tokenizers import load_tokenizer
 
 
 class VllmEngine:
     """Holds one `vllm.LLM`, in `llm` for uses beyond the protocol; None once closed."""
 
+    @checked
     def __init__(self, model: str, *, template: PromptTemplate | None = None, dtype: str = "auto",
-                 max_model_len: int | None = None, tensor_parallel_size: int = 1, data_parallel_size: int = 1,
-                 max_num_seqs: int = 512, threads: int = 1, revision: str | None = None, **options: Any) -> None:
+                 max_model_len: Annotated[int | None, Within(least=1)] = None, tensor_parallel_size: Count = 1,
+                 data_parallel_size: Count = 1, max_num_seqs: Count = 512, threads: Count = 1,
+                 revision: str | None = None, **options: Any) -> None:
         """Load the policy.
 
         Args:

@@ -19,15 +19,17 @@ import logging
 import os
 import random
 import sys
+import typing
 from collections.abc import Iterator
+from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from transformers import AutoConfig, PreTrainedConfig
 
-from erprm.errors import InputError, import_extra
+from erprm.errors import InputError, import_extra, shown
 
 _log = logging.getLogger(__name__)
 
@@ -132,12 +134,35 @@ def _with_cpu_length(options: dict[str, Any]) -> dict[str, Any]:
     return options | {"max_model_len": longest}
 
 
-def llm_options() -> frozenset[str]:
-    """The names of what `vllm.LLM` takes. Raises MissingExtraError."""
+def llm_options() -> dict[str, Any]:
+    """By name, what `vllm.LLM` takes, as annotations with vLLM's own rules. Raises MissingExtraError."""
     vllm = import_vllm()
     from vllm.engine.arg_utils import EngineArgs
 
-    return frozenset((*inspect.signature(vllm.LLM).parameters, *(item.name for item in dataclasses.fields(EngineArgs))))
+    names = {*inspect.signature(vllm.LLM).parameters, *(item.name for item in dataclasses.fields(EngineArgs))}
+    return {name: Annotated[Any, partial(_check_llm_option, name)] for name in names - {"kwargs"}}
+
+
+def _check_llm_option(name: str, value: Any) -> None:
+    """Raise InputError for a value that vLLM's annotations of its arguments and configurations refuse."""
+    import pydantic
+    from vllm import config
+    from vllm.engine.arg_utils import EngineArgs
+
+    kind: Any = {field.name: field.type for field in dataclasses.fields(EngineArgs)}.get(name, Any)
+    if value is None or isinstance(kind, str) or any(map(dataclasses.is_dataclass, (kind, *typing.get_args(kind)))):
+        return  # one that vLLM makes of several things, or has no name for here
+    held = (config.ModelConfig, config.CacheConfig, config.ParallelConfig, config.SchedulerConfig, config.LoadConfig)
+    limits = [limit for each in held if (field := each.__pydantic_fields__.get(name)) for limit in field.metadata]
+    try:
+        adapter = pydantic.TypeAdapter(Annotated[(kind, *limits)] if limits else kind)
+    except (pydantic.errors.PydanticUserError, pydantic.errors.PydanticUndefinedAnnotation):
+        return  # a type that pydantic doesn't know: vLLM itself says what is wrong
+    try:
+        adapter.validate_python(value)
+    except pydantic.ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Input should be ")
+        raise InputError(f"{name}: expected {said}, found {shown(value)}") from error
 
 
 def load_llm(threads: int = 1, **options: Any) -> Any:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoTokenizer
 
 from erprm.cli import main
-from erprm.engines import PromptTemplate, Request, Sampling, load_engine
+from erprm.engines import PromptTemplate, Request, Sampling, check_options, load_engine
 from erprm.engines.vllm import VllmEngine
 from erprm.engines.vllm_process import longest_on_cpu, on_cpu
 from erprm.errors import InputError
@@ -97,6 +97,34 @@ def test_bad_input_is_one_line(vllm_engine: VllmEngine, model_dir: Path) -> None
         load_engine("vllm", str(model_dir), data_parallel_size=2)
     with pytest.raises(InputError, match="no/such/model"):
         load_engine("vllm", "/no/such/model")
+
+
+@pytest.mark.parametrize(("option", "words"), [
+    ("max_model_len=abc", "expected a whole number of at least 1, found 'abc'"),
+    ("max_model_len=0", "expected a whole number of at least 1, found 0"),
+    ("tensor_parallel_size=0", "at least 1, found 0"), ("threads=-1", "at least 1, found -1"),
+    ("gpu_memory_utilization=7", "expected less than or equal to 1, found 7"),
+    ("gpu_memory_utilization=x", "expected a valid number, unable to parse string as a number, found 'x'"),
+    ("max_num_batched_tokens=-1", "expected greater than or equal to 1, found -1"), ("enforce_eager=5", "found 5"),
+    ("kv_cache_dtype=x", "found 'x'"), ("load_format=[1]", "found [1]"), ("seed=x", "found 'x'"),
+    ("hf_overrides=5", "found 5"), ("kv_cache_memory_bytes=many", "found 'many'")])
+def test_values_that_vllm_refuses_are_said_before_the_model_is_read(
+        option: str, words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_problems(tmp_path / "problems.jsonl", [Problem(id="p0", question="1+1?", answer="2")])
+    for engine in ("vllm", "ray:vllm"):
+        assert main(["sample", "--problems", str(tmp_path / "problems.jsonl"), "--policy", "/no/such/model", "--engine",
+                     engine, "--engine-options", option, "--out", str(tmp_path / "out.jsonl")]) == 2
+        [line] = [line for line in capfd.readouterr().err.splitlines() if line.startswith("erprm")]
+        assert f"engine_options: {option.partition('=')[0]}: expected " in line
+        assert words in line
+
+
+def test_values_that_vllm_takes_are_let_through() -> None:
+    check_options("vllm", {"gpu_memory_utilization": 0.5, "enforce_eager": True, "quantization": None, "seed": 3,
+                           "max_model_len": 512, "kv_cache_dtype": "auto", "compilation_config": {"level": 0},
+                           "hf_overrides": {"a": 1}, "speculative_config": {"method": "ngram"}, "block_size": 32,
+                           "load_format": "auto", "cpu_offload_gb": 0, "enable_prefix_caching": False,
+                           "distributed_executor_backend": "external_launcher"})
 
 
 def test_as_many_positions_as_the_cache_of_a_cpu_holds(model_dir: Path) -> None:

@@ -95,7 +95,7 @@ def test_actors_score_every_eta_of_a_model_as_one_process_does(local_ray: None, 
 
 
 def test_bad_options_are_said_before_ray_starts(prm: Path) -> None:
-    for options, message in (({"actors": 0}, "actors: expected a whole number of at least 1, found 0"),
+    for options, message in (({"actors": 0}, "actors: expected a whole number of at least 1 and at most 4096, found 0"),
                              ({"batch_rows": "x"}, "batch_rows: expected a whole number"),
                              ({"max_model_len": 8}, "vllm_options: expected none with the engine transformers")):
         with pytest.raises(InputError, match=message):

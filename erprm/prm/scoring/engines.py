@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from erprm.errors import InputError
+from erprm.options import Count, check_arguments
 
 TOO_LONG = ("error", "cut")
 RAY_OPTIONS = ("actors", "batch_rows", "address", "cpus", "gpus", "retries")  # where rows are scored, not how
+
+_SET = ("model", "runner", "convert", "hf_overrides", "pooler_config")  # of vLLM: what a PRM needs
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,10 @@ def check_options(engine: str, *, device: str | None, batch_tokens: int | None, 
         if vllm_options:
             from erprm.engines.vllm_process import llm_options
 
-            for name in vllm_options.keys() - llm_options() - {"threads"}:
-                raise InputError(f"engine_options: vLLM has no option {name!r}")
+            free = {name: kind for name, kind in llm_options().items() if name not in _SET} | {"threads": Count}
+            for name in vllm_options.keys() - free.keys():
+                raise InputError(f"engine_options: vLLM has no option {name!r} that could be set here")
+            check_arguments(free, vllm_options)
     elif vllm_options:
         raise InputError(f"vllm_options: expected none with the engine {engine}, found {', '.join(vllm_options)}")
     if batch_tokens is not None and batch_tokens < 1:

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from erprm.engines.actors import Actors, check_count
+from erprm.engines.actors import ActorCount, Actors, GpuShare, Retries, Share
+from erprm.options import Count, checked
 from erprm.prm.checkpoints.forms import open_checkpoint
 from erprm.prm.scoring.engines import check_options
 from erprm.prm.scoring.scorer import PRMScorer, Row, ScoreReport, Scores
@@ -46,8 +47,10 @@ class RayScorer:
         report: of all actors together.
     """
 
-    def __init__(self, path: str | Path, inner: str = "transformers", *, actors: int = 2, batch_rows: int = 1024,
-                 address: str | None = None, cpus: float = 1.0, gpus: float | None = None, retries: int = 3,
+    @checked
+    def __init__(self, path: str | Path, inner: str = "transformers", *, actors: ActorCount = 2,
+                 batch_rows: Count = 1024, address: str | None = None, cpus: Share = 1.0, gpus: GpuShare = None,
+                 retries: Retries = 3,
                  form: str = "auto", separator: str = "\n", device: str | None = None, batch_tokens: int | None = None,
                  share: bool | None = None, too_long: str = "error", vllm_options: Mapping[str, Any] | None = None,
                  eta: float | Sequence[float] | None = None, every: bool = False, **options: Any) -> None:
@@ -65,7 +68,6 @@ class RayScorer:
             InputError: for what `PRMScorer` or `Actors` refuses.
             MissingExtraError: when Ray is not installed.
         """
-        check_count("batch_rows", batch_rows)
         check_options(inner, device=device, batch_tokens=batch_tokens, share=share, too_long=too_long,
                       vllm_options=vllm_options)
         self.checkpoint = open_checkpoint(path, form, separator=separator, eta=eta, every=every)  # before Ray starts
@@ -75,7 +77,7 @@ class RayScorer:
                 "share": share, "too_long": too_long, "vllm_options": vllm_options, "eta": eta, "every": every,
                 **options}
         self._actors = Actors(_Worker, (str(path), held), f"the PRM {path}", actors=actors, address=address, cpus=cpus,
-                              gpus=gpus, retries=retries, options=vllm_options)
+                              gpus=gpus, retries=retries, options=vllm_options or {})
 
     def processes(self) -> list[int]:
         """The process id of each actor, on its own machine."""
