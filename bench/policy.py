@@ -49,7 +49,7 @@ def arms(demo: Path, targets: list[str]) -> dict[str, list[str]]:
         return ["--prm", str(demo / "models" / f"prm-{target.model}"),
                 *(["--prm-eta", eta_name(target.eta)] if target.kind == "er" else [])]
 
-    main, chosen = settings.main, aggregations(demo)
+    main, chosen = settings.main, aggregations(demo, settings.targets)
     return {
         "raft correct": ["raft", "--rank-by", "correct"],
         **{f"raft {target}": ["raft", "--aggregate", chosen[target], *prm(target)] for target in targets},

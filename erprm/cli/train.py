@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from erprm.cli.config import option
 from erprm.errors import InputError, MissingExtraError, import_extra
+from erprm.files.json_files import write_json
 from erprm.files.runs import RunFolder, run_folder, settings_of
-from erprm.files.writing import atomic_write
 from erprm.options import LARGEST_SEED
 from erprm.prm.spec import FILE_NAME as SPEC_NAME
 from erprm.prm.training.options import PRMOptions
@@ -103,10 +103,9 @@ def _train(config: Config, folder: RunFolder | None) -> None:
     if config.eval is not None:
         metrics = trainer.evaluate()
         if folder is not None:
-            with atomic_write(Path(config.out) / "metrics.json") as temporary:
-                temporary.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-            with atomic_write(Path(config.out) / "history.json") as temporary:  # losses and evaluations by step
-                temporary.write_text(json.dumps(trainer.state.log_history) + "\n", encoding="utf-8")
+            write_json(Path(config.out) / "metrics.json", metrics)
+            # losses and evaluations by step
+            write_json(Path(config.out) / "history.json", trainer.state.log_history, indent=None)
     trainer.save_merged(config.out)
     if folder is not None:
         folder.finish()

@@ -6,7 +6,6 @@ The files of a run, by the names that `scored` gives, hold the rows of a stage w
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from erprm.demo.settings import DemoSettings, Target
 from erprm.evaluation.curves import accuracy_curves, compare
 from erprm.evaluation.pools import Groups, group_by_problem, pool_of
 from erprm.evaluation.report import ExampleSolution, ScoredStep, write_report
-from erprm.files.writing import atomic_write
+from erprm.files.json_files import read_json, read_record, write_json, write_record
 from erprm.rows import StepRow, by_score_column, read_rows, row_scores
 from erprm.selection.best_of_n import best_of_n_by_problem
 from erprm.statistics.bootstrap import bootstrap_interval, paired_test
@@ -42,21 +41,15 @@ def scored_rows(folder: Path, name: str, targets: Sequence[Target]) -> dict[str,
     return found
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """A file that people read, there whole or not at all."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
 def choose_aggregations(folder: Path, targets: Sequence[Target]) -> None:
     """aggregation.json: by target, how its model's step scores become one number."""
-    write_json(folder / "aggregation.json", best_aggregations(_groups(folder, "validation", targets)))
+    write_record(folder / "aggregation.json", best_aggregations(_groups(folder, "validation", targets)))
 
 
-def aggregations(folder: Path) -> dict[str, str]:
-    """The choice."""
-    chosen: dict[str, str] = json.loads((folder / "aggregation.json").read_text(encoding="utf-8"))
-    return chosen
+def aggregations(folder: Path, targets: Sequence[Target]) -> dict[str, str]:
+    """The choice. Raises InputError where it is missing or damaged."""
+    return read_record(folder / "aggregation.json", f"give another --out, or remove {folder}",
+                       [target.name for target in targets])
 
 
 def best_aggregations(groups: Groups) -> dict[str, str]:
@@ -81,7 +74,8 @@ def some_of_each(rows: Sequence[StepRow], count: int, seed: int) -> list[StepRow
 
 def write_outcome(folder: Path, settings: DemoSettings, seconds: Mapping[str, float]) -> Path:
     """results.json, the figures and the report; returns the report's path."""
-    targets, chosen, main = settings.targets, aggregations(folder), settings.main
+    targets, main = settings.targets, settings.main
+    chosen = aggregations(folder, targets)
     groups = _groups(folder, "pool", targets)
     curves = accuracy_curves(pool_of(groups, chosen), _sizes(groups), weigh_by=main, seed=settings.seed)
     votes = [name for name in ("majority", "weighted_majority") if name in curves.by_problem]
@@ -155,9 +149,9 @@ def _parameters(model: Path) -> int:
 
 def _trained(model: Path) -> dict[str, float]:
     """Optimiser steps until training ended, and the best step AUC on validation rows."""
-    history = json.loads((model / "history.json").read_text(encoding="utf-8"))
-    return {"steps": max(entry["step"] for entry in history),
-            "validation_step_auc": json.loads((model / "metrics.json").read_text(encoding="utf-8"))["eval_step_auc"]}
+    history, metrics = (read_json(model / name, f"give another --out, or remove {model.parents[1]}", kind)
+                        for name, kind in (("history.json", list), ("metrics.json", dict)))
+    return {"steps": max(entry["step"] for entry in history), "validation_step_auc": metrics["eval_step_auc"]}
 
 
 def _label_counts(rows: Iterable[StepRow]) -> dict[str, int]:

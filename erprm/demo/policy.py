@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from erprm.files.writing import written_folder
 from erprm.problems import Problem
 from erprm.problems.tasks import ANSWER, Task
 from erprm.rows import StepRow
@@ -37,8 +38,9 @@ def write_untrained(folder: Path, task: Task, seed: int, hidden: int, layers: in
         vocab_size=len(vocabulary), hidden_size=hidden, intermediate_size=3 * hidden, num_hidden_layers=layers,
         num_attention_heads=hidden // 32, num_key_value_heads=hidden // 32, max_position_embeddings=256,
         tie_word_embeddings=False, pad_token_id=0, bos_token_id=1, eos_token_id=2))
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with written_folder(folder, last="config.json") as written:
+        model.save_pretrained(written)
+        tokenizer.save_pretrained(written)
     return int(model.num_parameters())
 
 

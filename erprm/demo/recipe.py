@@ -161,8 +161,8 @@ def recipe(folder: Path, settings: DemoSettings) -> Iterator[Stage]:
         lab.sampled("label", settings.raft_samples, "raft-solutions", seed + 2),
         command("raft", policy=lab.model("policy"), prm=lab.model(f"prm-{main.model}"), seed=seed,
                 solutions=folder / "raft-solutions.parquet", out=lab.model("policy-raft"), warmup_steps=10,
-                aggregate=outcome.aggregations(folder)[main.name], max_steps=settings.raft_steps, learning_rate=5e-4,
-                **({"prm_eta": main.eta} if main.kind == "er" else {})),
+                aggregate=outcome.aggregations(folder, targets)[main.name], max_steps=settings.raft_steps,
+                learning_rate=5e-4, **({"prm_eta": main.eta} if main.kind == "er" else {})),
         lab.sampled("heldout", settings.raft_samples, "pool-raft", seed + 3, "policy-raft")]
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 from rich.console import Console
 
 from erprm.errors import InputError
-from erprm.files.writing import atomic_write, remove_unfinished
+from erprm.files.json_files import read_record, write_record
+from erprm.files.writing import remove_unfinished
 
 
 class Stages:
@@ -25,7 +25,8 @@ class Stages:
         """Open the run in `folder`, or begin it, for one who holds its lock: what a killed one left unfinished goes.
 
         Raises:
-            InputError: when the folder holds a run with other settings, naming the first that differs.
+            InputError: when the folder holds a run with other settings, naming the first that differs, or its
+                stages.json is damaged.
         """
         folder.mkdir(parents=True, exist_ok=True)
         for place in (folder, *folder.iterdir()):
@@ -35,12 +36,16 @@ class Stages:
         self.seconds: dict[str, float] = {}
         self._settings = dict(settings)
         if self._path.is_file():
-            known = json.loads(self._path.read_text(encoding="utf-8"))
+            remedy = f"give another --out, or remove {folder}"
+            record = read_record(self._path, remedy, ("settings", "seconds"))
+            known, seconds = record["settings"], record["seconds"]
+            if not isinstance(known, dict) or not isinstance(seconds, dict):
+                raise InputError(f"{self._path}: expected settings and seconds of a run, found none; {remedy}")
             for name, value in self._settings.items():
-                if known["settings"].get(name) != value:
-                    raise InputError(f"{folder}: holds a run with {name} = {known['settings'].get(name)!r}, asked for "
-                                     f"{value!r}; give another --out, or remove the folder")
-            self.seconds = known["seconds"]
+                if known.get(name) != value:
+                    raise InputError(f"{folder}: holds a run with {name} = {known.get(name)!r}, asked for {value!r}; "
+                                     f"{remedy}")
+            self.seconds = seconds
 
     def run(self, name: str, parts: Iterable[Callable[[], object]]) -> None:
         """Do the parts in turn unless the stage is finished; each leaves its result in files and may be begun again."""
@@ -52,6 +57,4 @@ class Stages:
         for part in parts:
             part()
         self.seconds[name] = round(time.monotonic() - start, 1)
-        with atomic_write(self._path) as temporary:
-            temporary.write_text(json.dumps({"settings": self._settings, "seconds": self.seconds}, indent=2) + "\n",
-                              encoding="utf-8")
+        write_record(self._path, {"settings": self._settings, "seconds": self.seconds})

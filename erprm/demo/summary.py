@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from erprm.demo.outcome import write_json
 from erprm.evaluation.curves import BestOfN, Line
 from erprm.evaluation.figures import save_best_of_n
+from erprm.files.json_files import read_json, write_json
 from erprm.files.writing import atomic_write
 
 
@@ -22,7 +21,7 @@ def write_summary(folder: Path, runs: Sequence[Path]) -> Path:
     """
     by_task: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+        results = read_json(run / "results.json", "the same command writes it again")
         by_task.setdefault(results["task"], []).append(results)
     summary = {task: {"seeds": [results["seed"] for results in found],
                       "best_of_n": _spread(found).to_dict(),

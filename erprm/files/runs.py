@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from erprm.errors import InputError
-from erprm.files.writing import atomic_write, locked, remove_unfinished
+from erprm.files.json_files import read_record, write_record
+from erprm.files.writing import locked, remove_unfinished
 
 FILE_NAME = "run.json"
+_REMEDY = "give another --out, or remove the folder"
 _BLOCKS, _BLOCK = 64, 1 << 16  # of each file of a model, besides its beginning
 
 
@@ -57,8 +59,8 @@ class RunFolder:
                              "were made; give another --out")
         differences = self.differences() if started or self._known.get("finished") else []
         if differences:
-            raise InputError(f"{self.folder}: holds a run with other settings: {'; '.join(differences)}; give another "
-                             "--out, or remove the folder")
+            raise InputError(f"{self.folder}: holds a run with other settings: {'; '.join(differences)}; "
+                             f"{_REMEDY}")
 
     def begin(self) -> None:
         """Claim the folder for these settings, and remove what a killed run left unfinished."""
@@ -70,9 +72,7 @@ class RunFolder:
         self._write(finished=True)
 
     def _write(self, finished: bool) -> None:
-        with atomic_write(self._path) as temporary:
-            record = {"settings": self.settings, "finished": finished}
-            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_record(self._path, {"settings": self.settings, "finished": finished})
 
 
 @contextmanager
@@ -142,10 +142,7 @@ def _sample(path: Path, digest: hashlib.blake2b) -> None:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: expected the settings of a run as JSON, found {error}") from error
-    if not isinstance(record, dict) or not isinstance(record.get("settings"), dict):
-        raise InputError(f"{path}: expected the settings of a run, found none")
+    record = read_record(path, _REMEDY, ("settings", "finished"))
+    if not isinstance(record["settings"], dict):
+        raise InputError(f"{path}: expected the settings of a run, found none; {_REMEDY}")
     return record

@@ -11,7 +11,6 @@ it is over. Killed, the same call goes on behind what is there whole.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,8 @@ import numpy as np
 from erprm.engines.base import Engine, Sampling
 from erprm.engines.prompts import PromptTemplate
 from erprm.errors import InputError
-from erprm.files.writing import atomic_write, locked, remove_unfinished
+from erprm.files.json_files import kept_record, write_record
+from erprm.files.writing import locked, remove_unfinished
 from erprm.grading import GraderPool
 from erprm.policy.divergence import divergence
 from erprm.policy.fine_tuning import SFTOptions
@@ -125,8 +125,8 @@ def run_raft(policy: str | Path, problems: Sequence[Problem], heldout: Sequence[
     out, done = Path(out), []
     for number in range(options.iterations + 1):
         folder = out / f"iteration-{number}"
-        record = folder / "iteration.json"
-        if not record.is_file():
+        record = kept_record(folder / "iteration.json", [field.name for field in dataclasses.fields(Iteration)])
+        if record is None:
             folder.mkdir(parents=True, exist_ok=True)
             for place in (folder, folder / "policy"):
                 remove_unfinished(place)
@@ -135,9 +135,9 @@ def run_raft(policy: str | Path, problems: Sequence[Problem], heldout: Sequence[
                 found = _learn(folder, _policy_of(policy, out, number - 1), problems, tools, options, training, number)
             if heldout:
                 found = _measure(found, policy, out, heldout, tools, options, training.seed)
-            with atomic_write(record) as temporary:
-                temporary.write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n", encoding="utf-8")
-        done.append(Iteration(**json.loads(record.read_text(encoding="utf-8"))))
+            record = dataclasses.asdict(found)
+            write_record(folder / "iteration.json", record)
+        done.append(Iteration(**record))
         if number or heldout:
             tools.say(str(done[-1]))
     return done
@@ -159,15 +159,15 @@ def _learn(folder: Path, policy: Path, problems: Sequence[Problem], tools: Tools
         write_rows(folder / "chosen.parquet", chosen)
     chosen = list(read_rows(folder / "chosen.parquet"))
     rate = training.learning_rate * options.decay ** (number - 1)
-    loss = folder / "loss.json"
-    if not loss.is_file():
+    loss = kept_record(folder / "loss.json", ("loss",))
+    if loss is None:
         report = train_sft(policy, chosen, folder / "policy", dataclasses.replace(training, learning_rate=rate),
                            tools.template, tools.splitter)
-        with atomic_write(loss) as temporary:
-            temporary.write_text(json.dumps(report.loss), encoding="utf-8")
+        loss = {"loss": report.loss}
+        write_record(folder / "loss.json", loss)
     right = [row.outcome for row in chosen if row.outcome is not None]
     return Iteration(number, len(rows), len(chosen), float(np.mean(right)) if right else None, rate,
-                     float(json.loads(loss.read_text(encoding="utf-8"))))
+                     loss["loss"])
 
 
 def _measure(found: Iteration, policy: str | Path, out: Path, heldout: Sequence[Problem], tools: Tools,

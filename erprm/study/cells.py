@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from erprm.errors import InputError
-from erprm.files.writing import atomic_write
+from erprm.files.json_files import read_record, write_record
 from erprm.values import ESTIMATORS, KINDS, Array
+
+_REMEDY = "remove the file: the study does that cell again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +130,13 @@ def write_cell(path: Path, result: Result, about: Mapping[str, Any]) -> None:
         "columns": {name: {"aggregation": column.aggregation, "n": column.ns, "accuracy": column.accuracy,
                            "by_problem": np.round(column.by_problem, 6).tolist()}
                     for name, column in result.columns.items()}}
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
+    write_record(path, record, indent=None)
 
 
 def read_cell(path: Path) -> tuple[Result, dict[str, Any]]:
     """(what it says, its settings). Raises InputError naming the file."""
+    record = read_record(path, _REMEDY)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
         columns = {name: Column(column["aggregation"], tuple(column["n"]), tuple(column["accuracy"]),
                                 np.array(column["by_problem"], np.float64))
                    for name, column in record["columns"].items()}
@@ -144,7 +144,7 @@ def read_cell(path: Path) -> tuple[Result, dict[str, Any]]:
         curve = [(int(step), float(value)) for step, value in record["curve"]]
         return Result(cell, columns, curve, record["training"]), record["settings"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a cell of a study: {type(error).__name__}: {error}") from error
+        raise InputError(f"{path}: not a cell of a study: {type(error).__name__}: {error}; {_REMEDY}") from error
 
 
 def read_cells(folder: Path) -> list[Result]:

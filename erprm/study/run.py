@@ -23,6 +23,7 @@ from erprm.demo.settings import DemoSettings
 from erprm.demo.stages import Stages
 from erprm.errors import InputError
 from erprm.evaluation.pools import Groups, group_by_problem, pool_of
+from erprm.files.json_files import read_json
 from erprm.files.writing import locked, remove_folder
 from erprm.rows import by_score_column, read_rows
 from erprm.selection import best_of_n_by_problem
@@ -119,9 +120,10 @@ def _do(cell: Cell, lab: Lab, settings: StudySettings, folder: Path, about: Mapp
     seconds = time.monotonic() - started
     groups = {name: _scored(lab.folder / f"{name}.parquet", model, work / f"{name}.parquet", cell.target)
               for name in ("validation", "pool")}
-    history = json.loads((model / "history.json").read_text(encoding="utf-8"))
+    remedy = f"remove {work}: the cell is done again"
+    history = read_json(model / "history.json", remedy, list)
     curve = [(entry["step"], entry["eval_step_auc"]) for entry in history if "eval_step_auc" in entry]
-    metrics = json.loads((model / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(model / "metrics.json", remedy)
     training = {name: float(value) for name, value in metrics.items() if isinstance(value, (int, float))}
     training |= {"seconds": round(seconds, 1), "steps": float(max(entry["step"] for entry in history))}
     write_cell(cell.path(folder), Result(cell, _columns(groups["validation"], groups["pool"]), curve, training),

@@ -16,7 +16,7 @@ def test_mutated_rows_are_read_counted_or_refused(tmp_path: Path) -> None:
 
 
 def test_flipped_bits_of_parts_are_noticed(tmp_path: Path) -> None:
-    tried = 4000 if LONG else 100
+    tried = 6000 if LONG else 300
     found = flips(tmp_path, random.Random(0), tried)
     count("flipped bits", found["tried"], found["held"])
     assert found == {"tried": tried, "held": tried}

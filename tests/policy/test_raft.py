@@ -115,13 +115,17 @@ def test_iterations_learn_measure_and_go_on_where_they_were_killed(
     assert tiny.moved(whole / "iteration-1" / "policy", whole / "iteration-2" / "policy")
 
     shutil.copytree(whole, killed)  # as a kill in the second iteration's training leaves it
-    for gone in ("iteration.json", "loss.json", "heldout.parquet"):
-        (killed / "iteration-2" / gone).unlink()
+    (killed / "iteration-2" / "heldout.parquet").unlink()
+    for damaged in ("iteration.json", "loss.json"):
+        record = killed / "iteration-2" / damaged
+        record.write_bytes(record.read_bytes()[:-20])
     for gone in ("policy", "heldout.parquet.store"):
         shutil.rmtree(killed / "iteration-2" / gone)
     before = (killed / "iteration-2" / "solutions.parquet").stat().st_mtime_ns
     assert main([*command, "--iterations", "2", "--out", str(killed)]) == 0
     assert (killed / "iteration-2" / "solutions.parquet").stat().st_mtime_ns == before, "it is not sampled again"
+    said = capsys.readouterr().err
+    assert all(f"{killed / 'iteration-2' / name}: can't be read" in said for name in ("iteration.json", "loss.json"))
     ours, theirs = files(whole), files(killed)
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name] and name.endswith((".json", ".safetensors"))] == []

@@ -1,6 +1,5 @@
 """The study: its table and its cells, what is read out of them, and the whole in miniature, killed and gone on with."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 
 from erprm.cli import main
 from erprm.errors import InputError
+from erprm.files.json_files import read_record, write_record
 from erprm.study import run as study
 from erprm.study.analysis import shares, summarise
 from erprm.study.cells import Cell, Column, Learnt, Result, read_cell, read_cells, write_cell
@@ -131,10 +131,10 @@ def test_the_whole_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     for row in summarise(found)["countdown"].rewards.values():
         assert f"| {100 * row.accuracy[-1]:.1f} |" in page
     path = next(iter(before))
-    record = json.loads(path.read_text())
+    record = read_record(path, "remove it")
     assert record["curve"]
     record["settings"]["pool"] = 5
-    path.write_text(json.dumps(record))
+    write_record(path, record)
     capsys.readouterr()
     assert main(["study", "--smoke", "--out", str(tmp_path)]) == 2
     assert "done with pool = 5, asked for 4; give another --out, or remove the cell" in capsys.readouterr().err
