@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from erprm.cli.interrupts import Terminated, interruptible
 from erprm.errors import InputError, MissingExtraError
 from erprm.terminal import printable
 
@@ -40,7 +43,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the `erprm` command; returns the exit code: 0, 2 for bad input, 130 when interrupted."""
+    """Entry point of the `erprm` command; returns the exit code: 0, 2 for bad input, 130 or 143 when interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -50,16 +53,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments[0]
     debug = "--debug" in arguments
     try:
-        return run(command, arguments[1:])
+        with interruptible():
+            code = run(command, arguments[1:])
+            _finish_output()
+            return code
     except (InputError, MissingExtraError, OSError) as error:
         if debug:
             raise
         print(f"erprm {command}: error: {one_line(error)}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            _finish_output()
         return 2
-    except KeyboardInterrupt:
-        print(f"\nerprm {command}: interrupted; what was committed is kept, run the same command to go on",
-              file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        word, code = ("terminated", 143) if isinstance(error, Terminated) else ("interrupted", 130)
+        print(f"\nerprm {command}: {word}; what was committed is kept, run the same command to go on", file=sys.stderr)
+        return code
+
+
+def _finish_output() -> None:
+    """Write what is left of the output. Where nobody takes it (a closed pipe, a full disk), the interpreter doesn't
+    try again at its end. Raises OSError."""
+    try:
+        if sys.stdout is not None:  # as where it was closed from the beginning
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def one_line(error: BaseException) -> str:

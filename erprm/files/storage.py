@@ -79,13 +79,8 @@ class LocalStorage:
             return None
 
     def write(self, name: str, data: bytes) -> None:
-        path = self._root / name
-        try:
-            with atomic_write(path) as temporary:
-                temporary.write_bytes(data)
-        except OSError as error:
-            raise OSError(error.errno, f"could not write {path} ({error.strerror}); what was committed is kept"
-                          ) from error
+        with atomic_write(self._root / name) as temporary:
+            temporary.write_bytes(data)
 
     def names(self, folder: str) -> list[str]:
         place = self._root / folder

@@ -11,6 +11,7 @@ the lock.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -21,12 +22,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from erprm.errors import InputError
 
 ROWS = (".parquet", ".jsonl")  # names of files of rows that are written
 
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _DEVICES = (Path("/dev"), Path("/dev/fd"))
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TORCH_WRITER = "inline_container"  # stands in what torch.save says of a file that could not be written to its end
 _UNFINISHED = ".tmp"  # names of what is being written: .NAME.RANDOM.tmp
 
 
@@ -38,6 +43,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
     Raises:
         InputError: for a device, pipe or socket, whose place a file would take.
+        OSError: where the disk is full, naming `path`.
     """
     path = Path(path)
     _check_no_device(path, str(path))
@@ -45,7 +51,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary = _unfinished(path)
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
-        yield temporary
+        with _named_failures(path):
+            yield temporary
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)
@@ -72,6 +79,8 @@ def check_output(output: str, kind: str, name: str, others: Mapping[str, Any]) -
         raise InputError(f"{name}: expected a .parquet or .jsonl file, found {output!r}")
     if path.suffix in _COMPRESSED:
         raise InputError(f"{name}: expected the name of an uncompressed file, found {output!r}")
+    if path.name in ("", ".."):
+        raise InputError(f"{name}: expected the name of a {'folder' if kind == 'folder' else 'file'}, found {output!r}")
     if path.exists() and path.is_dir() != (kind == "folder"):
         raise InputError(f"{name}: expected a {'folder' if kind == 'folder' else 'file'}, found a "
                          f"{'folder' if path.is_dir() else 'file'}: {output!r}")
@@ -112,6 +121,9 @@ def written_folder(path: str | Path, last: str) -> Iterator[Path]:
 
     Args:
         last: the file or folder without which nobody reads `path`.
+
+    Raises:
+        OSError: where the disk is full, naming `path`, in whatever way a library says so.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +131,8 @@ def written_folder(path: str | Path, last: str) -> Iterator[Path]:
     temporary = _unfinished(path / path.name if there else path)
     temporary.mkdir()
     try:
-        yield temporary
+        with _named_failures(path):
+            yield temporary
         sync_tree(temporary)
         if there:
             _move_into(temporary, path, last)
@@ -128,6 +141,28 @@ def written_folder(path: str | Path, last: str) -> Iterator[Path]:
             _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _named_failures(path: Path) -> Iterator[None]:
+    """A full disk is an OSError that names the file or folder, in whatever way a library says it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            raise
+        raise _not_written(path, error, error.errno) from error
+    except SafetensorError as error:
+        raise _not_written(path, error) from error
+    except RuntimeError as error:
+        if _TORCH_WRITER not in str(error):
+            raise
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: Exception, number: int = errno.EIO) -> OSError:
+    reason = error.strerror if isinstance(error, OSError) else f"is the disk full? {' '.join(str(error).split())}"
+    return OSError(number, f"could not write {path} ({reason}); what was committed is kept")
 
 
 def _move_into(source: Path, target: Path, last: str) -> None:
@@ -215,9 +250,9 @@ def held(path: Path, what: str) -> Iterator[None]:
                                  "end or write elsewhere") from error
             if not _is_at(lock.fileno(), path):
                 continue  # its last holder has just removed this file
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+            with _named_failures(path):
+                lock.truncate(0)
+                os.write(lock.fileno(), str(os.getpid()).encode())
             try:
                 yield
             finally:

@@ -1,11 +1,13 @@
-"""Commands killed (a real SIGKILL) at each change that they make to files, started again, and compared.
+"""Commands disturbed at the changes that they make to files, or in between, started again, and compared.
 
     with Nursery(tmp_path / "log", "erprm.cli.score") as nursery:
         survives(nursery, Case(prepare, argv, result), tmp_path)
 
 The command runs once undisturbed, which counts its changes: files opened for writing, renames, removals, new folders.
-Then, for each of them, in a fresh folder, it is killed at that change and run again with the same arguments: it must
-end well, and what `result` reads must be what the undisturbed run left.
+Then, in a fresh folder each, it is killed (a real SIGKILL), interrupted or terminated at one of them or after a share
+of its time, or from then on no file may grow, or none beyond some size, as on a full disk. What can be said of that is
+said in one line. Run again with the same arguments it must end well, and what `result` reads must be what the
+undisturbed run left.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from attack.counts import attempt
+from attack.counts import LONG, attempt
 
 
 class Nursery:
@@ -42,29 +44,43 @@ class Nursery:
         self._process = subprocess.Popen([sys.executable, str(Path(__file__).with_name("nursery.py")), *modules],
                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         self.changes = 0  # to files in the folder, of the child that ended last
+        self.seconds = 0.0  # of its CPU time
 
-    def start(self, argv: list[str], folder: Path | None = None, kill_at: int | None = None) -> int:
+    def start(self, argv: list[str], folder: Path | None = None, at: int | None = None, how: str = "SIGKILL",
+              seconds: float | None = None) -> int:
         """Begin `erprm ARGV`; returns its process id.
 
         Args:
             folder: changes to files in it are counted.
-            kill_at: the child dies of SIGKILL at this change, counted from 1.
+            at: the child is disturbed at this change, counted from 1.
+            how: the signal that it gets, "full": no file may grow any more, or "cut": none beyond 64 KiB.
+            seconds: it is disturbed when it has used so much CPU time.
         """
         assert self._process.stdin
-        job = {"argv": argv, "log": str(self.log), "folder": str(folder or ""), "kill_at": kill_at}
+        job = {"argv": argv, "log": str(self.log), "folder": str(folder or ""), "at": at, "how": how,
+               "seconds": seconds}
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         return self._answer()[0]
 
     def status(self) -> int:
         """Wait for the child: its exit status, negative for the signal that ended it."""
-        status, self.changes = self._answer()
+        status, self.changes, used = self._answer()
+        self.seconds = used / 1000
         return status
 
-    def run(self, argv: list[str], folder: Path | None = None, kill_at: int | None = None) -> int:
+    def run(self, argv: list[str], folder: Path | None = None, at: int | None = None, how: str = "SIGKILL",
+            seconds: float | None = None) -> int:
         """`start`, then `status`."""
-        self.start(argv, folder, kill_at)
+        self.start(argv, folder, at, how, seconds)
         return self.status()
+
+    def said(self, argv: list[str], folder: Path | None = None, at: int | None = None, how: str = "SIGKILL",
+             seconds: float | None = None) -> tuple[int, str]:
+        """`run`, with what the child wrote to the log."""
+        before = self.log.stat().st_size if self.log.exists() else 0
+        status = self.run(argv, folder, at, how, seconds)
+        return status, self.log.read_bytes()[before:].decode(errors="replace")
 
     def _answer(self) -> list[int]:
         assert self._process.stdout
@@ -87,16 +103,39 @@ class Nursery:
 
 
 @dataclass(frozen=True)
+class Disturbance:
+    """What happens to a command at the `at`-th change, or after `seconds` of its CPU time."""
+
+    how: str
+    at: int | None = None
+    seconds: float | None = None
+
+    def held(self, command: str, status: int, said: str) -> bool:
+        """Whether the command ended as it should: at once where it was killed, else with one line."""
+        if self.how == "SIGKILL":
+            return status == -signal.SIGKILL
+        lines = [line for line in said.splitlines() if line.startswith("erprm")]
+        quiet = "Traceback" not in said and "Exception ignored" not in said
+        return quiet and len(lines) == 1 and lines[0].startswith(f"erprm {command}: ") and status == WAYS[self.how][1]
+
+
+WAYS = {  # by name: what the table of counts calls it, the exit status
+    "SIGKILL": ("kills", -signal.SIGKILL), "full": ("full disks", 2), "cut": ("full disks", 2),
+    "SIGINT": ("interruptions", 130), "SIGTERM": ("terminations", 143)}
+
+
+@dataclass(frozen=True)
 class Case:
-    """A command that must survive being killed anywhere.
+    """A command that must survive being disturbed anywhere.
 
     Attributes:
         name: of the case, as pytest shows it.
         prepare: writes the inputs into a folder.
         argv: the command for that folder.
         result: what a finished run left in the folder, as something that can be compared.
-        whole: called after each kill; asserts about what lies in the folder then.
-        most: kills to try at most, spaced evenly from the first change to the last.
+        whole: called after each disturbance; asserts about what lies in the folder then.
+        most: disturbances to try at most, spaced evenly from the first change to the last; each is another one than the
+            one before. `make attack` has forty kills, and as many of the others.
         refused: what the command says when it is run again and its output is there whole, where it then does not end
             well; only that may stand in the way of going on.
     """
@@ -106,44 +145,60 @@ class Case:
     argv: Callable[[Path], list[str]]
     result: Callable[[Path], Any]
     whole: Callable[[Path], object] = lambda folder: None
-    most: int = 40
+    most: int = 4
     refused: str = ""
 
 
 def survives(nursery: Nursery, case: Case, work: Path) -> int:
-    """Kill `case` at its changes and compare what is left when it has gone on; returns how many changes it makes."""
+    """Disturb `case`, let it go on, and compare what is left; returns how many changes it makes."""
     expected, changes = _undisturbed(nursery, case, work)
-    places = sorted({1 + round(index * (changes - 1) / (case.most - 1)) for index in range(case.most)})
-    for place in places:
-        with attempt(f"kills of {case.argv(work)[0]}"):
-            folder, argv = _fresh(case, work, str(place))
-            assert nursery.run(argv, folder, place) == -signal.SIGKILL, (place, nursery.log.read_text())
+    command = case.argv(work)[0]
+    for number, each in enumerate(_disturbances(case, changes, nursery.seconds)):
+        with attempt(f"{WAYS[each.how][0]} of {command}"):
+            folder, argv = _fresh(case, work, str(number))
+            status, said = nursery.said(argv, folder, each.at, each.how, each.seconds)
+            if status != 0 or each.how == "SIGKILL":  # the others may come when all is done
+                assert each.held(command, status, said), (each, status, said)
             case.whole(folder)
-            before = nursery.log.stat().st_size
-            code, said = nursery.run(argv, folder), nursery.log.read_bytes()[before:].decode()
-            assert code == 0 or (code == 2 and case.refused and case.refused in said), (place, code, said)
+            status, said = nursery.said(argv, folder)
+            assert status == 0 or (status == 2 and case.refused and case.refused in said), (each, status, said)
             found = case.result(folder)
-            assert found == expected, (f"{case.name}: killed at change {place} of {changes}: "
-                                       f"{_differences(found, expected)}")
+            assert found == expected, f"{case.name}: {each} of {changes}: {_differences(found, expected)}"
     return changes
+
+
+def _disturbances(case: Case, changes: int, seconds: float) -> list[Disturbance]:
+    """Interruptions come at changes; terminations at moments, so that loading, sampling and training are met too."""
+    def at(how: str, number: int, of: int) -> Disturbance:
+        if how == "SIGTERM":
+            return Disturbance(how, seconds=seconds * (number + 1) / (of + 1))
+        return Disturbance(how, 1 + round(number * (changes - 1) / max(of - 1, 1)))
+
+    if LONG:
+        kills = {at("SIGKILL", number, 40): None for number in range(40)}
+        return [*kills, *(at(how, number, 12) for how in WAYS if how != "SIGKILL" for number in range(12))]
+    first = sum(map(ord, case.name))  # so that not every command is disturbed in the same ways at the same places
+    return [at([*WAYS][(first + number) % len(WAYS)], number, case.most) for number in range(case.most)]
 
 
 def goes_on(nursery: Nursery, case: Case, kept: Callable[[Path], dict[str, Any]], work: Path, more: int,
             most: int | None = None) -> int:
-    """Kill `case` again and again in one folder, at change `more`, then 2 x `more` and so on of the run that goes on,
-    until a run comes to its end before: for long commands, of which each run does what is left.
+    """Disturb `case` again and again in one folder, in one way after the other, at change `more`, then 2 x `more` and
+    so on of the run that goes on, until a run comes to its end before: for long commands, of which each run does what
+    is left.
 
     Args:
         kept: what is finished, as something that no later run may change or lose.
-        most: stop after so many kills, with what is kept.
+        most: stop after so many, with what is kept.
     """
     expected = None if most else _undisturbed(nursery, case, work)[0]
     folder, argv = _fresh(case, work, "killed")
     finished: dict[str, Any] = {}
     for kills in range(most) if most else itertools.count():
-        code = nursery.run(argv, folder, (kills + 1) * more)
-        with attempt(f"kills of {argv[0]}") if code else nullcontext():
-            assert code in (0, -signal.SIGKILL), nursery.log.read_text()
+        each = Disturbance([*WAYS][kills % len(WAYS)], (kills + 1) * more)
+        code, said = nursery.said(argv, folder, each.at, each.how)
+        with attempt(f"{WAYS[each.how][0]} of {argv[0]}") if code else nullcontext():
+            assert code == 0 or each.held(argv[0], code, said), (each, code, said)
             now = kept(folder)
             assert {name: now.get(name) for name in finished} == finished, f"{case.name}: lost or done again"
             finished = now

@@ -133,7 +133,7 @@ def test_a_disk_that_is_full_leaves_the_checkpoints_before(tmp_path: Path) -> No
 
     run.add_callback(NoRoom())
     try:
-        with pytest.raises(OSError, match=r"could not be written|File too large"):
+        with pytest.raises(OSError, match="could not write"):
             run.train()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import Trainer
 from transformers.trainer import TRAINER_STATE_NAME
@@ -80,13 +79,7 @@ class WholeCheckpoints(Trainer):  # type: ignore[misc]
         check_finite(self.accelerator.unwrap_model(self.model), f"step {self.state.global_step}")
         with contextlib.ExitStack() as stack:
             mine = stack.enter_context(written_folder(folder, last)) if self.args.should_save else None
-            try:
-                yield self._of_first_process(mine)
-            except (SafetensorError, RuntimeError) as error:
-                if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
-                    raise
-                raise OSError(f"{folder}: could not be written ({' '.join(str(error).split())}); what was saved before "
-                              "is whole") from error
+            yield self._of_first_process(mine)
             self.accelerator.wait_for_everyone()  # all have written
         self.accelerator.wait_for_everyone()  # it is in its place
 
