@@ -37,21 +37,21 @@ class Config(ScorerConfig, Limits):
 
 
 def run(config: Config) -> None:
-    """Load the model, serve until told to stop."""
+    """Take the address, load the model, serve until told to stop."""
     for package in ("fastapi", "uvicorn"):
         import_extra(package, "serve")
-    from erprm.serving.server import serve
+    from erprm.prm.checkpoints.forms import HIGH
+    from erprm.serving.server import bound, serve
 
     limits = Limits(**{item.name: getattr(config, item.name) for item in dataclasses.fields(Limits)})
-    from erprm.prm.checkpoints.forms import HIGH
-
-    scorer = scorer_of(config, every=ENGINES[config.engine].inner == "transformers")  # with the score's interval
-    try:
-        columns = scorer.checkpoint.columns
-        if len(columns) > 1 and HIGH not in columns:
-            raise InputError(f"eta: expected which one of those that the model learnt ({', '.join(columns)}), found "
-                             "none")
-        serve(scorer, config.model, config.host, config.port, limits, lambda address: print(address, flush=True))
-    finally:
-        scorer.close()
+    with bound(config.host, config.port) as address:
+        scorer = scorer_of(config, every=ENGINES[config.engine].inner == "transformers")  # with the score's interval
+        try:
+            columns = scorer.checkpoint.columns
+            if len(columns) > 1 and HIGH not in columns:
+                raise InputError(f"eta: expected which one of those that the model learnt ({', '.join(columns)}), "
+                                 "found none")
+            serve(scorer, config.model, address, limits, lambda shown: print(shown, flush=True))
+        finally:
+            scorer.close()
     print("stopped; every request that was taken is answered")
