@@ -12,8 +12,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import string
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ _REFUSALS = (OSError, ValueError, KeyError, TypeError, AttributeError, Recursion
              ZeroDivisionError)
 _LARGEST_VOCABULARY = 1 << 24
 _PROBE = "A 1 + 2\nи x"
+_KNOWN = " ".join(string.ascii_letters + string.digits + string.punctuation)  # some of these, to any policy
 
 
 def load_tokenizer(model: str | Path, **options: Any) -> PreTrainedTokenizerBase:
@@ -36,20 +38,30 @@ def load_tokenizer(model: str | Path, **options: Any) -> PreTrainedTokenizerBase
         options: for `from_pretrained` (revision, padding_side, ...).
 
     Raises:
-        InputError: when there is no tokenizer, or none that transformers reads.
+        InputError: when there is no tokenizer, none that transformers reads, or one to which all texts are alike.
     """
     with _without_collection():
-        _check_files(Path(model))
-        try:
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(model), **options)
-            if keeps_text(tokenizer) or not tokenizer.is_fast:
-                return tokenizer
-            plain: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(str(model), **options)
-        except Exception as error:
-            if not isinstance(error, _REFUSALS) and type(error) is not Exception:
-                raise
-            raise InputError(f"model: {model}: expected a folder or hub name with a tokenizer; "
-                             f"{(str(error).splitlines() or [type(error).__name__])[0]}") from error
+        tokenizer = _load(model, options)
+    ids = set(tokenizer(_KNOWN, add_special_tokens=False).input_ids)
+    if len(ids) < 2:
+        found = f"reads each as {tokenizer.convert_ids_to_tokens(ids.pop())!r}" if ids else "reads nothing of them"
+        raise InputError(f"model: {model}: expected a tokenizer that knows letters, digits or signs, found one that "
+                         f"{found}")
+    return tokenizer
+
+
+def _load(model: str | Path, options: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    _check_files(Path(model))
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(model), **options)
+        if keeps_text(tokenizer) or not tokenizer.is_fast:
+            return tokenizer
+        plain: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(str(model), **options)
+    except Exception as error:
+        if not isinstance(error, _REFUSALS) and type(error) is not Exception:
+            raise
+        raise InputError(f"model: {model}: expected a folder or hub name with a tokenizer; "
+                         f"{(str(error).splitlines() or [type(error).__name__])[0]}") from error
     if not keeps_text(plain):
         return tokenizer
     print(f"tokenizer: read by the rules of its tokenizer.json: {type(tokenizer).__name__}, which transformers chooses "

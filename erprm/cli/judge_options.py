@@ -26,7 +26,7 @@ class JudgeOptions:
     judge_policy: str | None = option(None, help="with --grader ...judge:PROMPT_FILE...: the judging model, a folder "
                                                  "or a hub name")
     judge_store: str | None = option(None, help="where the judge's answers are kept, from which a run goes "
-                                                "on: a folder or an fsspec URL")
+                                                "on: a folder or an fsspec URL", writes="folder")
     judge_engine: str = option("transformers", help="by which the judge writes", choices=ENGINES)
     judge_engine_options: tuple[str, ...] = option((), help="more options of that engine as name=value")
     judge_prompt: str = option("plain", help="how the judge is asked: plain text, or the user's turn of a chat",

@@ -82,21 +82,22 @@ def _columns(options: Mapping[str, str], source: str) -> dict[str, str]:
     return {"question": "question", "answer": "answer", **options}
 
 
-def _from_records(records: Iterable[tuple[int, Mapping[str, Any]]], where: str, columns: Mapping[str, str],
+def _from_records(records: Iterable[tuple[int, Mapping[str, Any]]], source: str, columns: Mapping[str, str],
                   keep: Sequence[str] = ()) -> Iterator[Problem]:
     """Problems of a table. `columns` names the column of each field; `grader` is a grader's name, not a column."""
     for number, record in records:
-        values: dict[str, Any] = {"id": f"{Path(where).stem}-{number}", "grader": columns.get("grader", "math")}
+        where = f"{source}:{number}"
+        values: dict[str, Any] = {"id": f"{Path(source).stem}-{number}", "grader": columns.get("grader", "math")}
         for name, column in columns.items():
             if name == "grader":
                 continue
             if record.get(column) is None and name in ("question", "answer"):
-                raise InputError(f"{where}:{number}: expected a column {column!r} for the {name}, found "
+                raise InputError(f"{where}: expected a column {column!r} for the {name}, found "
                                  f"{', '.join(record) or 'nothing'}")
             if record.get(column) is not None:
                 values[name] = record[column]
-        values["metadata"] = {**values.get("metadata", {}), **{name: record[name] for name in keep if name in record}}
-        yield _problem(values, f"{where}:{number}")
+        values["metadata"] = {**_metadata(values, where), **{name: record[name] for name in keep if name in record}}
+        yield _problem(values, where)
 
 
 def _problem(values: Mapping[str, Any], where: str) -> Problem:
@@ -106,12 +107,19 @@ def _problem(values: Mapping[str, Any], where: str) -> Problem:
             raise InputError(f"{where}: {name}: expected text or a number, found {type(value).__name__}")
         if not str(value).strip() and name != "solution":
             raise InputError(f"{where}: {name}: expected text, found nothing")
-    metadata = values.get("metadata") or {}
-    if isinstance(metadata, str):
-        metadata = json.loads(metadata)
-    if not isinstance(metadata, Mapping):
-        raise InputError(f"{where}: metadata: expected an object, found {type(metadata).__name__}")
-    return Problem(**{name: str(value) for name, value in texts.items()}, metadata=metadata)
+    return Problem(**{name: str(value) for name, value in texts.items()}, metadata=_metadata(values, where))
+
+
+def _metadata(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    found = values.get("metadata") or {}
+    if isinstance(found, str):
+        try:
+            found = json.loads(found)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{where}: metadata: expected an object as JSON text, found {found[:40]!r}") from error
+    if not isinstance(found, Mapping):
+        raise InputError(f"{where}: metadata: expected an object, found {type(found).__name__}")
+    return found
 
 
 def _own(path: str, runs_code: bool = False) -> Iterator[Problem]:

@@ -124,6 +124,9 @@ BROKEN: dict[str, Callable[[Path], None]] = {
     "tokenizer cut": cut(0.5, "tokenizer.json"),
     "tokenizer with an id of 4 billion": setting("model", {
         "type": "WordLevel", "vocab": {"a": 4_000_000_000}, "unk_token": "a"}, "tokenizer.json"),
+    "tokenizer of one word": setting("model", {
+        "type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}, "tokenizer.json"),
+    "tokenizer of none": setting("model", {"type": "BPE", "vocab": {}, "merges": []}, "tokenizer.json"),
     "tokenizer configuration cut": cut(0.5, "tokenizer_config.json"),
 }
 OF_A_POLICY: dict[str, Callable[[Path], None]] = {  # which doctor, that asks about training a PRM, does not look at

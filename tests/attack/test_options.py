@@ -7,9 +7,13 @@ name them instead.
 
 import json
 import os
+import pwd
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,7 +62,14 @@ NUMBERS = {
                "--stop", "--answer x", "--answer-pattern (", "--answer-pattern x", "--tokens-per-second 0",
                "--engine-options foo=1", "--engine-options a=[", "--engine-options =1", "--engine-options model=x",
                "--engine ray:transformers --engine-options foo=1", "--device cuda:99", "--device mps", "--dtype x",
-               "--n 99999999999999999999", "--seed -1", "--seed 99999999999", "--workers 100000000"),
+               "--n 99999999999999999999", "--seed -1", "--seed 99999999999", "--workers 100000000",
+               *(f"--engine-options {value}" for value in (
+                   "batch_rows=0", "batch_rows=-1", "batch_rows=x", "batch_rows=1.5", "batch_rows=true",
+                   "batch_rows=99999999999999999999", "prefill_tokens=null", "prefill_tokens=[1]", "device=cuda:99",
+                   "device=5", "revision=5", "dtype=x")),
+               *(f"--engine ray:transformers --engine-options {value}" for value in (
+                   "actors=0", "actors=x", "actors=1.5", "actors=99999999", "cpus=-1", "cpus=.nan", "gpus=x", "gpus=-1",
+                   "retries=-2", "address=5", "batch_requests=0", "batch_rows=0", "device=x"))),
     "label": ("--n 0", "--n -1", "--limit -1", "--rmse nan", "--rmse -1", "--rmse 0", "--width 0", "--level 0",
               "--level 1.5", "--level nan", "--n-min -1", "--n-max 0", "--n-step 0", "--token-budget -1",
               "--contrast -1", "--eta nan", "--n-step 5",
@@ -79,7 +90,8 @@ NUMBERS = {
               "--estimator x", "--seed x"),
     "score": ("--part-rows 0", "--part-rows -1", "--batch-tokens 0", "--batch-tokens -1", "--max-length 0",
               "--max-length -1", "--form x", "--dtype x", "--engine x", "--engine-options x=1", "--too-long x",
-              "--device cuda:x", "--device x"),
+              "--device cuda:x", "--device x", *(f"--engine ray:transformers --engine-options {value}" for value in (
+                  "actors=0", "actors=99999999", "batch_rows=x", "cpus=-1", "gpus=x", "retries=-2", "address=5"))),
     "evaluate": ("--scored {}/none.jsonl", "--scored {}/rows.jsonl --ns 0", "--scored {}/rows.jsonl --ns x",
                  "--scored {}/text.jsonl", "--scored {}/scores_as_text.jsonl", "--processbench {}/rows.jsonl",
                  "--processbench {}/rows.jsonl --scores {}/text.jsonl", "--scored {}/rows.jsonl --eta nan",
@@ -91,7 +103,9 @@ NUMBERS = {
                  "--threshold nan --processbench {}/rows.jsonl --prm {}/prm", ""),
     "raft": ("--objective x", "--minimum nan", "--margin -1", "--margin nan", "--beta 0", "--beta nan",
              "--epochs 0", "--warmup-steps -1", "--batch-size 0", "--aggregate x"),
-    "grade": ("--workers 0", "--timeout 0", "--from x", "--answer-pattern (", "--problems {}/none.jsonl"),
+    "grade": ("--grader judge:{}/rows.txt --judge-policy {}/policy --judge-store {}/new --judge-engine-options "
+              "batch_rows=0", "--judge-store {}/rows.txt", "--workers 0", "--timeout 0",
+              "--from x", "--answer-pattern (", "--problems {}/none.jsonl"),
     "guide": ("--width 0", "--expand 0", "--trees 0", "--method guided --trees 0", "--method smc --particles 0",
               "--max-steps 0", "--max-steps -1", "--method smc --eta nan", "--method guided --eta inf",
               "--part-problems 0", "--limit 0", "--limit -1", "--method x", "--aggregate x", "--width -1"),
@@ -104,7 +118,8 @@ NUMBERS = {
     "doctor": ("--samples -1", "--eta nan --target er", "--max-length 0", "--eval {}/none.jsonl", "--tag abc"),
     "bench": ("--run x", "--compare {}/none.json {}/none.json", "--compare {}/text.jsonl {}/text.jsonl"),
     "profile": ("--batch-size 0", "--layout x", "--device x", "--repeats 0", "--tags 0"),
-    "serve": ("--port 99999", "--port -1", "--port x", "--max-length 0", "--device x", "--model {}/none/model"),
+    "serve": ("--host 192.0.2.1", "--host a..b", "--host ::g", "--host 127.0.0.1:80", "--host /tmp",
+              "--port 99999", "--port -1", "--port x", "--max-length 0", "--device x", "--model {}/none/model"),
     "dpo": ("--pairs x", "--margin -1", "--margin nan", "--beta 0", "--beta nan", "--epochs 0", "--warmup-steps -1",
             "--batch-size 0", "--aggregate x"),
     "grpo": ("--limit 0", "--temperature nan", "--outcome-weight nan", "--workers 0", "--learning-rate nan"),
@@ -219,6 +234,44 @@ def test_bad_options_are_one_line_before_anything_is_done(command: str, refused:
             assert command == "doctor" or "model.safetensors" not in line, (bad, line)
 
 
+def test_an_address_that_is_taken_is_said_before_the_model_is_read(refused: Callable[[list[str]], str], place: Path,
+                                                                   ) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = refused(_words("serve", f"--port {port}", place))
+        assert f"--host 127.0.0.1 --port {port}: expected an address to listen at, found: " in line
+    assert "0.0.0.0 stands for all" in refused([*_words("serve", "", place), "--host", ""])
+
+
+@contextmanager
+def bound_by_modes() -> Iterator[None]:
+    """As a user whom the modes of files bind: nobody, where this is root."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(pwd.getpwnam("nobody").pw_uid)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.parametrize("command", [name for name, words in GOOD.items() if "--out" in words])
+def test_where_nothing_may_be_written_is_said_first(command: str, place: Path, capfd: pytest.CaptureFixture[str],
+                                                    ) -> None:
+    words = _words(command, "", place)
+    name = Path(words[words.index("--out") + 1]).name
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "new").mkdir(mode=0o555)
+        os.chmod(folder, 0o555)
+        for out in [f"{folder}/{name}", *([f"{folder}/below/{name}"] if command != "export" else [])]:
+            with attempt("read-only folders"), bound_by_modes():
+                assert main([*words, "--out", out]) == 2
+            [line] = capfd.readouterr().err.splitlines()
+            assert line.startswith(f"erprm {command}: error: out: expected a place where this user may write"), line
+        os.chmod(folder, 0o755)
+
+
 def test_a_terminal_without_the_characters_shows_their_codes(place: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     words = ["audit", "--input", "ряды.jsonl", "--out", str(place / "new.jsonl")]
@@ -227,6 +280,13 @@ def test_a_terminal_without_the_characters_shows_their_codes(place: Path) -> Non
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "\\u0440\\u044f\\u0434\\u044b.jsonl: no such file" in done.stderr
+
+
+def test_output_that_nobody_takes_is_one_line(place: Path) -> None:
+    command = f"{sys.executable} -m erprm demo --dry-run > /dev/full"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "No space left on device" in done.stderr
 
 
 def test_a_limit_is_all_that_is_made_of_a_large_set() -> None:
