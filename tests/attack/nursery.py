@@ -19,9 +19,11 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Iterable
 
 import torch
+import tqdm
 import transformers  # noqa: F401
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: F401
 from transformers.models.llama import modeling_llama  # noqa: F401
@@ -103,6 +105,7 @@ def child(argv: list[str], output: int, shared: mmap.mmap) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    tqdm.tqdm.set_lock(threading.RLock())  # its own is shared with all children: one killed with it stops the others
     for name in sys.argv[1:]:
         AutoModelForCausalLM.from_pretrained(name) if os.path.isdir(name) else importlib.import_module(name)
     gc.collect()
