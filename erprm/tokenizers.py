@@ -57,7 +57,7 @@ def _load(model: str | Path, options: Mapping[str, Any]) -> PreTrainedTokenizerB
         if keeps_text(tokenizer) or not tokenizer.is_fast:
             return tokenizer
         plain: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(str(model), **options)
-    except Exception as error:
+    except Exception as error:  # tokenizers raises bare ones for files that it can't read; others go on
         if not isinstance(error, _REFUSALS) and type(error) is not Exception:
             raise
         raise InputError(f"model: {model}: expected a folder or hub name with a tokenizer; "

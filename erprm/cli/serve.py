@@ -51,7 +51,7 @@ def run(config: Config) -> None:
             if len(columns) > 1 and HIGH not in columns:
                 raise InputError(f"eta: expected which one of those that the model learnt ({', '.join(columns)}), "
                                  "found none")
-            serve(scorer, config.model, address, limits, lambda shown: print(shown, flush=True))
+            serve(scorer, config.model, config.host, address, limits, lambda shown: print(shown, flush=True))
         finally:
             scorer.close()
     print("stopped; every request that was taken is answered")

@@ -44,14 +44,14 @@ class DemoSettings:
     @property
     def targets(self) -> list[Target]:
         """The outcome model, soft and hard labels, and entropy-regularised ones for each eta."""
-        return [Target("orm", "orm", "outcome"), Target("soft", "soft", "soft"), Target("hard", "hard", "hard"),
-                *(Target(f"er_eta_{eta:g}", "er", "er", eta) for eta in self.etas)]
+        return [Target("orm", "outcome"), Target("soft", "soft"), Target("hard", "hard"),
+                *(Target(f"er_eta_{eta:g}", "er", eta) for eta in self.etas)]
 
     @property
     def models(self) -> dict[str, dict[str, object]]:
         """By name of each reward model what `erprm train` is told: one learns all etas."""
-        learnt: dict[str, dict[str, object]] = {target.model: {"target": target.kind} for target in self.targets}
-        return learnt | ({"er": learnt["er"] | {"eta": self.etas}} if self.etas else {})
+        return {target.model: {"target": target.kind, **({"eta": self.etas} if target.kind == "er" else {})}
+                for target in self.targets}
 
 
 SMOKE = DemoSettings(  # the whole in miniature: it shows that everything works here, and nothing else
@@ -62,7 +62,7 @@ SMOKE = DemoSettings(  # the whole in miniature: it shows that everything works 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One kind of training target: its selector's name, the model that learns it, how the counts become values.
+    """One kind of training target: its selector's name and how the counts become values.
 
     All models train on the same rows, contrasts among them. These are chosen by outcome, which biases no label but
     those that an outcome model gives to steps before the last. Labelling only the last step of a contrast instead was
@@ -70,9 +70,13 @@ class Target:
     """
 
     name: str
-    model: str
     kind: str
     eta: float = 0.0
+
+    @property
+    def model(self) -> str:
+        """The name of the reward model that learns it: one learns all etas."""
+        return "er" if self.kind == "er" else self.name
 
     def values(self, row: StepRow) -> Array:
         """[L] float64: the targets of a labelled row."""

@@ -1,7 +1,7 @@
 """The service as a process: a socket, a model, and a stop that loses no request.
 
     with bound("127.0.0.1", 8008) as address:                          # taken before a model is loaded
-        serve(PRMScorer("runs/prm"), "runs/prm", address, Limits())
+        serve(PRMScorer("runs/prm"), "runs/prm", "127.0.0.1", address, Limits())
 
 SIGTERM or SIGINT: no new request is taken, those that run are answered, then the process ends with exit code 0; a
 second SIGINT ends it at once.
@@ -63,19 +63,20 @@ def _refused(host: str, port: int, error: Exception) -> InputError:
     return InputError(f"--host {host} --port {port}: expected an address to listen at, found: {error}")
 
 
-def serve(scorer: Scorer, model: str, address: socket.socket, limits: Limits,
+def serve(scorer: Scorer, model: str, host: str, address: socket.socket, limits: Limits,
           announce: Callable[[str], object] = print) -> None:
     """Answer requests until SIGTERM or SIGINT.
 
     Args:
         scorer: used by one thread, for all requests.
+        host: the address as its user wrote it: a name is the one under which the service is asked.
         address: see `bound`.
         announce: called with the address once connections are taken.
 
     Raises:
         InputError: when another process listens at the address by now.
     """
-    host, port = address.getsockname()[:2]
+    port = address.getsockname()[1]
     try:
         address.listen(_BACKLOG)
     except OSError as error:

@@ -83,7 +83,7 @@ def run(folder: Path, settings: StudySettings, only: tuple[str, ...] = (), about
         with locked(base):
             lab = Lab(base, dataclasses.replace(settings.demo, task=cell.task, seed=cell.policy_seed))
             stages = Stages(base, dataclasses.asdict(lab.settings) | {"etas": list(lab.settings.etas)})
-            for name, parts in _foundation(lab, settings):
+            for name, parts in _foundation(lab):
                 stages.run(name, parts)
             if not _is_done(cell, folder / "cells", settings):  # by a process that held the lock before
                 _do(cell, lab, settings, folder / "cells", about or {})
@@ -104,7 +104,7 @@ def _is_done(cell: Cell, folder: Path, settings: StudySettings) -> bool:
     return True
 
 
-def _foundation(lab: Lab, settings: StudySettings) -> Iterator[tuple[str, list[Callable[[], object]]]]:
+def _foundation(lab: Lab) -> Iterator[tuple[str, list[Callable[[], object]]]]:
     """What all cells of a policy share: its rows with counts, labelled validation solutions, and two pools."""
     demo = lab.settings
     yield from lab.foundation()

@@ -45,14 +45,15 @@ def prm(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def served(prm: Path, *options: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    process = subprocess.Popen([sys.executable, "-m", "erprm", "serve", "--model", str(prm), "--port", "0", *options],
+def served(prm: Path, *options: str, host: str = "127.0.0.1") -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    process = subprocess.Popen([sys.executable, "-m", "erprm", "serve", "--model", str(prm), "--port", "0", "--host",
+                                host, *options],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
     assert process.stdout is not None
     try:
         address = process.stdout.readline().strip()
-        assert address.startswith("http://127.0.0.1:"), process.communicate()
+        assert address.startswith(f"http://{host}:"), process.communicate()  # the name that was asked for
         yield address, process
     finally:
         if process.poll() is None:
@@ -235,7 +236,7 @@ def test_too_many_requests_are_told_to_come_again_and_a_stop_answers_those_that_
     body = json.dumps({"solutions": [GOOD]}).encode()
     head = (f"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n").encode()
-    with served(prm, "--max-requests", "1") as (address, process):
+    with served(prm, "--max-requests", "1", host="localhost") as (address, process):
         host, port = address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=60) as slow:
             slow.sendall(head + body[:5])
