@@ -26,6 +26,8 @@ from erprm.prm.model import PRM
 from erprm.problems import Problem, load_problems, write_problems
 from erprm.rows import write_rows
 
+ENDLESS = "[&a [x], " + ", ".join(  # nine times nine times nine ... texts, once it is written out
+    f"&{name} [{', '.join(9 * ['*' + last])}]" for last, name in zip("abcdefghijk", "bcdefghijkl", strict=True)) + "]"
 POLICY = ("--problems", "{}/problems.jsonl", "--policy", "{}/policy", "--device", "cpu")
 GOOD: dict[str, tuple[str, ...]] = {
     "sft": ("--model", "{}/policy", "--data", "{}/rows.jsonl", "--out", "{}/new"),
@@ -148,7 +150,7 @@ def _table() -> list[tuple[str, str]]:
     for command, words in GOOD.items():
         if "--out" not in words:
             continue
-        outputs = ["{}/rows.jsonl/below", "/proc/version/x.jsonl"]
+        outputs = ["{}/rows.jsonl/below", "/proc/version/x.jsonl", ".", "/", "{}/.."]
         if words[words.index("--out") + 1].endswith(".jsonl"):
             outputs += ["{}/policy"] if command in ("convert", "audit") else ["{}/policy", "{}/new.txt", "{}/new"]
             outputs += ["{}/problems.jsonl"] if command in ("sample", "guide") else ["{}/rows.jsonl"]
@@ -232,6 +234,18 @@ def test_bad_options_are_one_line_before_anything_is_done(command: str, refused:
         with attempt("bad options"):
             line = refused(_words(command, bad, place))
             assert command == "doctor" or "model.safetensors" not in line, (bad, line)
+
+
+@pytest.mark.parametrize(("recipe", "words"), [
+    ('{problems: p, policy: p, out: "a\\0b.jsonl"}', "out: expected a text without zeros, found 'a\\x00b.jsonl'"),
+    ('{out: x.jsonl, policy: p, problems: "a\\0b"}', "problems: expected a text without zeros"),
+    (f"n: {ENDLESS}", "n: expected int, found [["), (f"{{n: {{x: {ENDLESS}}}}}", "unknown section 'n'"),
+    (f"stop: {ENDLESS}", "stop: expected str, found ["), ("n: 2020-01-01", "n: expected int, found datetime.date"),
+    ("n: !!python/object:os.system {}", "not valid YAML"), ("n: " + "9" * 5000, "not valid YAML")])
+def test_a_recipe_of_strange_values_is_one_line(recipe: str, words: str, refused: Callable[[list[str]], str],
+                                                tmp_path: Path) -> None:
+    (tmp_path / "strange.yaml").write_text(recipe, encoding="utf-8")
+    assert words in refused(["sample", "--config", str(tmp_path / "strange.yaml")])
 
 
 def test_an_address_that_is_taken_is_said_before_the_model_is_read(refused: Callable[[list[str]], str], place: Path,
