@@ -25,7 +25,8 @@ from scipy.stats import betabinom
 sys.path.insert(0, str(Path(__file__).parent))
 import common
 
-from erprm.demo.recipe import Lab, command
+from erprm.demo.commands import command
+from erprm.demo.recipe import Lab
 from erprm.prm.scoring.scorer import PRMScorer, Scores
 from erprm.rows import StepRow, read_rows, write_rows
 from erprm.statistics.bootstrap import bootstrap_interval

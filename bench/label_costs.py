@@ -33,7 +33,7 @@ import yaml
 from labels import Bench
 
 from erprm.cli.judge import Config as JudgeConfig
-from erprm.demo.recipe import command
+from erprm.demo.commands import command
 from erprm.rollouts.store import read_parts
 from erprm.rows import StepRow, read_rows
 

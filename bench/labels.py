@@ -40,8 +40,8 @@ from typing import Any
 import common
 import numpy as np
 
+from erprm.demo.commands import command
 from erprm.demo.outcome import best_aggregations
-from erprm.demo.recipe import command
 from erprm.demo.settings import DemoSettings
 from erprm.errors import InputError
 from erprm.evaluation.pools import group_by_problem, pool_of

@@ -2,25 +2,22 @@
 
     report = run(Path("runs/demo"), DemoSettings(seed=0))
 
-Each part of a stage is a command of `erprm` with its options, which is printed as one would type it and run as if one
-had, or a short function for what no command does: making problems and an untrained policy, choosing, drawing. All files
-lie in the run's folder.
+Each part of a stage is a command of `erprm` with its options, several that run side by side, or a short function for
+what no command does: making problems and an untrained policy, choosing, drawing. All files lie in the run's folder.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import shlex
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from erprm import cli
 from erprm.demo import outcome
+from erprm.demo.commands import Command, command, together
 from erprm.demo.policy import demonstrations, write_untrained
 from erprm.demo.settings import DemoSettings
 from erprm.demo.stages import Stages
@@ -44,29 +41,6 @@ def run(folder: Path, settings: DemoSettings) -> Path:
         for name, parts in recipe(folder, settings):
             stages.run(name, parts)
         return outcome.write_outcome(folder, settings, stages.seconds)
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command of `erprm` with its arguments."""
-
-    name: str
-    arguments: tuple[str, ...]
-
-    def __call__(self) -> None:
-        """Say what is run, and run it."""
-        print(f"$ erprm {self.name} {shlex.join(self.arguments)}", file=sys.stderr)
-        cli.run(self.name, self.arguments)
-
-
-def command(name: str, **options: Any) -> Command:
-    """`erprm sft --max-steps 30` of command("sft", max_steps=30)."""
-    return Command(name, tuple(text for option, value in options.items()
-                               for text in (f"--{option.replace('_', '-')}", *_texts(value))))
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(map(str, value)) if isinstance(value, tuple) else (str(value),)
 
 
 @dataclass(frozen=True)
@@ -114,8 +88,9 @@ class Lab:
                        batch_size=settings.prm_batch, weight_decay=0.01, warmup=30,
                        learning_rate=settings.prm_learning_rate, seed=seed, **more)
 
-    def foundation(self) -> Iterator[Stage]:
-        """Problems, a policy that was taught them, its solutions, and rows with the counts of completions."""
+    def foundation(self, *more: Command) -> Iterator[Stage]:
+        """Problems, a policy that was taught them, and what it says: solutions, rows with the counts of completions,
+        pools of candidates, and what `more` ask of it."""
         settings, seed = self.settings, self.settings.seed
         shown = self.folder / "demonstrations.jsonl"
         yield "problems", [partial(_make_problems, self.task, self.problems, settings)]
@@ -125,14 +100,22 @@ class Lab:
                                                      settings.demonstrations, settings.wandering, seed)),
             command("sft", model=self.model("untrained"), data=shown, out=self.model("policy"),
                     max_steps=settings.sft_steps, learning_rate=3e-3, seed=seed)]
-        yield "solutions", [self.sampled("label", settings.solutions, "solutions", seed)]
-        yield "labels", [
-            self.labelled("label", "solutions", settings.completions, "labels", contrast=settings.contrast),
+        yield "solutions", [self.sampled("label", settings.solutions, "solutions", seed),
+                            self.sampled("validation", 1, "validation-solutions", seed + 5)]
+        yield "labels and pools", [
+            self.together(
+                self.labelled("label", "solutions", settings.completions, "labels", contrast=settings.contrast),
+                self.sampled("heldout", settings.pool, "pool", seed + 1),
+                *more,
+                self.sampled("validation", settings.validation_pool, "validation", seed + 4),
+                self.labelled("validation", "validation-solutions", settings.validation_completions,
+                              "validation-labels")),
             partial(_join, [self.folder / "labels" / "rows.parquet", self.folder / "labels" / "contrast.parquet"],
                     self.rows)]
-        yield "validation labels", [
-            self.sampled("validation", 1, "validation-solutions", seed + 5),
-            self.labelled("validation", "validation-solutions", settings.validation_completions, "validation-labels")]
+
+    def together(self, *commands: Command) -> Callable[[], None]:
+        """A part of a stage: commands side by side, the longest first."""
+        return together(commands, self.folder / "logs")
 
 
 def recipe(folder: Path, settings: DemoSettings) -> Iterator[Stage]:
@@ -143,13 +126,11 @@ def recipe(folder: Path, settings: DemoSettings) -> Iterator[Stage]:
         return [command("score", model=lab.model(f"prm-{model}"), rows=rows, out=outcome.scored(folder, name, model))
                 for model in settings.models]
 
-    yield from lab.foundation()
-    yield "reward models", [lab.trained(lab.model(f"prm-{model}"), seed, **learnt)
-                            for model, learnt in settings.models.items()]
-    yield "validation", [
-        lab.sampled("validation", settings.validation_pool, "validation", seed + 4),
-        *scored(folder / "validation.parquet", "validation"), partial(outcome.choose_aggregations, folder, targets)]
-    yield "held-out pool", [lab.sampled("heldout", settings.pool, "pool", seed + 1)]
+    yield from lab.foundation(lab.sampled("label", settings.raft_samples, "raft-solutions", seed + 2))
+    yield "reward models", [lab.together(*(lab.trained(lab.model(f"prm-{model}"), seed, **learnt)
+                                           for model, learnt in settings.models.items()))]
+    yield "validation", [*scored(folder / "validation.parquet", "validation"),
+                         partial(outcome.choose_aggregations, folder, targets)]
     yield "scores", scored(folder / "pool.parquet", "pool")
     yield "truth", [
         lambda: write_rows(folder / "truth.parquet", outcome.some_of_each(
@@ -158,7 +139,6 @@ def recipe(folder: Path, settings: DemoSettings) -> Iterator[Stage]:
         *scored(folder / "truth" / "rows.parquet", "truth")]
     main = next(target for target in targets if target.name == settings.main)
     yield "raft", [
-        lab.sampled("label", settings.raft_samples, "raft-solutions", seed + 2),
         command("raft", policy=lab.model("policy"), prm=lab.model(f"prm-{main.model}"), seed=seed,
                 solutions=folder / "raft-solutions.parquet", out=lab.model("policy-raft"), warmup_steps=10,
                 aggregate=outcome.aggregations(folder, targets)[main.name], max_steps=settings.raft_steps,

@@ -10,15 +10,16 @@ import fnmatch
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from erprm.demo.commands import command
 from erprm.demo.outcome import NS, best_aggregations
-from erprm.demo.recipe import Command, Lab, command
+from erprm.demo.recipe import Lab
 from erprm.demo.settings import DemoSettings
 from erprm.demo.stages import Stages
 from erprm.errors import InputError
@@ -83,7 +84,7 @@ def run(folder: Path, settings: StudySettings, only: tuple[str, ...] = (), about
         with locked(base):
             lab = Lab(base, dataclasses.replace(settings.demo, task=cell.task, seed=cell.policy_seed))
             stages = Stages(base, dataclasses.asdict(lab.settings) | {"etas": list(lab.settings.etas)})
-            for name, parts in _foundation(lab):
+            for name, parts in lab.foundation():
                 stages.run(name, parts)
             if not _is_done(cell, folder / "cells", settings):  # by a process that held the lock before
                 _do(cell, lab, settings, folder / "cells", about or {})
@@ -102,15 +103,6 @@ def _is_done(cell: Cell, folder: Path, settings: StudySettings) -> bool:
         raise InputError(f"{path}: done with {name} = {before.get(name)!r}, asked for {now.get(name)!r}; give another "
                          "--out, or remove the cell")
     return True
-
-
-def _foundation(lab: Lab) -> Iterator[tuple[str, list[Callable[[], object]]]]:
-    """What all cells of a policy share: its rows with counts, labelled validation solutions, and two pools."""
-    demo = lab.settings
-    yield from lab.foundation()
-    yield "validation", [
-        lab.sampled("validation", demo.validation_pool, "validation", demo.seed + 4)]
-    yield "held-out pool", [lab.sampled("heldout", demo.pool, "pool", demo.seed + 1)]
 
 
 def _do(cell: Cell, lab: Lab, settings: StudySettings, folder: Path, about: Mapping[str, Any]) -> None:
@@ -133,8 +125,7 @@ def _do(cell: Cell, lab: Lab, settings: StudySettings, folder: Path, about: Mapp
 
 def _scored(rows: Path, model: Path, out: Path, target: str) -> Groups:
     """The pool with the model's scores, by reward."""
-    scoring: Command = command("score", model=model, rows=rows, out=out)
-    scoring()
+    command("score", model=model, rows=rows, out=out)()
     columns = by_score_column(list(read_rows(out)))
     return group_by_problem({reward_name(target, name.removeprefix("eta=")): found for name, found in columns.items()})
 

@@ -242,9 +242,8 @@ def test_a_second_process_is_refused(command: str, nursery: Nursery, models: dic
 
 
 _STAGES = {"problems": "problems/heldout.jsonl", "policy": "models/policy/config.json",
-           "solutions": "solutions.parquet", "labels": "training.parquet",
-           "validation labels": "validation-labels/rows.parquet", "reward models": "models/prm-orm/erprm.json",
-           "validation": "aggregation.json", "held-out pool": "pool.parquet", "scores": "pool-orm.parquet",
+           "solutions": "solutions.parquet", "labels and pools": "training.parquet",
+           "reward models": "models/prm-orm/erprm.json", "validation": "aggregation.json", "scores": "pool-orm.parquet",
            "truth": "truth.parquet", "raft": "pool-raft.parquet"}  # what each stage of a demo leaves
 
 

@@ -39,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(outcome, "choose_aggregations", interrupted)
         with pytest.raises(KeyboardInterrupt):
             recipe.run(folder, SMALL)
-    assert "labels" in json.loads((folder / "stages.json").read_text())["seconds"]
+    assert "labels and pools" in json.loads((folder / "stages.json").read_text())["seconds"]
     labelled = (folder / "labels" / "rows.parquet").stat().st_mtime_ns
     assert recipe.run(folder, SMALL) == folder / "report.html"
     assert (folder / "labels" / "rows.parquet").stat().st_mtime_ns == labelled, "finished stages are not done again"
