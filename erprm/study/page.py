@@ -22,7 +22,7 @@ def write_page(folder: Path, tables: Mapping[str, Table]) -> Path:
     lines = []
     for task, table in tables.items():
         lines += markdown(task, table)
-        _figures(folder, task, table)
+        draw(folder, task, table)
         lines += [f"![{title}]({name}-{task}.png)" for name, title in (
             ("best_of_n", "accuracy against N"), ("eta", "accuracy against eta"), ("curve", "validation score by step"))
             if (folder / f"{name}-{task}.png").is_file()] + [""]
@@ -56,7 +56,8 @@ def _deviation(value: float) -> str:
     return "" if np.isnan(value) else f"{100 * value:.1f}"
 
 
-def _figures(folder: Path, task: str, table: Table) -> None:
+def draw(folder: Path, task: str, table: Table) -> None:
+    """The figures of one task, as PNG files in `folder`."""
     ns = next(iter(table.rewards.values())).ns
     save_best_of_n(folder / f"best_of_n-{task}.png", BestOfN(ns, {
         name: Line(row.accuracy, *((*row.accuracy[:-1], end) for end in row.of_seeds))

@@ -1,4 +1,4 @@
-"""Commands side by side, as real processes: they leave what each alone leaves, and none outlives its run or a failure."""
+"""Commands side by side, as real processes: each leaves what it leaves alone, none outlives its run or a failure."""
 
 import os
 import signal
