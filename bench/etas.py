@@ -46,7 +46,7 @@ def train(demo: Path, folder: Path, etas: list[float], given: argparse.Namespace
         cli.run("train", ["--model", str(demo / "models" / "policy"), "--data", str(given.rows_of[demo]), "--out",
                           str(folder), "--target", "er", "--eta", *map(eta_name, etas), "--max-steps",
                           str(given.steps or settings.prm_steps), "--batch-size", str(settings.prm_batch),
-                          "--weight-decay", "0.01", "--warmup", str(settings.prm_warmup), "--learning-rate",
+                          "--weight-decay", "0.01", "--warmup", "30", "--learning-rate",
                           str(settings.prm_learning_rate), "--seed", str(given.seed)])
     finally:
         spent += time.process_time() - started

@@ -12,11 +12,11 @@ contrast rows are left out: they have no counts behind the prefix, so that there
 Labels: of the steps up to the first wrong one, the share whose label lies on the other side of 1/2 than the checker's
 verdict, and of the rows the share kept, before and after the consensus.
 
-Reward models: one for each kind, before and after, and PRM seed, trained by `erprm train`. Two designs: "rows", where
-each arm has equally many rows of the same solutions; and "tokens", where each way to label has the same tokens to
-spend, so that the dearer one labels fewer problems (the checker costs none). All are compared on the held-out pool,
-whose solutions the checker judges: step AUC, F1 of the first wrong step in ProcessBench's form (threshold chosen on the
-validation pool), and best-of-N (aggregation, too).
+Reward models: one for each kind, before and after, and PRM seed, trained by `erprm train` with early stopping on
+labelled validation solutions. Two designs: "rows", where each arm has equally many rows of the same solutions; and
+"tokens", where each way to label has the same tokens to spend, so that the dearer one labels fewer problems (the
+checker costs none). All are compared on the held-out pool, whose solutions the checker judges: step AUC, F1 of the
+first wrong step in ProcessBench's form (threshold chosen on the validation pool), and best-of-N (aggregation, too).
 
 Every figure is the mean over problems of one value each: AUC and F1 are linearised for that (their influence
 functions by problem, as DeLong et al. 1988 and Obuchowski 1997 do for the AUC), so that intervals and paired tests
@@ -194,8 +194,8 @@ def cell(bench: Bench, key: tuple[str, str, str], rows: Sequence[StepRow], seed:
     design, kind, consensus = key
     name = f"{design}/{kind}/{consensus}/prm-{seed}"
     path, given, settings = bench.folder / "cells" / f"{name}.json", bench.given, bench.settings
-    about = {"rows": len(rows), "steps": given.steps or settings.prm_steps,
-             "confidence": given.confidence, "order": given.seed}
+    about = {"rows": len(rows), "steps": given.steps or settings.prm_steps, "evaluations": given.evaluations,
+             "patience": given.patience, "confidence": given.confidence, "order": given.seed}
     if path.is_file():
         done: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if done["settings"] != about:
@@ -208,8 +208,8 @@ def cell(bench: Bench, key: tuple[str, str, str], rows: Sequence[StepRow], seed:
         write_rows(data, rows)
     started = time.monotonic()
     command("train", model=bench.policy, data=data, eval=bench.demo / "validation-labels" / "rows.parquet",
-            out=model, max_steps=about["steps"], batch_size=settings.prm_batch, weight_decay=0.01,
-            warmup=about["steps"] // 8, learning_rate=settings.prm_learning_rate, seed=seed,
+            out=model, max_steps=about["steps"], batch_size=settings.prm_batch, weight_decay=0.01, warmup=30,
+            learning_rate=settings.prm_learning_rate, evaluations=given.evaluations, patience=given.patience, seed=seed,
             **Learnt.of(kind).options(()))()
     trained = time.monotonic() - started
     scored = {}
@@ -331,6 +331,10 @@ def options(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--designs", nargs="*", default=list(DESIGNS), choices=DESIGNS, help="none: train nothing")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4], help="of the reward models")
     parser.add_argument("--steps", type=int, help="most optimiser steps of each (default: as in the demo)")
+    parser.add_argument("--evaluations", type=int, default=DemoSettings().evaluations,
+                        help="on the validation rows, for early stopping")
+    parser.add_argument("--patience", type=int, default=DemoSettings().patience,
+                        help="evaluations without a better step AUC")
     parser.add_argument("--confidence", type=float, default=0.9, help="of bisection, and of the consensus on it")
     parser.add_argument("--seed", type=int, default=0, help="of the order of rows and of resampling")
     return parser.parse_args(words)

@@ -5,7 +5,7 @@
     erprm study --smoke                                                         # the whole in miniature
 
 A policy seed stands for a policy, its solutions, their labels and its held-out pool, made as in `erprm demo`; several
-reward models are trained on the same labels, each until its step AUC on validation solutions stops rising. A target is
+reward models are trained on the same labels with the same schedule, and watched on validation solutions. A target is
 KIND, KIND@ETA or KIND@ETA:ESTIMATOR; "er" alone learns all --etas in one training. A cell that is there is not done
 again, so the table can grow and an interrupted study goes on. OUT/cells holds the results, OUT/work what they were made
 of, which may be deleted. OUT/summary.md has means with intervals over problems and over seeds, differences from the
@@ -43,8 +43,9 @@ class Config:
     etas: tuple[float, ...] = option((0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0), help="those of the target er in one run")
     reference: str = option("soft", help="the reward that the others are compared with")
     only: tuple[str, ...] = option((), help="patterns of cells to do now, such as 'countdown/policy-0/soft/*'")
-    evaluations: int = option(_DEMO.evaluations, help="evaluations of a training, for its curve", least=1)
-    prm_steps: int = option(_DEMO.prm_steps, help="optimiser steps of a training", least=1)
+    evaluations: int = option(40, help="evaluations of a training", least=1)
+    patience: int = option(0, help="evaluations without a better step AUC that end a training; 0: none do", least=0)
+    prm_steps: int = option(4000, help="optimiser steps of a training at most", least=1)
     teach_problems: int = option(_DEMO.teach_problems, help="problems that demonstrations are shown of", least=1)
     sft_steps: int = option(_DEMO.sft_steps, help="optimiser steps of a policy", least=1)
     label_problems: int = option(_DEMO.label_problems, help="problems whose solutions are labelled", least=1)

@@ -80,16 +80,12 @@ class Lab:
                        splitter="newline", out=self.folder / out, **more)
 
     def trained(self, out: Path, seed: int, **more: Any) -> Command:
-        """A reward model from the policy, watched on validation rows; `more`: what it learns.
-
-        Training isn't ended by that score. It moves by several points from one evaluation to the next, so that patience
-        ends where it happened to be high, before the learning rate has fallen, which is when most is learnt.
-        """
+        """A reward model from the policy, trained until it is no better on validation rows; `more`: what it learns."""
         settings = self.settings
         return command("train", model=self.model("policy"), data=self.rows, out=out,
                        eval=self.folder / "validation-labels" / "rows.parquet", max_steps=settings.prm_steps,
-                       evaluations=settings.evaluations, batch_size=settings.prm_batch, weight_decay=0.01,
-                       warmup=settings.prm_warmup,
+                       evaluations=settings.evaluations, patience=settings.patience,
+                       batch_size=settings.prm_batch, weight_decay=0.01, warmup=30,
                        learning_rate=settings.prm_learning_rate, seed=seed, **more)
 
     def foundation(self, *more: Command) -> Iterator[Stage]:

@@ -25,10 +25,11 @@ class DemoSettings:
     solutions: int = 4  # per labelled problem
     completions: int = 16  # n, per prefix
     contrast: int = 4  # right and wrong completions per prefix that become training rows
-    prm_steps: int = 1600
+    prm_steps: int = 2400  # at most; training ends where the validation score no longer rises
+    evaluations: int = 24
+    patience: int = 8
     prm_batch: int = 16
-    prm_learning_rate: float = 1e-3  # rises over an eighth of the steps and falls to 0 at the last
-    evaluations: int = 8  # of a training, on labelled validation solutions
+    prm_learning_rate: float = 5e-4
     heldout_problems: int = 300
     pool: int = 64  # candidates per held-out problem
     truth_problems: int = 40  # held-out problems with one solution labelled
@@ -36,14 +37,9 @@ class DemoSettings:
     raft_samples: int = 16
     raft_steps: int = 150
     validation_problems: int = 100
-    validation_completions: int = 16  # per prefix of one solution to each of them
+    validation_completions: int = 16  # per prefix of one solution to each of them, for the score that ends training
     validation_pool: int = 16  # candidates on which each model's aggregation of step scores is chosen
     main: str = "er_eta_2"  # the target that weighs votes, guides RAFT and is compared with the others
-
-    @property
-    def prm_warmup(self) -> int:
-        """Optimiser steps over which the learning rate rises: a policy's weights don't bear it at once."""
-        return self.prm_steps // 8
 
     @property
     def targets(self) -> list[Target]:

@@ -40,7 +40,7 @@ class StudySettings:
     prm_seeds: tuple[int, ...] = (0, 1)
     targets: tuple[str, ...] = ("outcome", "soft", "hard", "er", "er@2")
     etas: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0)
-    demo: DemoSettings = field(default_factory=DemoSettings)
+    demo: DemoSettings = field(default_factory=lambda: DemoSettings(prm_steps=4000, evaluations=40, patience=0))
 
     def cells(self, only: tuple[str, ...] = ()) -> list[Cell]:
         """All of them, or those whose name matches one of the patterns, policy after policy.
