@@ -1,4 +1,4 @@
-"""Writes the figures of README.md and bench/results/README.md from result files, so that none is typed by hand.
+"""Writes the figures of README.md and two more pages from result files, so that none is typed by hand.
 
     python bench/readme.py                         # the newest CPU result files, and docs/demo.json
     python bench/readme.py --demo runs/demo        # first takes over what `erprm demo --seeds 3` wrote
@@ -15,6 +15,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import findings
 
 from erprm.evaluation.figures import new_figure, save_png
 
@@ -219,9 +221,11 @@ def main() -> int:
         shutil.copyfile(next(given.demo.glob("best_of_n-*.png")), DEMO.with_name("best_of_n.png"))
     runs = json.loads(DEMO.read_text(encoding="utf-8"))
     pages = {README: {"demo": demo(runs), "measured": six_rows(), "real": real_models()},
-             RESULTS / "README.md": {"figures": every_figure(), "demo": demo_table(runs)}}
+             RESULTS / "README.md": {"figures": every_figure(), "demo": demo_table(runs)},
+             ROOT / "docs" / "findings.md": findings.sections()}
     if not given.check:
         draw_real_models()
+        findings.draw_all()
     stale = 0
     for page, sections in pages.items():
         text = filled = page.read_text(encoding="utf-8")

@@ -5,9 +5,9 @@
 A small Llama is taught to search for solutions of a reasoning-gym task, step by step. Solutions are sampled from it,
 and 16 completions from every prefix of theirs; the counts of right ones become targets (outcome, soft, hard,
 entropy-regularised for every eta in one model), a process reward model is trained on each until it is no better on
-validation solutions, and best-of-N on held-out problems compares them. One round of RAFT improves the policy. The report is runs/demo/report.html, its numbers are in
-results.json beside it. Commands that don't wait for each other run side by side, a thread each; what they say is in
-runs/demo/logs.
+validation solutions, and best-of-N on held-out problems compares them. One round of RAFT improves the policy. The
+report is runs/demo/report.html, its numbers are in results.json beside it. Commands that don't wait for each other run
+side by side, a thread each; what they say is in runs/demo/logs.
 
 Interrupted, the same command goes on where it stopped. One seed is one draw: --seeds 3 runs three, in folders of their
 own, and summarises them. --full runs five seeds, seven values of eta and a second, non-mathematical task, and takes
