@@ -2,6 +2,6 @@
 
 import sys
 
-from erprm.cli import main
+from erprm.cli import program
 
-sys.exit(main())
+sys.exit(program())

@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -42,8 +43,16 @@ COMMANDS = {
 }
 
 
+def program() -> int:
+    """`main` for a process of its own: Ctrl-C while the interpreter shuts down ends it without a traceback."""
+    code = main()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as in the background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return code
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the `erprm` command; returns the exit code: 0, 2 for bad input, 130 or 143 when interrupted."""
+    """The `erprm` command; returns the exit code: 0, 2 for bad input, 130 or 143 when interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -1,4 +1,4 @@
-"""The whole experiment in miniature, on two cores in about twenty minutes.
+"""The whole experiment in miniature, on two cores in about thirteen minutes.
 
     erprm demo --out runs/demo --seed 0
 

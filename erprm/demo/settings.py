@@ -10,7 +10,7 @@ from erprm.values import Array, row_targets
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """Sizes are chosen for two cores and twenty minutes."""
+    """Sizes are chosen for two cores and a quarter of an hour."""
 
     seed: int = 0
     task: str = "countdown"

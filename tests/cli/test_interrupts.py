@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -45,3 +48,23 @@ def test_an_interruption_is_one_line(number: int, code: int, word: str, where: s
     assert capfd.readouterr().err.strip() == (f"erprm convert: {word}; what was committed is kept, run the same "
                                               "command to go on")
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_once_the_work_is_done_nothing_more_is_said(number: signal.Signals) -> None:
+    """Shutting down takes a second where torch was imported."""
+    ending = textwrap.dedent("""
+        import atexit, runpy, signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        atexit.register(lambda: (print("ending", flush=True), sys.stdin.read()))
+        sys.argv = ["erprm", "--help"]
+        runpy.run_module("erprm", run_name="__main__")
+    """)
+    with subprocess.Popen([sys.executable, "-c", ending], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "ending\n" in iter(process.stdout.readline, "")
+        process.send_signal(number)
+        assert not process.stderr.read()
+    assert process.returncode == -number
