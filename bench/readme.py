@@ -134,7 +134,7 @@ def demo_table(runs: list[Record]) -> list[str]:
               f"{', '.join(format(run['reward_models'][name]['validation_step_auc'], '.2f') for run in runs)} |"
               for name in runs[0]["reward_models"]), "",
             *(f"Seed {run['seed']} took {sum(run['seconds'].values()) / 60:.1f} minutes on two CPU cores with nothing "
-              "else to do, in seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in run["seconds"].items()) + "."
+              f"else to do, in seconds: {', '.join(f'{name} {value:.0f}' for name, value in run['seconds'].items())}."
               for run in runs if "labels and pools" in run["seconds"])]  # the others were not timed alone
 
 
