@@ -69,14 +69,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (InputError, MissingExtraError, OSError) as error:
         if debug:
             raise
+        _close_bars()
         print(f"erprm {command}: error: {one_line(error)}", file=sys.stderr)
         with contextlib.suppress(OSError):
             _finish_output()
         return 2
     except KeyboardInterrupt as error:
+        _close_bars()
         word, code = ("terminated", 143) if isinstance(error, Terminated) else ("interrupted", 130)
         print(f"\nerprm {command}: {word}; what was committed is kept, run the same command to go on", file=sys.stderr)
         return code
+
+
+def _close_bars() -> None:
+    """End the lines of progress bars that others' code left open (transformers' trainers do, where training fails)."""
+    if "tqdm" in sys.modules:
+        for bar in list(sys.modules["tqdm"].tqdm._instances):
+            bar.close()
 
 
 def _finish_output() -> None:
