@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from erprm import cli
 from erprm.errors import InputError
 from erprm.files.progress import progress
@@ -65,6 +63,8 @@ def together(commands: Sequence[Command], logs: Path) -> Callable[[], None]:
     Raises:
         InputError: with the last line of the first one that fails, when the others have been stopped.
     """
+    threads = _threads()
+
     def in_turn() -> None:
         for each in commands:
             each()
@@ -72,11 +72,11 @@ def together(commands: Sequence[Command], logs: Path) -> Callable[[], None]:
     def side_by_side() -> None:
         logs.mkdir(parents=True, exist_ok=True)
         waiting, running = list(enumerate(commands, start=1)), dict[Path, subprocess.Popen[bytes]]()
-        environment = os.environ | {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // len(commands)))}
+        environment = os.environ | {"OMP_NUM_THREADS": str(max(1, threads // len(commands)))}
         with progress("side by side", len(commands), "commands") as bar:
             try:
                 while waiting or running:
-                    while waiting and len(running) < torch.get_num_threads():
+                    while waiting and len(running) < threads:
                         number, each = waiting.pop(0)
                         log = logs / f"{number}-{each.name}.txt"
                         print(f"$ {each} > {log}", file=sys.stderr)
@@ -92,7 +92,14 @@ def together(commands: Sequence[Command], logs: Path) -> Callable[[], None]:
                 for process in running.values():
                     process.wait()
 
-    return in_turn if torch.get_num_threads() == 1 or torch.cuda.is_available() else side_by_side
+    return in_turn if threads == 1 else side_by_side
+
+
+def _threads() -> int:
+    """Those that commands may share; 1 where a GPU does the work."""
+    import torch
+
+    return 1 if torch.cuda.is_available() else torch.get_num_threads()
 
 
 def _started(each: Command, log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
