@@ -31,7 +31,7 @@ def study(task: str, table: Table) -> list[str]:
 
 
 def by_policy(table: Table) -> list[str]:
-    """The same by policy seed, each the mean of its reward models' seeds."""
+    """The same by policy seed, a number for each reward model."""
     seeds = sorted({cell.cell.policy_seed for cell in table.cells})
     lines = [f"| reward | {' | '.join(f'policy {seed}' for seed in seeds)} |", "|---" * (len(seeds) + 1) + "|"]
     for name in table.rewards:
@@ -43,7 +43,7 @@ def by_policy(table: Table) -> list[str]:
 
 
 def turn_down(table: Table) -> list[str]:
-    """Accuracy at every N and exp(KL) of best-of-N: where more candidates hurt."""
+    """Accuracy at every N, and the KL divergence of best-of-N from the policy: where more candidates hurt."""
     ns = next(iter(table.rewards.values())).ns
     lines = [f"| reward | {' | '.join(f'N = {n}' for n in ns)} | cells that fall at the last doubling |",
              "|---" * (len(ns) + 2) + "|",
@@ -94,15 +94,15 @@ def label_tests() -> list[str]:
         for one in found[f"equal {design}"]["comparisons"]:
             seeds = ", ".join(f"{100 * value:+.0f}" for value in one["by_prm_seed"])
             lines.append(f"| equal {design} | {one['metric'].replace('_', ' ')} | {one['first']} | {one['second']} | "
-                         f"{100 * one['difference']:+.1f} [{100 * one['low']:+.1f}, {100 * one['high']:+.1f}] | "
-                         f"{one['p_holm']:.3f} | {seeds} |")
+                         f"{_difference(one)} | {one['p_holm']:.3f} | {seeds} |")
     return lines
 
 
 def costs() -> list[str]:
     """Completions and tokens for 100,000 labelled steps by way to label; `bench/label_costs.py`."""
     found = json.loads((RESULTS / "label_costs.json").read_text(encoding="utf-8"))
-    lines = ["| labels | completions, millions | tokens, millions | engine seconds, two cores |", "|---|---|---|---|"]
+    lines = ["| labels | completions, millions | tokens, millions | engine seconds, one core beside other work |",
+             "|---|---|---|---|"]
     for name, way in found["ways"].items():
         if "completions_per_100000_steps" in way:
             completions, tokens, seconds = (way[f"{what}_per_100000_steps"]
@@ -116,8 +116,7 @@ def policies() -> list[str]:
     found = json.loads((RESULTS / "policy.json").read_text(encoding="utf-8"))
     lines = ["| policy | pass@1 | by seed | gain |", "|---|---|---|---|"]
     for name, arm in found["arms"].items():
-        gain = "" if name == "before" else (f"{100 * arm['gain']['difference']:+.1f} [{100 * arm['gain']['low']:+.1f}, "
-                                            f"{100 * arm['gain']['high']:+.1f}]")
+        gain = "" if name == "before" else _difference(arm["gain"])
         seeds = ", ".join(f"{100 * value:.1f}" for value in arm["by_demo"])
         lines.append(f"| {name} | {100 * arm['accuracy']:.1f} | {seeds} | {gain} |")
     return lines
@@ -125,6 +124,10 @@ def policies() -> list[str]:
 
 def _percent(figure: dict[str, Any]) -> str:
     return f"{100 * figure['mean']:.1f} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
+
+
+def _difference(test: dict[str, Any]) -> str:
+    return f"{100 * test['difference']:+.1f} [{100 * test['low']:+.1f}, {100 * test['high']:+.1f}]"
 
 
 def sections() -> dict[str, list[str]]:

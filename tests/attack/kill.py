@@ -159,6 +159,7 @@ def survives(nursery: Nursery, case: Case, work: Path) -> int:
             status, said = nursery.said(argv, folder, each.at, each.how, each.seconds)
             late = status in (0, -signal.SIGTERM) and each.how != "SIGKILL"  # it may come when all is done
             if late:
+                assert "Traceback" not in said, (each, status, said)
                 assert case.result(folder) == expected, (each, status, said)
             else:
                 assert each.held(command, status, said), (each, status, said)
