@@ -95,8 +95,9 @@ def main(words: list[str] | None = None) -> None:
     for number, demo in enumerate(given.demo):
         folder, settings = given.out / str(number), common.demo_settings(demo)
         folder.mkdir(parents=True, exist_ok=True)
-        Lab(demo, settings).trained(folder / "prm", given.seed, loss="beta_binomial", concentration="learnt",
-                                    **({} if given.steps is None else {"max_steps": given.steps}))()
+        lab = Lab(demo, settings)
+        lab.trained(folder / "prm", lab.rows, given.seed, loss="beta_binomial", concentration="learnt",
+                    **({} if given.steps is None else {"max_steps": given.steps}))()
         rows = held_out(demo, folder, given)
         found.append(inside(rows, Said(folder / "prm", every=True).score(rows), LEVEL, given.seed))
     behind = np.cumsum([0, *(one["problem"].max() + 1 for one in found[:-1])])

@@ -6,10 +6,12 @@
 
 A policy seed stands for a policy, its solutions, their labels and its held-out pool, made as in `erprm demo`; several
 reward models are trained on the same labels with the same schedule, and watched on validation solutions. A target is
-KIND, KIND@ETA or KIND@ETA:ESTIMATOR; "er" alone learns all --etas in one training. A cell that is there is not done
-again, so the table can grow and an interrupted study goes on. OUT/cells holds the results, OUT/work what they were made
-of, which may be deleted. OUT/summary.md has means with intervals over problems and over seeds, differences from the
-reference paired on problems with Holm's correction, and the variance by source.
+KIND, KIND@ETA or KIND@ETA:ESTIMATOR; "er" alone learns all --etas in one training. What it learns from may stand behind
+it: soft+half and soft+quarter of the problems, soft+agreed (with the task's checker), outcome+outcomes (no completions,
+as many more solutions as they cost in tokens). A cell that is there is not done again, so the table can grow and an
+interrupted study goes on. OUT/cells holds the results, OUT/work what they were made of, which may be deleted.
+OUT/summary.md has means with intervals over problems and over seeds, differences from the reference paired on problems
+with Holm's correction, and the variance by source.
 """
 
 from __future__ import annotations
@@ -55,6 +57,8 @@ class Config:
                                          help="completions per prefix of the validation solutions")
     heldout_problems: int = option(_DEMO.heldout_problems, help="held-out problems", least=1)
     pool: int = option(_DEMO.pool, help="candidates per held-out problem", least=2)
+    wide_problems: int = option(40, help="held-out problems, the first ones, with many more candidates", least=1)
+    wide: int = option(1024, help="candidates of each of them: where reward models are over-optimised", least=2)
     smoke: bool = option(False, help="two policies, two reward-model seeds and two targets at toy size")
     dry_run: bool = option(False, help="print the cells, and which are there; do nothing")
 
@@ -68,9 +72,10 @@ def run(config: Config) -> None:
     names = {field.name for field in dataclasses.fields(DemoSettings)}
     sizes: dict[str, Any] = {name: value for name, value in dataclasses.asdict(config).items() if name in names}
     settings = StudySettings(
-        config.tasks, config.policy_seeds, config.prm_seeds, config.targets, config.etas, DemoSettings(**sizes))
+        config.tasks, config.policy_seeds, config.prm_seeds, config.targets, config.etas, config.wide_problems,
+        config.wide, DemoSettings(**sizes))
     if config.smoke:
-        settings = StudySettings(("countdown",), (0, 1), (0, 1), ("soft", "er"), (0.5, 2.0), SMOKE)
+        settings = StudySettings(("countdown",), (0, 1), (0, 1), ("soft", "er"), (0.5, 2.0), 2, 8, SMOKE)
     for name in ("tasks", "policy_seeds", "prm_seeds", "targets", "etas"):
         values = getattr(settings, name)
         if not values or len(set(values)) < len(values):

@@ -79,10 +79,10 @@ class Lab:
                        policy=self.model("policy"), seed=self.settings.seed, max_tokens=self.task.max_tokens,
                        splitter="newline", out=self.folder / out, **more)
 
-    def trained(self, out: Path, seed: int, **more: Any) -> Command:
+    def trained(self, out: Path, rows: Path, seed: int, **more: Any) -> Command:
         """A reward model from the policy, trained until it is no better on validation rows; `more`: what it learns."""
         settings = self.settings
-        return command("train", model=self.model("policy"), data=self.rows, out=out,
+        return command("train", model=self.model("policy"), data=rows, out=out,
                        eval=self.folder / "validation-labels" / "rows.parquet", max_steps=settings.prm_steps,
                        evaluations=settings.evaluations, patience=settings.patience,
                        batch_size=settings.prm_batch, weight_decay=0.01, warmup=30,
@@ -127,7 +127,7 @@ def recipe(folder: Path, settings: DemoSettings) -> Iterator[Stage]:
                 for model in settings.models]
 
     yield from lab.foundation(lab.sampled("label", settings.raft_samples, "raft-solutions", seed + 2))
-    yield "reward models", [lab.together(*(lab.trained(lab.model(f"prm-{model}"), seed, **learnt)
+    yield "reward models", [lab.together(*(lab.trained(lab.model(f"prm-{model}"), lab.rows, seed, **learnt)
                                            for model, learnt in settings.models.items()))]
     yield "validation", [*scored(folder / "validation.parquet", "validation"),
                          partial(outcome.choose_aggregations, folder, targets)]

@@ -15,20 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from erprm.demo.commands import command
-from erprm.demo.outcome import NS, best_aggregations
 from erprm.demo.recipe import Lab
 from erprm.demo.settings import DemoSettings
 from erprm.demo.stages import Stages
 from erprm.errors import InputError
-from erprm.evaluation.pools import Groups, group_by_problem, pool_of
 from erprm.files.json_files import read_json
 from erprm.files.writing import locked, remove_folder
-from erprm.rows import by_score_column, read_rows
-from erprm.selection import best_of_n_by_problem
-from erprm.study.cells import Cell, Column, Learnt, Result, read_cell, write_cell
+from erprm.rows import StepRow, by_score_column, read_rows
+from erprm.study.cells import Cell, Learnt, Result, read_cell, write_cell
+from erprm.study.label_sets import training_rows
+from erprm.study.measures import measured
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,8 @@ class StudySettings:
     prm_seeds: tuple[int, ...] = (0, 1)
     targets: tuple[str, ...] = ("outcome", "soft", "hard", "er", "er@2")
     etas: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0)
+    wide_problems: int = 40  # held-out problems, the first ones, with
+    wide: int = 1024  # candidates each
     demo: DemoSettings = field(default_factory=lambda: DemoSettings(prm_steps=4000, evaluations=40, patience=0))
 
     def cells(self, only: tuple[str, ...] = ()) -> list[Cell]:
@@ -60,8 +59,8 @@ class StudySettings:
         """What a cell's result depends on besides its place in the table."""
         sizes = dataclasses.asdict(dataclasses.replace(self.demo, task=cell.task, seed=cell.policy_seed))
         found: dict[str, Any] = json.loads(json.dumps({  # as it comes back from a file
-            **Learnt.of(cell.target).options(self.etas), **{
-                name: sizes[name] for name in sizes if name not in _OF_THE_DEMO_ALONE}}))
+            **Learnt.of(cell.target).options(self.etas), "wide_problems": self.wide_problems, "wide": self.wide,
+            **{name: sizes[name] for name in sizes if name not in _OF_THE_DEMO_ALONE}}))
         return found
 
 
@@ -107,39 +106,40 @@ def _is_done(cell: Cell, folder: Path, settings: StudySettings) -> bool:
 
 def _do(cell: Cell, lab: Lab, settings: StudySettings, folder: Path, about: Mapping[str, Any]) -> None:
     work = lab.folder / "cells" / cell.target.replace(":", "-") / f"prm-{cell.prm_seed}"
-    model, started = work / "model", time.monotonic()
-    lab.trained(model, cell.prm_seed, **Learnt.of(cell.target).options(settings.etas))()
+    model, learnt = work / "model", Learnt.of(cell.target)
+    pools = {"validation": lab.folder / "validation.parquet", "pool": lab.folder / "pool.parquet",
+             "wide": _wide_pool(lab, settings)}
+    rows, tokens = training_rows(lab, learnt.labels)
+    started = time.monotonic()
+    lab.trained(model, rows, cell.prm_seed, **learnt.options(settings.etas))()
     seconds = time.monotonic() - started
-    groups = {name: _scored(lab.folder / f"{name}.parquet", model, work / f"{name}.parquet", cell.target)
-              for name in ("validation", "pool")}
+    scored = {name: _scored(path, model, work / f"{name}.parquet", cell.target) for name, path in pools.items()}
     remedy = f"remove {work}: the cell is done again"
     history = read_json(model / "history.json", remedy, list)
     curve = [(entry["step"], entry["eval_step_auc"]) for entry in history if "eval_step_auc" in entry]
     metrics = read_json(model / "metrics.json", remedy)
     training = {name: float(value) for name, value in metrics.items() if isinstance(value, (int, float))}
-    training |= {"seconds": round(seconds, 1), "steps": float(max(entry["step"] for entry in history))}
-    write_cell(cell.path(folder), Result(cell, _columns(groups["validation"], groups["pool"]), curve, training),
+    training |= {"seconds": round(seconds, 1), "steps": float(max(entry["step"] for entry in history)),
+                 "label_tokens": float(tokens)}
+    columns, pool = measured(scored, learnt)
+    write_cell(cell.path(folder), Result(cell, columns, curve, training, pool),
                {**about, "settings": settings.of_cell(cell)})
     remove_folder(work)
 
 
-def _scored(rows: Path, model: Path, out: Path, target: str) -> Groups:
+def _wide_pool(lab: Lab, settings: StudySettings) -> Path:
+    path = lab.folder / "wide.parquet"
+    if not path.is_file():
+        command("sample", problems=lab.problems("heldout"), policy=lab.model("policy"), limit=settings.wide_problems,
+                n=settings.wide, seed=lab.settings.seed + 7, max_tokens=lab.task.max_tokens, out=path)()
+    return path
+
+
+def _scored(rows: Path, model: Path, out: Path, target: str) -> dict[str, list[StepRow]]:
     """The pool with the model's scores, by reward."""
     command("score", model=model, rows=rows, out=out)()
-    columns = by_score_column(list(read_rows(out)))
-    return group_by_problem({reward_name(target, name.removeprefix("eta=")): found for name, found in columns.items()})
-
-
-def _columns(validation: Groups, pool: Groups) -> dict[str, Column]:
-    chosen = best_aggregations(validation)
-    reduced = pool_of(pool, chosen)
-    size = len(pool.rows[0])
-    ns = tuple(n for n in (*NS, 128, 256, 512, 1024) if n <= size)
-    columns = {}
-    for name, scores in reduced.scores.items():
-        values = best_of_n_by_problem(scores, reduced.correct, ns)
-        columns[name] = Column(chosen[name], ns, tuple(np.round(values.mean(axis=0), 6).tolist()), values[:, -1])
-    return columns
+    found = by_score_column(list(read_rows(out)))
+    return {reward_name(target, name.removeprefix("eta=")): rows for name, rows in found.items()}
 
 
 def reward_name(target: str, eta: str) -> str:

@@ -26,10 +26,11 @@ def cells(effect: float, policies: int = 6, seeds: int = 3, problems: int = 200,
         for target, more in (("soft", 0.0), ("er", effect)):
             for prm in range(seeds):
                 values = level + more + sd_prm * random.standard_normal() + easiness
-                column = Column("min", NS, (0.3, 0.4, float(values.mean())), values)
+                column = Column("min", NS, (0.3, 0.4, float(values.mean())), values, (1, 8), values[:3, None] ** [1, 2],
+                                {"brier": 0.2})
                 name = "er/2" if target == "er" else target
                 found.append(Result(Cell("countdown", policy, target, prm), {name: column}, [(1, 0.5), (2, 0.7)],
-                                    {"seconds": 1.0}))
+                                    {"seconds": 1.0}, {"pass@1": 0.3}))
     return found
 
 
