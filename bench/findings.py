@@ -6,15 +6,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from erprm.study import page
 from erprm.study.analysis import Table, summarise
-from erprm.study.cells import Result, read_cells
-from erprm.study.page import draw, markdown
+from erprm.study.cells import read_cells
 
 RESULTS = Path(__file__).parent / "results"
 FIGURES = Path(__file__).parent.parent / "docs" / "findings"
@@ -23,51 +20,6 @@ FIGURES = Path(__file__).parent.parent / "docs" / "findings"
 def tables() -> dict[str, Table]:
     """By task, what the study's cells say; none before its first."""
     return summarise(read_cells(RESULTS / "study")) if (RESULTS / "study").is_dir() else {}
-
-
-def study(task: str, table: Table) -> list[str]:
-    """Best of the largest N by reward, with its intervals and differences."""
-    return markdown(task, table)[2:-1]  # without the heading, which the page has
-
-
-def by_policy(table: Table) -> list[str]:
-    """The same by policy seed, a number for each reward model."""
-    seeds = sorted({cell.cell.policy_seed for cell in table.cells})
-    lines = [f"| reward | {' | '.join(f'policy {seed}' for seed in seeds)} |", "|---" * (len(seeds) + 1) + "|"]
-    for name in table.rewards:
-        found = [[100 * cell.columns[name].accuracy[-1] for cell in table.cells
-                  if cell.cell.policy_seed == seed and name in cell.columns] for seed in seeds]
-        lines.append(f"| {name} | " + " | ".join(", ".join(f"{value:.0f}" for value in values) for values in found)
-                     + " |")
-    return lines
-
-
-def turn_down(table: Table) -> list[str]:
-    """Accuracy at every N, and the KL divergence of best-of-N from the policy: where more candidates hurt."""
-    ns = next(iter(table.rewards.values())).ns
-    lines = [f"| reward | {' | '.join(f'N = {n}' for n in ns)} | cells that fall at the last doubling |",
-             "|---" * (len(ns) + 2) + "|",
-             f"| KL, nats | {' | '.join(f'{np.log(n) - (n - 1) / n:.2f}' for n in ns)} | |"]
-    for name, row in table.rewards.items():
-        curves = [cell.columns[name].accuracy for cell in table.cells if name in cell.columns]
-        falling = sum(curve[-1] < curve[-2] for curve in curves)
-        lines.append(f"| {name} | {' | '.join(f'{100 * value:.1f}' for value in row.accuracy)} | {falling} of "
-                     f"{len(curves)} |")
-    return lines
-
-
-def training(table: Table) -> list[str]:
-    """What a reward model of each target costs to train, and how it scores validation solutions."""
-    lines = ["| target | trainings | optimiser steps | seconds, one thread | step AUC, validation | Brier |",
-             "|---|---|---|---|---|---|"]
-    for target in dict.fromkeys(cell.cell.target for cell in table.cells):
-        mine: Sequence[Result] = [cell for cell in table.cells if cell.cell.target == target]
-        steps, seconds, auc, brier = ([cell.training[name] for cell in mine]
-                                      for name in ("steps", "seconds", "eval_step_auc", "eval_brier"))
-        lines.append(f"| {target} | {len(mine)} | {np.mean(steps):,.0f} | {np.mean(seconds):.0f} ({min(seconds):.0f}-"
-                     f"{max(seconds):.0f}) | {np.mean(auc):.3f} ({min(auc):.3f}-{max(auc):.3f}) "
-                     f"| {np.mean(brier):.3f} |")
-    return lines
 
 
 def labels() -> list[str]:
@@ -134,8 +86,7 @@ def sections() -> dict[str, list[str]]:
     """By the name of a section of the page, its lines."""
     found = {"labels": labels(), "label-tests": label_tests(), "costs": costs(), "policies": policies()}
     for task, table in tables().items():
-        found |= {f"study-{task}": study(task, table), f"by-policy-{task}": by_policy(table),
-                  f"turn-down-{task}": turn_down(table), f"training-{task}": training(table)}
+        found |= {f"{name}-{task}": lines for name, lines in page.sections(table).items()}
     return found
 
 
@@ -143,7 +94,7 @@ def draw_all() -> None:
     """The figures beside the page."""
     for task, table in tables().items():
         FIGURES.mkdir(exist_ok=True)
-        draw(FIGURES, task, table)
+        page.draw(FIGURES, task, table)
 
 
 if __name__ == "__main__":

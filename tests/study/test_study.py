@@ -1,16 +1,22 @@
 """The study: its table and its cells, what is read out of them, and the whole in miniature, killed and gone on with."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from erprm.cli import main
+from erprm.demo.recipe import Lab
+from erprm.demo.settings import SMOKE
 from erprm.errors import InputError
 from erprm.files.json_files import read_record, write_record
+from erprm.rows import read_rows
 from erprm.study import run as study
 from erprm.study.analysis import shares, summarise
 from erprm.study.cells import Cell, Column, Learnt, Result, read_cell, read_cells, write_cell
+from erprm.study.label_sets import LABEL_SETS, training_rows
+from erprm.study.page import sections
 
 NS = (1, 2, 4)
 
@@ -27,22 +33,22 @@ def cells(effect: float, policies: int = 6, seeds: int = 3, problems: int = 200,
             for prm in range(seeds):
                 values = level + more + sd_prm * random.standard_normal() + easiness
                 column = Column("min", NS, (0.3, 0.4, float(values.mean())), values, (1, 8), values[:3, None] ** [1, 2],
-                                {"brier": 0.2})
+                                {"brier": 0.2, "ece": 0.1})
                 name = "er/2" if target == "er" else target
                 found.append(Result(Cell("countdown", policy, target, prm), {name: column}, [(1, 0.5), (2, 0.7)],
-                                    {"seconds": 1.0}, {"pass@1": 0.3}))
+                                    {"seconds": 1.0, "steps": 2.0, "label_tokens": 1e6}, {"pass@1": 0.3}))
     return found
 
 
 @pytest.mark.parametrize(("text", "options"), [
     ("soft", {"target": "soft"}), ("er", {"target": "er", "eta": (0.5, 2.0), "estimator": "plug-in"}),
-    ("er@10", {"target": "er", "eta": 10.0, "estimator": "plug-in"}),
+    ("er@10+half", {"target": "er", "eta": 10.0, "estimator": "plug-in"}), ("outcome+outcomes", {"target": "outcome"}),
     ("er@2:empirical-bayes", {"target": "er", "eta": 2.0, "estimator": "empirical-bayes"})])
 def test_a_target_is_a_text(text: str, options: dict[str, object]) -> None:
     assert Learnt.of(text).options((0.5, 2.0)) == options
 
 
-@pytest.mark.parametrize("text", ["", "er@two", "sof", "er@2:bayes"])
+@pytest.mark.parametrize("text", ["", "er@two", "sof", "er@2:bayes", "soft+most", "soft+"])
 def test_no_target(text: str) -> None:
     with pytest.raises(InputError, match="targets: expected"):
         Learnt.of(text)
@@ -73,6 +79,37 @@ def test_an_effect_is_seen_and_none_is_not() -> None:
     assert seen.of_seeds[1] - seen.of_seeds[0] > seen.of_problems[1] - seen.of_problems[0]
     reference = summarise(cells(0.06))["countdown"].rewards["soft"]
     assert (reference.difference, reference.p) == (0.0, 1.0)
+
+
+def test_over_optimisation_is_told_with_its_noise() -> None:
+    """Of many candidates on few problems: one reward falls behind its peak, the other does not."""
+    random = np.random.default_rng(0)
+    found = []
+    for result in cells(0.0, 3, 2, 40):
+        (name, column), = result.columns.items()
+        curve = np.array([0.2, 0.6, 0.4] if name == "soft" else [0.2, 0.4, 0.6])
+        wide = np.clip(curve + 0.1 * random.standard_normal((40, 3)), 0, 1)
+        found.append(replace(result, columns={name: replace(column, wide_ns=(1, 32, 1024), wide=wide)}))
+    rows = {line.split(" | ")[0].strip("| "): line.split(" | ")
+            for line in sections(summarise(found)["countdown"])["over-optimisation"]}
+    np.testing.assert_allclose(list(map(float, rows["soft"][1:4])), [20, 60, 40], atol=3)
+    assert rows["soft"][4].endswith("behind N = 32")
+    assert float(rows["soft"][6].strip(" |")) < 0.01
+    assert rows["er/2"][4] == "none"
+    assert rows["*KL, nats*"][3] == f"{np.log(1024) - 1023 / 1024:.2f}"
+
+
+def test_time_to_equal_accuracy() -> None:
+    """The level is where the worse target ends, 0.7; the better one is there after one of its four evaluations."""
+    def trained(target: str, curve: list[float], seconds: float) -> Result:
+        one = cells(0.0, 1, 1, 5)[0]
+        return replace(one, cell=Cell("countdown", 0, target, 0), columns={target: one.columns["soft"]},
+                       curve=[(10 * number, value) for number, value in enumerate(curve, start=1)],
+                       training={"steps": 40.0, "seconds": seconds, "label_tokens": 1e6, "eval_step_auc": curve[-1]})
+    table = summarise([trained("soft", [0.75, 0.8, 0.8, 0.9], 100.0), trained("hard", [0.5, 0.5, 0.6, 0.7], 60.0)])
+    head, _, *rows = (line.strip("| ").split(" | ") for line in sections(table["countdown"])["training"])
+    assert head[-1] == "seconds to 0.700"
+    assert {row[0]: row[-1] for row in rows} == {"soft": "25 (1 of 1)", "hard": "60 (1 of 1)"}
 
 
 def test_a_cell_comes_back_from_its_file(tmp_path: Path) -> None:
@@ -128,6 +165,7 @@ def test_the_whole_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert not list(tmp_path.rglob("work/**/model"))
     found = read_cells(tmp_path / "cells")
     assert {name for result in found for name in result.columns} == {"soft", "er/0.5", "er/2"}
+    _label_sets(Lab(tmp_path / "work" / "countdown" / "policy-0", replace(SMOKE, seed=0)))
     page = (tmp_path / "summary.md").read_text()
     for row in summarise(found)["countdown"].rewards.values():
         assert f"| {100 * row.accuracy[-1]:.1f} |" in page
@@ -139,3 +177,16 @@ def test_the_whole_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys.readouterr()
     assert main(["study", "--smoke", "--out", str(tmp_path)]) == 2
     assert "done with pool = 5, asked for 4; give another --out, or remove the cell" in capsys.readouterr().err
+
+
+def _label_sets(lab: Lab) -> None:
+    """What each holds and costs, by the rows that were labelled."""
+    found = {name: training_rows(lab, name) for name in LABEL_SETS}
+    rows = {name: list(read_rows(path)) for name, (path, _) in found.items()}
+    tokens = {name: cost for name, (_, cost) in found.items()}
+    problems = {name: {row.problem_id for row in part} for name, part in rows.items()}
+    assert problems["quarter"] < problems["half"] < problems["all"] == problems["outcomes"]
+    assert tokens["quarter"] < tokens["half"] < tokens["all"] == tokens["agreed"]
+    assert tokens["outcomes"] == pytest.approx(tokens["all"], rel=0.2)  # whole solutions, each of its own length
+    assert not any(row.trials for row in rows["outcomes"])
+    assert {row.solution_id for row in rows["agreed"]} <= {row.solution_id for row in rows["all"]}
