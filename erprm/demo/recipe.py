@@ -82,11 +82,11 @@ class Lab:
     def trained(self, out: Path, rows: Path, seed: int, **more: Any) -> Command:
         """A reward model from the policy, trained until it is no better on validation rows; `more`: what it learns."""
         settings = self.settings
-        return command("train", model=self.model("policy"), data=rows, out=out,
-                       eval=self.folder / "validation-labels" / "rows.parquet", max_steps=settings.prm_steps,
-                       evaluations=settings.evaluations, patience=settings.patience,
-                       batch_size=settings.prm_batch, weight_decay=0.01, warmup=30,
-                       learning_rate=settings.prm_learning_rate, seed=seed, **more)
+        return command("train", **{
+            "model": self.model("policy"), "data": rows, "out": out,
+            "eval": self.folder / "validation-labels" / "rows.parquet", "max_steps": settings.prm_steps,
+            "evaluations": settings.evaluations, "patience": settings.patience, "batch_size": settings.prm_batch,
+            "weight_decay": 0.01, "warmup": 30, "learning_rate": settings.prm_learning_rate, "seed": seed} | more)
 
     def foundation(self, *more: Command) -> Iterator[Stage]:
         """Problems, a policy that was taught them, and what it says: solutions, rows with the counts of completions,

@@ -1,0 +1,164 @@
+"""What each way to use checkable answers costs: labelling, training, memory; and GRPO for the seconds a PRM takes.
+
+    erprm study --out runs/study --only 'countdown/*/*/prm-0'
+    python bench/costs.py --study runs/study --out runs/costs --output bench/results/costs.json
+
+On policies of a study, each command a process of its own, whose wall time and peak resident memory are kept:
+
+- `erprm label` on the first problems: seconds a token, times the tokens of the study's whole store;
+- `erprm train` of each target, a short and a longer run: seconds a step from their difference, evaluations not
+  counted, times the study's steps;
+- `erprm grpo` paid by right and wrong alone, without any reward model, for as many steps as fit into the seconds that
+  soft labels and their reward model take together; then solutions of its policy to the held-out problems.
+
+Reward models' accuracies are those of the study's cells, on the same policies and problems. What is there already is
+not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import common
+import numpy as np
+from real import run
+
+from erprm.demo.commands import Command
+from erprm.demo.recipe import Lab
+from erprm.grading.graders import ballot
+from erprm.rollouts.store import read_parts
+from erprm.rows import StepRow, read_rows
+from erprm.selection import majority_by_problem
+from erprm.statistics.bootstrap import bootstrap_interval
+from erprm.study.cells import Learnt, read_cell
+from erprm.study.label_sets import training_rows
+from erprm.study.run import StudySettings
+
+
+def timed(record: Path, command: Command) -> dict[str, float]:
+    """Seconds and peak memory in bytes of the command's process, from the record or measured now."""
+    if not record.is_file():
+        stage = run(record.stem, [sys.executable, "-m", "erprm", command.name, *command.arguments])
+        common.save(record, {"seconds": stage.seconds, "peak_memory": stage.peak_memory})
+    found: dict[str, float] = json.loads(record.read_text(encoding="utf-8"))
+    return found
+
+
+def by_step(folder: Path, steps: tuple[int, int], command: Callable[[int, Path], Command]) -> dict[str, float]:
+    """Seconds a step, without what every run takes, and the longer run's peak memory."""
+    short, long = (timed(folder / f"{number}.json", command(number, folder / str(number))) for number in steps)
+    return {"seconds_per_step": (long["seconds"] - short["seconds"]) / (steps[1] - steps[0]),
+            "peak_memory": long["peak_memory"]}
+
+
+def costs(lab: Lab, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Of one policy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _, tokens = training_rows(lab, "all")
+    labelling = timed(folder / "label.json", lab.labelled(
+        "label", "solutions", lab.settings.completions, str((folder / "labels").resolve()), limit=given.problems))
+    written = sum(sum(table["tokens"].to_pylist()) for table in read_parts(folder / "labels", ["tokens"]))
+    whole = sum(sum(table["tokens"].to_pylist()) for table in read_parts(lab.folder / "labels", ["tokens"]))
+    found: dict[str, Any] = {
+        "tokens": tokens, "completion_tokens": whole,
+        "labelling": {"seconds": labelling["seconds"] * whole / written, "peak_memory": labelling["peak_memory"]},
+        "training": {}}
+    for target in given.targets:
+        options = Learnt.of(target).options(given.etas)
+        found["training"][target] = by_step(folder / target, (given.steps // 4, given.steps), lambda number, out: (
+            lab.trained(out, lab.rows, 0, max_steps=number, evaluations=1, **options)))  # noqa: B023  (called at once)
+    budget = found["labelling"]["seconds"] + lab.settings.prm_steps * found["training"]["soft"]["seconds_per_step"]
+    rate = by_step(folder / "grpo", (4, 16), lambda number, out: _grpo(lab, out, number))
+    steps = max(1, int(budget / rate["seconds_per_step"]))
+    improved = folder / "grpo" / "policy"
+    spent = timed(improved.with_suffix(".json"), _grpo(lab, improved, steps))
+    pool = folder / "pool-grpo.parquet"
+    if not pool.is_file():
+        Command("sample", ("--problems", str(lab.problems("heldout")), "--policy", str(improved), "--n",
+                           str(lab.settings.pool), "--max-tokens", str(lab.task.max_tokens), "--seed",
+                           str(lab.settings.seed + 8), "--out", str(pool)))()
+    return found | {"grpo": rate | {"steps": steps, "seconds": spent["seconds"], "budget": budget,
+                                    **_accuracy(pool)}, "before": _accuracy(lab.folder / "pool.parquet")}
+
+
+def _grpo(lab: Lab, out: Path, steps: int) -> Command:
+    return Command("grpo", (
+        "--policy", str(lab.model("policy")), "--problems", str(lab.problems("label")), "--out", str(out), "--n", "8",
+        "--outcome-weight", "1", "--max-tokens", str(lab.task.max_tokens), "--max-steps", str(steps),
+        "--learning-rate", "5e-5", "--seed", str(lab.settings.seed)))
+
+
+def _accuracy(pool: Path) -> dict[str, list[float]]:
+    """[P] each: of one solution, and of the answer that most of all vote for."""
+    problems: dict[str, list[StepRow]] = {}
+    for row in read_rows(pool):
+        problems.setdefault(row.problem_key, []).append(row)
+    correct = np.array([[float(row.outcome == 1.0) for row in rows] for rows in problems.values()])
+    votes = majority_by_problem([[ballot(row) for row in rows] for rows in problems.values()], correct,
+                                [correct.shape[1]])
+    return {"one": correct.mean(axis=1).tolist(), "majority": votes[:, 0].tolist()}
+
+
+def best_of_n(cells: Path) -> dict[str, list[float]]:
+    """By reward the study's accuracy with the largest N, [P], of this policy and the first reward model."""
+    found = {}
+    for path in sorted(cells.glob("*/prm-0.json")):
+        result, _ = read_cell(path)
+        found |= {name: column.by_problem.tolist() for name, column in result.columns.items()}
+    return found
+
+
+def figure(parts: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Of problems of several policies: mean, interval over problems, and by policy."""
+    low, high = bootstrap_interval(np.concatenate([np.array(part) for part in parts]))
+    return {"mean": float(np.mean([np.mean(part) for part in parts])), "low": float(low), "high": float(high),
+            "by_policy": [float(np.mean(part)) for part in parts]}
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", type=Path, required=True, help="folder of a study; only read")
+    parser.add_argument("--out", type=Path, required=True, help="folder for what is made here")
+    parser.add_argument("--output", type=Path, help="result file")
+    parser.add_argument("--task", default="countdown")
+    parser.add_argument("--policies", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--targets", nargs="+", default=["outcome", "soft", "hard", "er@2", "er"])
+    parser.add_argument("--etas", type=float, nargs="+", default=StudySettings().etas)
+    parser.add_argument("--problems", type=int, default=60, help="whose solutions are labelled for the time it takes")
+    parser.add_argument("--steps", type=int, default=200, help="of the longer training")
+    given = parser.parse_args(words)
+    given.etas = tuple(given.etas)
+    found, cells = [], []
+    for policy in given.policies:
+        base = given.study / "work" / given.task / f"policy-{policy}"
+        lab = Lab(base, common.demo_settings(base))
+        found.append(costs(lab, given.out / str(policy), given))
+        cells.append(best_of_n(given.study / "cells" / given.task / f"policy-{policy}"))
+    result: dict[str, Any] = {
+        "environment": common.environment(), "task": given.task, "policies": given.policies,
+        "tokens": [one["tokens"] for one in found], "completion_tokens": [one["completion_tokens"] for one in found],
+        "labelling": _means([one["labelling"] for one in found]),
+        "training": {target: _means([one["training"][target] for one in found])
+                     | {"seconds": lab.settings.prm_steps * float(np.mean([
+                         one["training"][target]["seconds_per_step"] for one in found]))} for target in given.targets},
+        "grpo": _means([{name: value for name, value in one["grpo"].items() if name not in ("one", "majority")}
+                        for one in found]),
+        "accuracy": {"before": {name: figure([one["before"][name] for one in found]) for name in ("one", "majority")},
+                     "grpo": {name: figure([one["grpo"][name] for one in found]) for name in ("one", "majority")},
+                     "best_of_n": {name: figure([part[name] for part in cells]) for name in cells[0]
+                                   if all(name in part for part in cells)}}}
+    print(json.dumps({name: result[name] for name in ("labelling", "training", "grpo", "accuracy")}, indent=1))
+    common.write_result(given.output, result)
+
+
+def _means(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([part[name] for part in parts])) for name in parts[0]}
+
+
+if __name__ == "__main__":
+    main()
