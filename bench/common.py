@@ -310,9 +310,9 @@ def write(records: list[Record], path: Path | None = None) -> Path:
 
 
 def demo_settings(demo: Path) -> DemoSettings:
-    """What the finished demo in a folder was run with."""
+    """What the finished demo, or the policy of a study, in a folder was made with."""
     about = json.loads((demo / "stages.json").read_text(encoding="utf-8"))["settings"]
-    return DemoSettings(**about | {"etas": tuple(about["etas"])})
+    return DemoSettings(**about | {"etas": tuple(about.get("etas", DemoSettings.etas))})
 
 
 def write_result(path: Path | None, result: Mapping[str, Any]) -> None:

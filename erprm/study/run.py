@@ -39,7 +39,7 @@ class StudySettings:
     etas: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0)
     wide_problems: int = 40  # held-out problems, the first ones, with
     wide: int = 1024  # candidates each
-    demo: DemoSettings = field(default_factory=lambda: DemoSettings(prm_steps=4000, evaluations=40, patience=0))
+    demo: DemoSettings = field(default_factory=lambda: DemoSettings(patience=DemoSettings.evaluations))
 
     def cells(self, only: tuple[str, ...] = ()) -> list[Cell]:
         """All of them, or those whose name matches one of the patterns, policy after policy.
@@ -64,6 +64,9 @@ class StudySettings:
         return found
 
 
+_OF_THE_POLICY = ("task", "seed", "teach_problems", "demonstrations", "wandering", "hidden", "layers", "sft_steps",
+                  "label_problems", "solutions", "completions", "contrast", "heldout_problems", "pool",
+                  "validation_problems", "validation_completions", "validation_pool")  # its labels and pools, too
 _OF_THE_DEMO_ALONE = ("etas", "truth_problems", "truth_completions", "raft_samples", "raft_steps", "main", "task",
                       "seed")
 
@@ -82,7 +85,7 @@ def run(folder: Path, settings: StudySettings, only: tuple[str, ...] = (), about
         base = folder / "work" / cell.task / f"policy-{cell.policy_seed}"
         with locked(base):
             lab = Lab(base, dataclasses.replace(settings.demo, task=cell.task, seed=cell.policy_seed))
-            stages = Stages(base, dataclasses.asdict(lab.settings) | {"etas": list(lab.settings.etas)})
+            stages = Stages(base, {name: getattr(lab.settings, name) for name in _OF_THE_POLICY})
             for name, parts in lab.foundation():
                 stages.run(name, parts)
             if not _is_done(cell, folder / "cells", settings):  # by a process that held the lock before
@@ -128,7 +131,7 @@ def _do(cell: Cell, lab: Lab, settings: StudySettings, folder: Path, about: Mapp
 
 
 def _wide_pool(lab: Lab, settings: StudySettings) -> Path:
-    path = lab.folder / "wide.parquet"
+    path = lab.folder / f"wide-{settings.wide_problems}x{settings.wide}.parquet"
     if not path.is_file():
         command("sample", problems=lab.problems("heldout"), policy=lab.model("policy"), limit=settings.wide_problems,
                 n=settings.wide, seed=lab.settings.seed + 7, max_tokens=lab.task.max_tokens, out=path)()
