@@ -9,6 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from erprm.evaluation.figures import new_figure, save_png
+from erprm.statistics.bootstrap import paired_test
 from erprm.study import page
 from erprm.study.analysis import Table, summarise
 from erprm.study.cells import read_cells
@@ -17,9 +21,28 @@ RESULTS = Path(__file__).parent / "results"
 FIGURES = Path(__file__).parent.parent / "docs" / "findings"
 
 
-def tables() -> dict[str, Table]:
-    """By task, what the study's cells say; none before its first."""
-    return summarise(read_cells(RESULTS / "study")) if (RESULTS / "study").is_dir() else {}
+def tables(folder: str = "study") -> dict[str, Table]:
+    """By task, what the study's cells say."""
+    return summarise(read_cells(RESULTS / folder))
+
+
+def kept() -> list[str]:
+    """Shorter trainings of countdown whose best model was kept, against the study's whole ones on the same labels."""
+    lines = ["| target | trainings | steps | highest step AUC | best of 64, the best model | the study's, the last | "
+             "difference |", "|---|---|---|---|---|---|---|"]
+    short, whole = tables("study_kept")["countdown"].cells, tables()["countdown"].cells
+    for target in dict.fromkeys(one.cell.target for one in short):
+        pairs = [(one, other) for one in short for other in whole if one.cell == other.cell
+                 and one.cell.target == target]
+        name = target if target in pairs[0][0].columns else f"{target}/2"
+        best, last = (np.concatenate([side.columns[name].by_problem for side in sides])
+                      for sides in zip(*pairs, strict=True))
+        test = paired_test(best, last)
+        lines.append(
+            f"| {name} | {len(pairs)} | {np.mean([one.training['steps'] for one, _ in pairs]):,.0f} | "
+            f"{np.mean([max(value for _, value in one.curve) for one, _ in pairs]):.3f} | {100 * best.mean():.1f} | "
+            f"{100 * last.mean():.1f} | {100 * test.difference:+.1f} [{100 * test.low:+.1f}, {100 * test.high:+.1f}] |")
+    return lines
 
 
 def labels() -> list[str]:
@@ -50,7 +73,7 @@ def label_tests() -> list[str]:
     return lines
 
 
-def costs() -> list[str]:
+def label_costs() -> list[str]:
     """Completions and tokens for 100,000 labelled steps by way to label; `bench/label_costs.py`."""
     found = json.loads((RESULTS / "label_costs.json").read_text(encoding="utf-8"))
     lines = ["| labels | completions, millions | tokens, millions | engine seconds, one core beside other work |",
@@ -74,6 +97,36 @@ def policies() -> list[str]:
     return lines
 
 
+def label_noise() -> list[str]:
+    """Noise and reliability of labels by eta; `bench/label_noise.py`."""
+    found = json.loads((RESULTS / "label_noise.json").read_text(encoding="utf-8"))
+    lines = ["| labels | η | spread | noise | reliability |", "|---|---|---|---|---|"]
+    for way in found["ways"]:
+        eta = "" if way["eta"] is None else f"{way['eta']:g}"
+        lines.append(f"| {way['labels']} | {eta} | {way['spread']:.3f} | {way['noise']:.3f} | {way['reliability']:.3f} "
+                     f"[{way['low']:.3f}, {way['high']:.3f}] |")
+    return lines
+
+
+def ways() -> list[str]:
+    """What each way to use checkable answers costs and reaches; `bench/costs.py`."""
+    found = json.loads((RESULTS / "costs.json").read_text(encoding="utf-8"))
+    accuracy, labelling, grpo = found["accuracy"], found["labelling"], found["grpo"]
+    tokens = f"{np.mean(found['completion_tokens']) / 1e6:.2f}"
+    lines = ["| way | completions, millions of tokens | seconds to label | to train | peak memory, GB | one solution | "
+             "of 64: most voted | best by its reward |", "|---|---|---|---|---|---|---|---|",
+             f"| the policy alone | | | | | {_percent(accuracy['before']['one'])} | "
+             f"{_percent(accuracy['before']['majority'])} | |"]
+    for target, cost in found["training"].items():
+        best = [f"η = {name.partition('/')[2]}: " * ("/" in name) + _percent(value)
+                for name, value in accuracy["best_of_n"].items() if name.partition("/")[0] == target]
+        lines.append(f"| {target} | {tokens} | {labelling['seconds']:.0f} | {cost['seconds']:.0f} | "
+                     f"{cost['peak_memory'] / 1e9:.2f} | | | {'; '.join(best)} |")
+    lines.append(f"| GRPO, right and wrong alone | | | {grpo['seconds']:.0f} | {grpo['peak_memory'] / 1e9:.2f} | "
+                 f"{_percent(accuracy['grpo']['one'])} | {_percent(accuracy['grpo']['majority'])} | |")
+    return lines
+
+
 def _percent(figure: dict[str, Any]) -> str:
     return f"{100 * figure['mean']:.1f} [{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"
 
@@ -84,7 +137,10 @@ def _difference(test: dict[str, Any]) -> str:
 
 def sections() -> dict[str, list[str]]:
     """By the name of a section of the page, its lines."""
-    found = {"labels": labels(), "label-tests": label_tests(), "costs": costs(), "policies": policies()}
+    found = {"labels": labels(), "label-tests": label_tests(), "label-costs": label_costs(), "policies": policies(),
+             "label-noise": label_noise(), "kept": kept()}
+    if (RESULTS / "costs.json").is_file():
+        found["ways"] = ways()
     for task, table in tables().items():
         found |= {f"{name}-{task}": lines for name, lines in page.sections(table).items()}
     return found
@@ -92,9 +148,41 @@ def sections() -> dict[str, list[str]]:
 
 def draw_all() -> None:
     """The figures beside the page."""
+    FIGURES.mkdir(exist_ok=True)
     for task, table in tables().items():
-        FIGURES.mkdir(exist_ok=True)
         page.draw(FIGURES, task, table)
+    _draw_noise()
+    _draw_policies()
+
+
+def _draw_noise() -> None:
+    found = json.loads((RESULTS / "label_noise.json").read_text(encoding="utf-8"))
+    figure, axes = new_figure((6.4, 4.2))
+    for name in dict.fromkeys(way["labels"] for way in found["ways"]):
+        mine = [way for way in found["ways"] if way["labels"] == name]
+        if mine[0]["eta"] is None:
+            axes.axhline(mine[0]["reliability"], linestyle=":" if name == "soft" else "--", color="#888888", label=name)
+            continue
+        ends = [[abs(way["reliability"] - way[end]) for way in mine] for end in ("low", "high")]
+        axes.errorbar([way["eta"] for way in mine], [way["reliability"] for way in mine], ends, marker="o", capsize=3,
+                      label=f"er, {name}")
+    axes.set_xscale("log")
+    axes.set_xlabel("η")
+    axes.set_ylabel(f"reliability of a label of {found['completions']} completions")
+    axes.legend(frameon=False)
+    save_png(FIGURES / "label_noise.png", figure)
+
+
+def _draw_policies() -> None:
+    arms = json.loads((RESULTS / "policy.json").read_text(encoding="utf-8"))["arms"]
+    gains = {name: arm["gain"] for name, arm in reversed(arms.items()) if name != "before"}
+    figure, axes = new_figure((6.4, 2.6))
+    middle = [100 * gain["difference"] for gain in gains.values()]
+    ends = [[100 * abs(gain["difference"] - gain[end]) for gain in gains.values()] for end in ("low", "high")]
+    axes.errorbar(middle, list(gains), xerr=ends, fmt="o", capsize=3, color="#1b9e77")
+    axes.axvline(0, color="#888888", linewidth=1, linestyle=":")
+    axes.set_xlabel("gain in held-out pass@1, points")
+    save_png(FIGURES / "policies.png", figure)
 
 
 if __name__ == "__main__":

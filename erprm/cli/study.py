@@ -45,10 +45,10 @@ class Config:
     etas: tuple[float, ...] = option((0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0), help="those of the target er in one run")
     reference: str = option("soft", help="the reward that the others are compared with")
     only: tuple[str, ...] = option((), help="patterns of cells to do now, such as 'countdown/policy-0/soft/*'")
-    evaluations: int = option(_DEMO.evaluations, help="evaluations of a training", least=1)
-    patience: int = option(_DEMO.evaluations, least=0, help="evaluations without a better step AUC that end a "
-                           "training, whose best model is kept; as many as there are: none end it; 0: the last is kept")
-    prm_steps: int = option(_DEMO.prm_steps, help="optimiser steps of a training at most", least=1)
+    evaluations: int = option(40, help="evaluations of a training", least=1)
+    patience: int = option(0, least=0, help="evaluations without a better step AUC that end a training, whose best "
+                           "model is kept; 0: none do, and the last is kept")
+    prm_steps: int = option(4000, help="optimiser steps of a training at most", least=1)
     teach_problems: int = option(_DEMO.teach_problems, help="problems that demonstrations are shown of", least=1)
     sft_steps: int = option(_DEMO.sft_steps, help="optimiser steps of a policy", least=1)
     label_problems: int = option(_DEMO.label_problems, help="problems whose solutions are labelled", least=1)

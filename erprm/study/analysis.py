@@ -44,7 +44,7 @@ class Row:
 
     Attributes:
         cells: policies times reward-model seeds, as they were found.
-        ns, accuracy: best-of-N, the mean over cells.
+        ns, accuracy: best-of-N, the mean over policies of the mean over their reward models.
         of_problems: 95 % interval over problems, the seeds held.
         of_seeds: 95 % interval over policies, their reward models and problems.
         difference: from the reference at the largest N, on the policies that have both; with its interval over seeds.
@@ -97,10 +97,11 @@ def _by_reward(cells: Sequence[Result]) -> dict[str, Accuracies]:
 
 
 def _row(name: str, cells: Sequence[Result], values: Accuracies, reference: Accuracies, seed: int) -> Row:
-    curves = [(result.columns[name].ns, result.columns[name].accuracy) for result in cells if name in result.columns]
-    ns = curves[0][0]
-    if any(other != ns for other, _ in curves):
+    columns = [(result.cell.policy_seed, result.columns[name]) for result in cells if name in result.columns]
+    ns = columns[0][1].ns
+    if any(column.ns != ns for _, column in columns):
         raise InputError(f"{name}: expected the same N in all cells, found {ns} and others")
+    curves = [np.mean([column.accuracy for seed, column in columns if seed == policy], axis=0) for policy in values]
     both = [policy for policy in values if policy in reference]
     gaps = {policy: (values[policy], reference[policy]) for policy in both}
     tested = paired_test(np.concatenate([first.mean(0) for first, _ in gaps.values()]),
@@ -108,7 +109,7 @@ def _row(name: str, cells: Sequence[Result], values: Accuracies, reference: Accu
     low, high = _interval([(values[policy],) for policy in values], seed)
     gap_low, gap_high = _interval(list(gaps.values()), seed)
     inside = bootstrap_interval(np.concatenate([of.mean(0) for of in values.values()]), seed=seed)
-    return Row(sum(map(len, values.values())), ns, tuple(np.mean([accuracy for _, accuracy in curves], 0).tolist()),
+    return Row(sum(map(len, values.values())), ns, tuple(np.mean(curves, axis=0).tolist()),
                (float(inside[0]), float(inside[1])), (low, high), shares(values), tested.difference, gap_low, gap_high,
                tested.p)
 

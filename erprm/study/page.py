@@ -8,6 +8,7 @@ Accuracies are percentages; "over seeds" intervals hold policies, reward models 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,9 +108,11 @@ def _steps(table: Table) -> list[str]:
     for name in table.rewards:
         found = _columns(table, name)
         rows.append([name, *(_mean_and_ends([column.steps[figure] for _, column in found if figure in column.steps])
-                             for figure in ("auc", "brier", "ece", "residual")), _residual_and_gain(found)])
+                             for figure in ("auc", "brier", "ece", "residual")), _residual_and_gain(found),
+                     ", ".join(f"{chosen} {count}" for chosen, count in Counter(
+                         column.aggregation for _, column in found).most_common())])
     return _markdown(["reward", "AUC", "Brier", "calibration error", "Bellman residual, η = 2",
-                      "rank correlation of residual and gain"], rows)
+                      "rank correlation of residual and gain", "aggregation, as validation chose"], rows)
 
 
 def _residual_and_gain(found: Sequence[tuple[Result, Column]]) -> str:

@@ -39,7 +39,7 @@ class StudySettings:
     etas: tuple[float, ...] = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 50.0)
     wide_problems: int = 40  # held-out problems, the first ones, with
     wide: int = 1024  # candidates each
-    demo: DemoSettings = field(default_factory=lambda: DemoSettings(patience=DemoSettings.evaluations))
+    demo: DemoSettings = field(default_factory=lambda: DemoSettings(prm_steps=4000, evaluations=40, patience=0))
 
     def cells(self, only: tuple[str, ...] = ()) -> list[Cell]:
         """All of them, or those whose name matches one of the patterns, policy after policy.
