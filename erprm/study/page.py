@@ -258,7 +258,7 @@ def _plot_residuals(axes: Any, table: Table) -> bool:
 
 def _plot_tokens(axes: Any, table: Table) -> bool:
     """A line for each target that was trained on several label sets."""
-    points: dict[str, list[tuple[float, float, float, float]]] = {}
+    points: dict[str, list[tuple[float, ...]]] = {}
     for name, row in table.rewards.items():
         target, _, eta = name.partition("/")
         tokens = float(np.mean([result.training["label_tokens"] for result, _ in _columns(table, name)]))
