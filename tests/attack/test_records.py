@@ -41,7 +41,8 @@ def _study(folder: Path) -> tuple[list[str], Path]:
 
 def _cell(folder: Path) -> tuple[list[str], Path]:
     cell = Cell("countdown", 0, "soft", 0)
-    write_cell(cell.path(folder / "cells"), Result(cell, {}, [(0, 0.5)], {"seconds": 1.0}), {"settings": {"seed": 0}})
+    write_cell(cell.path(folder / "cells"), Result(cell, {}, [(0, 0.5)], {"seconds": 1.0}, {"pass@1": 0.5}),
+               {"settings": {"seed": 0}})
     return ["study", "--smoke", "--out", str(folder)], cell.path(folder / "cells")
 
 
