@@ -72,7 +72,7 @@ def costs(lab: Lab, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
         options = Learnt.of(target).options(given.etas)
         found["training"][target] = by_step(folder / target, (given.steps // 4, given.steps), lambda number, out: (
             lab.trained(out, lab.rows, 0, max_steps=number, evaluations=1, **options)))  # noqa: B023  (called at once)
-    budget = found["labelling"]["seconds"] + lab.settings.prm_steps * found["training"]["soft"]["seconds_per_step"]
+    budget = found["labelling"]["seconds"] + given.prm_steps * found["training"]["soft"]["seconds_per_step"]
     rate = by_step(folder / "grpo", (4, 16), lambda number, out: _grpo(lab, out, number))
     steps = max(1, int(budget / rate["seconds_per_step"]))
     improved = folder / "grpo" / "policy"
@@ -130,6 +130,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--targets", nargs="+", default=["outcome", "soft", "hard", "er@2", "er"])
     parser.add_argument("--etas", type=float, nargs="+", default=StudySettings().etas)
     parser.add_argument("--problems", type=int, default=60, help="whose solutions are labelled for the time it takes")
+    parser.add_argument("--prm-steps", type=int, default=StudySettings().demo.prm_steps, help="of the study")
     parser.add_argument("--steps", type=int, default=200, help="of the longer training")
     given = parser.parse_args(words)
     given.etas = tuple(given.etas)
@@ -144,7 +145,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "tokens": [one["tokens"] for one in found], "completion_tokens": [one["completion_tokens"] for one in found],
         "labelling": _means([one["labelling"] for one in found]),
         "training": {target: _means([one["training"][target] for one in found])
-                     | {"seconds": lab.settings.prm_steps * float(np.mean([
+                     | {"seconds": given.prm_steps * float(np.mean([
                          one["training"][target]["seconds_per_step"] for one in found]))} for target in given.targets},
         "grpo": _means([{name: value for name, value in one["grpo"].items() if name not in ("one", "majority")}
                         for one in found]),
