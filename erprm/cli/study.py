@@ -60,7 +60,7 @@ class Config:
     pool: int = option(_DEMO.pool, help="candidates per held-out problem", least=2)
     wide_problems: int = option(40, help="held-out problems, the first ones, with many more candidates", least=1)
     wide: int = option(1024, help="candidates of each of them: where reward models are over-optimised", least=2)
-    smoke: bool = option(False, help="two policies, two reward-model seeds and two targets at toy size")
+    smoke: bool = option(False, help="one policy, two targets and two reward models of each at toy size")
     dry_run: bool = option(False, help="print the cells, and which are there; do nothing")
 
 
@@ -76,7 +76,7 @@ def run(config: Config) -> None:
         config.tasks, config.policy_seeds, config.prm_seeds, config.targets, config.etas, config.wide_problems,
         config.wide, DemoSettings(**sizes))
     if config.smoke:
-        settings = StudySettings(("countdown",), (0, 1), (0, 1), ("soft", "er"), (0.5, 2.0), 2, 8, SMOKE)
+        settings = StudySettings(("countdown",), (0,), (0, 1), ("soft", "er"), (0.5, 2.0), 2, 8, SMOKE)
     for name in ("tasks", "policy_seeds", "prm_seeds", "targets", "etas"):
         values = getattr(settings, name)
         if not values or len(set(values)) < len(values):
