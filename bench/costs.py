@@ -5,7 +5,8 @@
 
 On policies of a study, each command a process of its own, whose wall time and peak resident memory are kept:
 
-- `erprm label` on the first problems: seconds a token, times the tokens of the study's whole store;
+- `erprm label` on a few problems and on more: seconds a generated token from their difference, times the tokens of the
+  study's whole store;
 - `erprm train` of each target, a short and a longer run: seconds a step from their difference, evaluations not
   counted, times the study's steps;
 - `erprm grpo` paid by right and wrong alone, without any reward model, for as many steps as fit into the seconds that
@@ -60,14 +61,10 @@ def costs(lab: Lab, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Of one policy."""
     folder.mkdir(parents=True, exist_ok=True)
     _, tokens = training_rows(lab, "all")
-    labelling = timed(folder / "label.json", lab.labelled(
-        "label", "solutions", lab.settings.completions, str((folder / "labels").resolve()), limit=given.problems))
-    written = sum(sum(table["tokens"].to_pylist()) for table in read_parts(folder / "labels", ["tokens"]))
-    whole = sum(sum(table["tokens"].to_pylist()) for table in read_parts(lab.folder / "labels", ["tokens"]))
-    found: dict[str, Any] = {
-        "tokens": tokens, "completion_tokens": whole,
-        "labelling": {"seconds": labelling["seconds"] * whole / written, "peak_memory": labelling["peak_memory"]},
-        "training": {}}
+    whole = _completion_tokens(lab.folder / "labels")
+    found: dict[str, Any] = {"tokens": tokens, "completion_tokens": whole, "training": {},
+                             "labelling": _labelling(lab, folder.resolve(), (given.problems // 4, given.problems),
+                                                     whole)}
     for target in given.targets:
         options = Learnt.of(target).options(given.etas)
         found["training"][target] = by_step(folder / target, (given.steps // 4, given.steps), lambda number, out: (
@@ -84,6 +81,20 @@ def costs(lab: Lab, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
                            str(lab.settings.seed + 8), "--out", str(pool)))()
     return found | {"grpo": rate | {"steps": steps, "seconds": spent["seconds"], "budget": budget,
                                     **_accuracy(pool)}, "before": _accuracy(lab.folder / "pool.parquet")}
+
+
+def _labelling(lab: Lab, folder: Path, problems: tuple[int, int], tokens: int) -> dict[str, float]:
+    """Seconds for so many generated tokens, without what every run takes, and the larger run's peak memory."""
+    runs = [(timed(folder / f"label-{limit}.json", lab.labelled(
+        "label", "solutions", lab.settings.completions, str(folder / f"labels-{limit}"), limit=limit)),
+        _completion_tokens(folder / f"labels-{limit}")) for limit in problems]
+    (few, written), (more, in_all) = runs
+    return {"seconds": (more["seconds"] - few["seconds"]) / (in_all - written) * tokens,
+            "peak_memory": more["peak_memory"]}
+
+
+def _completion_tokens(labels: Path) -> int:
+    return sum(sum(table["tokens"].to_pylist()) for table in read_parts(labels, ["tokens"]))
 
 
 def _grpo(lab: Lab, out: Path, steps: int) -> Command:
@@ -129,7 +140,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--policies", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--targets", nargs="+", default=["outcome", "soft", "hard", "er@2", "er"])
     parser.add_argument("--etas", type=float, nargs="+", default=StudySettings().etas)
-    parser.add_argument("--problems", type=int, default=60, help="whose solutions are labelled for the time it takes")
+    parser.add_argument("--problems", type=int, default=60, help="of the larger labelling")
     parser.add_argument("--prm-steps", type=int, default=StudySettings().demo.prm_steps, help="of the study")
     parser.add_argument("--steps", type=int, default=200, help="of the longer training")
     given = parser.parse_args(words)
