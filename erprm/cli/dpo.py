@@ -8,7 +8,8 @@
 --pairs steps: where solutions of a problem share their first steps and then part, the best next step against the worst,
 behind the common prefix (Step-DPO): many more pairs, and each says which step was at fault. both: all of them.
 
-Without --prm the scores in the file are taken (erprm score writes them). --margin leaves out pairs that the model
+Without --prm the scores in the file are taken (erprm score writes them); --rank-by correct needs none: a right solution
+against a wrong one, what a reward model has to be better than. --margin leaves out pairs that the model
 hardly tells apart. --beta is DPO's, 1 / eta of ER-PRM: small lets the policy go far from where it began. The pairs are
 written into OUT as pairs.jsonl, in the preference format of TRL. Weights are trained in float32 by default, whatever
 the checkpoint's dtype is: small steps are lost otherwise. A finished run is left alone, one with other options refused.
@@ -22,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from erprm.cli.config import option
 from erprm.cli.engine_options import check_policy
 from erprm.cli.fine_tuning_options import FineTuningConfig, options_of
@@ -32,9 +35,11 @@ from erprm.files.runs import run_once
 from erprm.files.writing import atomic_write
 from erprm.rows import StepRow, read_some
 from erprm.selection.aggregate import AGGREGATIONS
+from erprm.values import Array
 
 PAIRS = {"solutions": "the best solution of a problem against the worst",
          "steps": "the best next step behind a common prefix against the worst", "both": "all of them"}
+RANKINGS = {"prm": "step scores", "correct": "right over wrong solutions, no reward model: the baseline"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Config(FineTuningConfig):
     out: str = option(help="folder for the improved policy, and the pairs as pairs.jsonl", writes="folder")
     prm: str | None = option(None, help="the process reward model; by default the scores in the file are taken")
     prm_eta: float | None = option(None, help="which eta of a --prm that learnt several")
+    rank_by: str = option("prm", help="what tells better from worse", choices=RANKINGS)
     pairs: str = option("solutions", help="what is paired", choices=PAIRS)
     aggregate: str = option("min", help="solutions: step scores into one number", choices=AGGREGATIONS)
     margin: float = option(0.0, help="leave out pairs whose scores differ by less", least=0)
@@ -57,11 +63,14 @@ class Config(FineTuningConfig):
 def run(config: Config) -> None:
     """Score, pair, fine-tune."""
     template_of(config)
+    if config.rank_by == "correct" and (config.prm is not None or config.pairs != "solutions"):
+        raise InputError("rank_by: correct tells whole solutions apart: expected --pairs solutions and no --prm, found "
+                         f"--pairs {config.pairs}" + f" and --prm {config.prm}" * (config.prm is not None))
     rows = read_some(config.solutions)
     if config.dry_run:
         problems = len({row.problem_key for row in rows})
-        print(f"dpo: pairs ({config.pairs}) from {len(rows):,} solutions to {problems:,} problems, scored by "
-              f"{config.prm or 'their file'}, for {config.policy} into {config.out}")
+        print(f"dpo: pairs ({config.pairs}) from {len(rows):,} solutions to {problems:,} problems, ranked by "
+              f"{config.prm or RANKINGS[config.rank_by]}, for {config.policy} into {config.out}")
         return
     check_policy(template_of(config), config.policy)
     check_prm(config.prm, config.prm_eta)
@@ -77,7 +86,8 @@ def _improve(config: Config, rows: Sequence[StepRow]) -> None:
 
     template = template_of(config)
     policy_tokenizer(config.policy, template)  # what it refuses is said before anything is scored
-    scores = step_scores(rows, config.prm, config.prm_eta)
+    scores = (_outcomes(rows, config.solutions) if config.rank_by == "correct" else
+              step_scores(rows, config.prm, config.prm_eta))
     pairs: list[dict[str, Any]] = []
     if config.pairs != "steps":
         pairs += preference_pairs(rows, aggregate_all(scores, config.aggregate), config.margin, config.splitter,
@@ -95,3 +105,12 @@ def _improve(config: Config, rows: Sequence[StepRow]) -> None:
     report = train_dpo(config.policy, pairs, config.out, options_of(config), config.beta)
     print(f"{report.pairs:,} pairs trained on, {report.dropped:,} dropped as too long; the preferred side is ahead in "
           f"{100 * report.ahead:.0f} % of the last batch")
+
+
+def _outcomes(rows: Sequence[StepRow], path: str) -> list[Array]:
+    """At each step [L] of a row 1.0 where its solution is right, else 0.0."""
+    for number, row in enumerate(rows, start=1):
+        if row.outcome is None:
+            raise InputError(f"{path}: row {number}: expected an outcome for --rank-by correct, found none; erprm "
+                             "grade writes it")
+    return [np.full(len(row.steps), float(row.outcome == 1.0)) for row in rows]

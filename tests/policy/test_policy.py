@@ -253,6 +253,26 @@ def test_dpo_without_scores_or_differences_is_one_line(model_dir: Path, tmp_path
     assert "expected solutions of a problem whose scores differ by more than 0.0" in capsys.readouterr().err
 
 
+def test_dpo_by_right_and_wrong_alone(model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scores don't matter, and a problem without both kinds gives no pair."""
+    rows = [StepRow(f"{problem}?", (text,), outcome=outcome, scores=(score,), problem_id=problem)
+            for problem, outcomes in (("p", (0.0, 1.0, 1.0)), ("q", (0.0, 0.0, 1.0)), ("r", (0.0, 0.0, 0.0)))
+            for text, outcome, score in zip(("one", "two", "three"), outcomes, (0.9, 0.1, 0.5), strict=True)]
+    pool = tmp_path / "pool.parquet"
+    write_rows(pool, rows)
+    command = ["dpo", "--policy", str(model_dir), "--solutions", str(pool), "--rank-by", "correct", "--out",
+               str(tmp_path / "out"), "--max-steps", "1"]
+    assert main([*command, "--pairs", "steps"]) == 2
+    assert "expected --pairs solutions and no --prm, found --pairs steps" in capsys.readouterr().err
+    assert main(command) == 0
+    pairs = [json.loads(line) for line in (tmp_path / "out" / "pairs.jsonl").read_text().splitlines()]
+    assert [(pair["prompt"], pair["chosen"], pair["rejected"]) for pair in pairs] == [
+        ("p?\n", "two", "one"), ("q?\n", "three", "two")]
+    write_rows(pool, [dataclasses.replace(row, outcome=None) for row in rows])
+    assert main([*command[:-3], str(tmp_path / "other")]) == 2
+    assert f"{pool}: row 1: expected an outcome for --rank-by correct" in capsys.readouterr().err
+
+
 def test_several_solutions_of_a_problem_may_be_kept_but_no_two_equal_ones() -> None:
     rows = [StepRow("q", (text,), problem_id="p") for text in ("a", "b", "a", "c")] + [StepRow("r", ("d",))]
     scores = [0.5, 0.9, 0.7, 0.6, 0.1]
