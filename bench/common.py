@@ -29,12 +29,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from erprm.demo.settings import DemoSettings
 from erprm.files.writing import atomic_write
+
+if TYPE_CHECKING:
+    from erprm.demo.recipe import Lab
 
 RESULTS = Path(__file__).parent / "results"
 FLUSH_BYTES = 256 << 20  # read between timings on a GPU, larger than any L2
@@ -313,6 +316,17 @@ def demo_settings(demo: Path) -> DemoSettings:
     """What the finished demo, or the policy of a study, in a folder was made with."""
     about = json.loads((demo / "stages.json").read_text(encoding="utf-8"))["settings"]
     return DemoSettings(**about | {"etas": tuple(about.get("etas", DemoSettings.etas))})
+
+
+def study_lab(study: Path, task: str, policy: int) -> Lab:
+    """A study's policy with its labels and pools, and the study's schedule for reward models."""
+    from erprm.demo.recipe import Lab  # not where kernels alone are timed: what these import may not be there
+    from erprm.study.run import StudySettings
+
+    base = study / "work" / task / f"policy-{policy}"
+    trained = StudySettings().demo
+    return Lab(base, dataclasses.replace(demo_settings(base), prm_steps=trained.prm_steps,
+                                         evaluations=trained.evaluations, patience=trained.patience))
 
 
 def write_result(path: Path | None, result: Mapping[str, Any]) -> None:

@@ -147,9 +147,7 @@ def main(words: Sequence[str] | None = None) -> None:
     given.etas = tuple(given.etas)
     found, cells = [], []
     for policy in given.policies:
-        base = given.study / "work" / given.task / f"policy-{policy}"
-        lab = Lab(base, common.demo_settings(base))
-        found.append(costs(lab, given.out / str(policy), given))
+        found.append(costs(common.study_lab(given.study, given.task, policy), given.out / str(policy), given))
         cells.append(best_of_n(given.study / "cells" / given.task / f"policy-{policy}"))
     result: dict[str, Any] = {
         "environment": common.environment(), "task": given.task, "policies": given.policies,

@@ -1,17 +1,18 @@
-"""What reward models are worth to a policy: RAFT and GRPO by their models, outcome alone as the baseline, seeds paired.
+"""What reward models are worth to a policy: RAFT, DPO and GRPO by their scores, right and wrong alone as the baseline.
 
-    erprm demo --out runs/demo --seeds 3
-    python bench/policy.py --demo runs/demo/seed-* --out runs/policy --output bench/results/policy.json
+    erprm study --out runs/study --only 'countdown/policy-[012]/soft/prm-0'      # policies and their labels
+    python bench/policy.py --study runs/study --out runs/policy --output bench/results/policy.json
 
-For each demo its policy is improved by each arm, with the commands that users call: `raft` on the solutions to the
-labelling problems that the demo sampled, chosen by each target's model (in the aggregation that its validation
-problems chose) or by right and wrong alone; `grpo` paid by the outcome, by the outcome and the main model as a whole,
-and by both per step. Every arm has as many steps as the others of its command. Each policy then solves the held-out
-problems, and is compared with the demo's pool of the policy before, problem by problem (95 % bootstrap intervals over
-problems, all demos together). What is there already is not done again.
+For each policy of the study a reward model of each target is trained on its labels, with the study's schedule, and the
+policy is improved by each arm, with the commands that users call: `raft` and `dpo` on solutions to the labelling
+problems, ranked by each reward model (in the aggregation that its validation problems choose) or by right and wrong
+alone; `dpo` once more on the single steps of the last target; `grpo` paid by the outcome, by the outcome and that
+target's model as a whole, and by both per step. Every arm has as many steps as the others of its command. Each policy
+then solves the held-out problems, and is compared with the policy before, problem by problem (95 % bootstrap intervals
+over problems, all policies together). What is there already is not done again.
 
-The numbers of steps were chosen by time alone, before any policy was measured: the demo's own for RAFT, and as many for
-GRPO as let all nine arms of one demo end within twelve minutes on two cores.
+The numbers of steps were chosen by time alone, before any policy was measured. `--split validation` measures on the
+validation problems instead: that is where a learning rate may be chosen.
 """
 
 from __future__ import annotations
@@ -27,47 +28,57 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 import common
 
-from erprm import cli
-from erprm.demo.outcome import aggregations
+from erprm.demo.commands import command
+from erprm.demo.outcome import best_aggregations
+from erprm.demo.recipe import Lab
 from erprm.demo.settings import DemoSettings
-from erprm.problems.tasks import task
+from erprm.evaluation.pools import group_by_problem
 from erprm.rows import read_rows
 from erprm.statistics.bootstrap import bootstrap_interval, paired_test
-from erprm.values.spec import eta_name
-
-MOST_TOKENS = str(task(DemoSettings().task).max_tokens)
-BOTH = ["--mode", "softmin", "--outcome-weight", "0.5", "--normalise"]
+from erprm.study.cells import Learnt
 
 
-def arms(demo: Path, targets: list[str]) -> dict[str, list[str]]:
-    """The command and options of each arm by name."""
-    settings = common.demo_settings(demo)
-    known = {target.name: target for target in settings.targets}
+def reward_models(lab: Lab, folder: Path, targets: list[str]) -> dict[str, dict[str, Any]]:
+    """By target its model and how its step scores become one number: options of `raft` and `dpo`."""
+    found: dict[str, dict[str, Any]] = {}
+    for target in targets:
+        model, scored = folder / f"prm-{target}", folder / f"validation-{target}.parquet"
+        lab.trained(model, lab.rows, 0, **Learnt.of(target).options(()))()
+        command("score", model=model, rows=lab.folder / "validation.parquet", out=scored)()
+        aggregation, = best_aggregations(group_by_problem({target: list(read_rows(scored))})).values()
+        found[target] = {"prm": model, "aggregate": aggregation}
+    return found
 
-    def prm(name: str) -> list[str]:
-        target = known[name]
-        return ["--prm", str(demo / "models" / f"prm-{target.model}"),
-                *(["--prm-eta", eta_name(target.eta)] if target.kind == "er" else [])]
 
-    main, chosen = settings.main, aggregations(demo, settings.targets)
+def arms(models: dict[str, dict[str, Any]], given: argparse.Namespace) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The command and the options of each arm by name."""
+    main = list(models)[-1]
+    paid = {"prm": models[main]["prm"], "mode": "softmin", "outcome_weight": 0.5}
     return {
-        "raft correct": ["raft", "--rank-by", "correct"],
-        **{f"raft {target}": ["raft", "--aggregate", chosen[target], *prm(target)] for target in targets},
-        "grpo outcome": ["grpo", "--outcome-weight", "1"],
-        "grpo whole": ["grpo", *BOTH, *prm(main)],
-        "grpo per step": ["grpo", *BOTH, "--dense", *prm(main)],
-    }
+        **{f"{name} correct": (name, {"rank_by": "correct"}) for name in ("raft", "dpo")},
+        **{f"{name} {target}": (name, options) for name in ("raft", "dpo") for target, options in models.items()},
+        f"dpo {main} steps": ("dpo", {"prm": models[main]["prm"], "pairs": "steps"}),
+        "grpo outcome": ("grpo", {"outcome_weight": 1}),
+        f"grpo {main}": ("grpo", paid | {"normalise": True}),
+        f"grpo {main} per step": ("grpo", paid | {"normalise": True, "dense": True})}
 
 
-def improve(demo: Path, folder: Path, arm: list[str], given: argparse.Namespace) -> None:
-    """Make a policy of the demo's, in `folder`."""
-    asked = [*arm[1:], "--policy", str(demo / "models" / "policy"), "--out", str(folder), "--seed", str(given.seed)]
-    if arm[0] == "raft":
-        cli.run("raft", [*asked, "--solutions", str(demo / "raft-solutions.parquet"), "--max-steps",
-                         str(given.raft_steps), "--learning-rate", "5e-4"])
-    else:
-        cli.run("grpo", [*asked, "--problems", str(demo / "problems" / "label.jsonl"), "--n", "8", "--max-tokens",
-                         MOST_TOKENS, "--max-steps", str(given.grpo_steps), "--learning-rate", "5e-5"])
+def improve(lab: Lab, solutions: Path, folder: Path, name: str, options: dict[str, Any], given: argparse.Namespace,
+            ) -> None:
+    """Make a policy of the study's, in `folder`."""
+    asked = {"policy": lab.model("policy"), "out": folder, "seed": given.seed, "learning_rate": getattr(given, name),
+             "max_steps": getattr(given, f"{name}_steps"), **options}
+    asked |= {"problems": lab.problems("label"), "n": 8, "max_tokens": lab.task.max_tokens} if name == "grpo" else {
+        "solutions": solutions}
+    command(name, **asked)()
+
+
+def sample(lab: Lab, split: str, policy: Path, n: int, seed: int, out: Path) -> Path:
+    """`n` solutions of a policy to each problem of a set, once."""
+    if not out.is_file():
+        command("sample", problems=lab.problems(split), policy=policy, n=n, max_tokens=lab.task.max_tokens, seed=seed,
+                out=out)()
+    return out
 
 
 def accuracy(pool: Path) -> dict[str, float]:
@@ -78,52 +89,52 @@ def accuracy(pool: Path) -> dict[str, float]:
     return {problem: float(np.mean(values)) for problem, values in outcomes.items()}
 
 
-def solve(demo: Path, policy: Path, pool: Path, given: argparse.Namespace) -> None:
-    """The policy's solutions to the held-out problems."""
-    if not pool.is_file():
-        cli.run("sample", ["--problems", str(demo / "problems" / "heldout.jsonl"), "--policy", str(policy), "--n",
-                           str(given.samples), "--max-tokens", MOST_TOKENS, "--seed", str(given.seed + 1), "--out",
-                           str(pool)])
-
-
 def main() -> None:
-    settings = DemoSettings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--demo", type=Path, nargs="+", required=True, help="folders of finished demos")
-    parser.add_argument("--out", type=Path, required=True, help="folder for policies and their solutions")
+    parser.add_argument("--study", type=Path, required=True, help="folder of a study; only read")
+    parser.add_argument("--out", type=Path, required=True, help="folder for models, policies and their solutions")
     parser.add_argument("--output", type=Path, help="result file")
-    parser.add_argument("--targets", nargs="+", default=[target.name for target in settings.targets])
+    parser.add_argument("--task", default="countdown")
+    parser.add_argument("--policies", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--targets", nargs="+", default=["outcome", "er@2"], help="of reward models; GRPO has the last")
     parser.add_argument("--arms", nargs="+", help="only these; by default all")
-    parser.add_argument("--samples", type=int, default=8, help="for each held-out problem")
-    parser.add_argument("--raft-steps", type=int, default=settings.raft_steps)
-    parser.add_argument("--grpo-steps", type=int, default=80)
+    parser.add_argument("--split", default="heldout", choices=("heldout", "validation"), help="problems measured on")
+    parser.add_argument("--pool", type=int, default=DemoSettings().raft_samples, help="solutions to learn from, each")
+    parser.add_argument("--samples", type=int, default=8, help="for each problem that is measured on")
+    for name, steps, rate in (("raft", 150, 5e-4), ("dpo", 80, 5e-5), ("grpo", 80, 5e-5)):
+        parser.add_argument(f"--{name}-steps", type=int, default=steps)
+        parser.add_argument(f"--{name}-rate", dest=name, type=float, default=rate, help="its learning rate")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    found: dict[str, list[dict[str, float]]] = {"before": [accuracy(demo / "pool.parquet") for demo in given.demo]}
-    for number, demo in enumerate(given.demo):
-        for name, arm in arms(demo, given.targets).items():
+    before: list[dict[str, float]] = []
+    found: dict[str, list[dict[str, float]]] = {"before": before}
+    for seed in given.policies:
+        lab, folder = common.study_lab(given.study, given.task, seed), given.out / given.task / str(seed)
+        solutions = sample(lab, "label", lab.model("policy"), given.pool, seed + 2, folder / "solutions.parquet")
+        before.append(accuracy(lab.folder / f"{'pool' if given.split == 'heldout' else given.split}.parquet"))
+        for name, (ways, options) in arms(reward_models(lab, folder, given.targets), given).items():
             if given.arms is not None and name not in given.arms:
                 continue
-            policy = given.out / str(number) / name.replace(" ", "-")
-            pool = policy.with_name(f"pool-{policy.name}.parquet")
+            policy = folder / f"{name.replace(' ', '-')}-{getattr(given, ways):g}"
             started = time.monotonic()
-            improve(demo, policy, arm, given)
-            solve(demo, policy, pool, given)
-            print(f"demo {number}, {name}: {time.monotonic() - started:.0f} s", flush=True)
+            improve(lab, solutions, policy, ways, options, given)
+            pool = sample(lab, given.split, policy, given.samples, given.seed + 1,
+                          policy.with_name(f"{policy.name}-{given.split}.parquet"))
+            print(f"policy {seed}, {name}: {time.monotonic() - started:.0f} s", flush=True)
             found.setdefault(name, []).append(accuracy(pool))
-    options = {name: value for name, value in vars(given).items() if name not in ("demo", "out", "output")}
-    result: dict[str, Any] = {"environment": common.environment(), "demos": len(given.demo), **options, "arms": {}}
-    result["problems"] = sum(map(len, found["before"]))
+    options = {name: value for name, value in vars(given).items() if name not in ("study", "out", "output", "arms")}
+    result: dict[str, Any] = {"environment": common.environment(), **options, "arms": {},
+                              "problems": sum(map(len, before))}
     for name, parts in found.items():
-        ours, before = (np.array([one[problem] for one, old in zip(side, found["before"], strict=True)
-                                  for problem in old]) for side in (parts, found["before"]))
+        ours, theirs = (np.array([one[problem] for one, old in zip(side, before, strict=True) for problem in old])
+                        for side in (parts, before))
         low, high = bootstrap_interval(ours, seed=given.seed)
-        gain = paired_test(ours, before, seed=given.seed)
+        gain = paired_test(ours, theirs, seed=given.seed)
         result["arms"][name] = {
             "accuracy": float(ours.mean()), "low": float(low), "high": float(high),
-            "by_demo": [float(np.mean(list(part.values()))) for part in parts],
+            "by_policy": [float(np.mean(list(part.values()))) for part in parts],
             "gain": {"difference": gain.difference, "low": gain.low, "high": gain.high, "p": gain.p}}
-        print(f"{name:14} pass@1 {100 * ours.mean():5.1f} %, gain {100 * gain.difference:+.1f} "
+        print(f"{name:20} pass@1 {100 * ours.mean():5.1f} %, gain {100 * gain.difference:+.1f} "
               f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {len(ours)} problems")
     common.write_result(given.output, result)
 

@@ -88,11 +88,13 @@ def _check_models(config: Config) -> None:
 
 def _improve(config: Config, rows: Sequence[StepRow]) -> None:
     from erprm.policy.fine_tuning import policy_tokenizer
-    from erprm.policy.raft import choose
+    from erprm.policy.raft import check_chosen, choose
     from erprm.policy.sft import train_sft
 
     policy_tokenizer(config.policy, template_of(config))  # what it refuses is said before anything is scored
-    chosen = choose(rows, _raft_options(config), lambda part: _scores(config, part))
+    options = _raft_options(config)
+    chosen = choose(rows, options, lambda part: _scores(config, part))
+    check_chosen(chosen, rows, options, str(config.solutions))
     write_rows(Path(config.out) / "chosen.parquet", chosen)
     right = [row.outcome for row in chosen if row.outcome is not None]
     share = f", {100 * sum(right) / len(right):.1f} % of those graded are right" if right else ""

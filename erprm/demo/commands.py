@@ -44,12 +44,14 @@ class Command:
 
 
 def command(name: str, **options: Any) -> Command:
-    """`erprm sft --max-steps 30` of command("sft", max_steps=30)."""
+    """`erprm sft --max-steps 30 --bf16` of command("sft", max_steps=30, bf16=True)."""
     return Command(name, tuple(text for option, value in options.items()
                                for text in (f"--{option.replace('_', '-')}", *_texts(value))))
 
 
 def _texts(value: Any) -> tuple[str, ...]:
+    if value is True:
+        return ()
     return tuple(map(str, value)) if isinstance(value, tuple) else (str(value),)
 
 

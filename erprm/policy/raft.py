@@ -111,6 +111,14 @@ def choose(rows: Sequence[StepRow], options: RAFTOptions, score: Callable[[Seque
     return best_solutions(rows, aggregate_all(score(rows), options.aggregate), options.minimum, options.keep)
 
 
+def check_chosen(chosen: Sequence[StepRow], rows: Sequence[StepRow], options: RAFTOptions, place: str | Path) -> None:
+    """Raises InputError, with what was asked of them, when none of the rows at `place` was chosen."""
+    if not chosen:
+        raise InputError(f"{place}: expected solutions to learn, found none of {len(rows):,} that are finished"
+                         + (" and right" if options.rank_by != "prm" else "")
+                         + (f" and score at least {options.minimum}" if options.minimum else ""))
+
+
 def run_raft(policy: str | Path, problems: Sequence[Problem], heldout: Sequence[Problem], out: str | Path, tools: Tools,
              options: RAFTOptions, training: SFTOptions) -> list[Iteration]:
     """Improve the policy at `policy` for some iterations; the last one's lies in `OUT/iteration-N/policy`.
@@ -152,10 +160,7 @@ def _learn(folder: Path, policy: Path, problems: Sequence[Problem], tools: Tools
     rows = _sampled(folder / "solutions.parquet", policy, problems, tools, options.n, training.seed + number)
     if not (folder / "chosen.parquet").is_file():
         chosen = choose(rows, options, tools.score)
-        if not chosen:
-            raise InputError(f"{folder}: expected solutions to learn, found none of {len(rows):,} that are finished"
-                             + (" and right" if options.rank_by != "prm" else "")
-                             + (f" and score at least {options.minimum}" if options.minimum else ""))
+        check_chosen(chosen, rows, options, folder)
         write_rows(folder / "chosen.parquet", chosen)
     chosen = list(read_rows(folder / "chosen.parquet"))
     rate = training.learning_rate * options.decay ** (number - 1)

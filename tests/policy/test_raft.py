@@ -18,7 +18,7 @@ from erprm.policy.raft import choose
 from erprm.policy.raft_options import RAFTOptions
 from erprm.prm.model import PRM
 from erprm.prm.spec import PRMSpec
-from erprm.rows import StepRow, read_rows
+from erprm.rows import StepRow, read_rows, write_rows
 
 ROWS = [StepRow("q", (text,), outcome=outcome, problem_id="p", finished=finished) for text, outcome, finished in (
     ("long and wrong", 0.0, True), ("right", 1.0, True), ("right too", 1.0, True), ("right, but cut off", 1.0, False))]
@@ -144,6 +144,14 @@ def test_the_baseline_needs_no_model(command: list[str], tmp_path: Path, capsys:
     chosen = list(read_rows(tmp_path / "out" / "iteration-1" / "chosen.parquet"))
     assert chosen
     assert all(row.outcome == 1.0 for row in chosen)
+
+
+def test_nothing_to_learn_is_one_line(model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pool = tmp_path / "pool.jsonl"
+    write_rows(pool, ROWS[:1])
+    assert main(["raft", "--policy", str(model_dir), "--solutions", str(pool), "--rank-by", "correct", "--out",
+                 str(tmp_path / "out")]) == 2
+    assert f"{pool}: expected solutions to learn, found none of 1 that are finished and right" in capsys.readouterr().err
 
 
 def test_a_policy_that_writes_nothing_is_measured_too(command: list[str], tmp_path: Path,
