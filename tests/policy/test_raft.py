@@ -151,7 +151,8 @@ def test_nothing_to_learn_is_one_line(model_dir: Path, tmp_path: Path, capsys: p
     write_rows(pool, ROWS[:1])
     assert main(["raft", "--policy", str(model_dir), "--solutions", str(pool), "--rank-by", "correct", "--out",
                  str(tmp_path / "out")]) == 2
-    assert f"{pool}: expected solutions to learn, found none of 1 that are finished and right" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{pool}: expected solutions to learn, found none of 1 that are finished and right" in said
 
 
 def test_a_policy_that_writes_nothing_is_measured_too(command: list[str], tmp_path: Path,
