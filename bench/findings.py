@@ -76,8 +76,8 @@ def label_tests() -> list[str]:
 def label_costs() -> list[str]:
     """Completions and tokens for 100,000 labelled steps by way to label; `bench/label_costs.py`."""
     found = json.loads((RESULTS / "label_costs.json").read_text(encoding="utf-8"))
-    lines = ["| labels | completions, millions | tokens, millions | engine seconds, one core beside other work |",
-             "|---|---|---|---|"]
+    lines = ["| labels of 100,000 steps | completions, millions | tokens, millions | engine seconds, one core beside "
+             "other work |", "|---|---|---|---|"]
     for name, way in found["ways"].items():
         if "completions_per_100000_steps" in way:
             completions, tokens, seconds = (way[f"{what}_per_100000_steps"]
@@ -100,7 +100,10 @@ def policies() -> list[str]:
 def label_noise() -> list[str]:
     """Noise and reliability of labels by eta; `bench/label_noise.py`."""
     found = json.loads((RESULTS / "label_noise.json").read_text(encoding="utf-8"))
-    lines = ["| labels | η | spread | noise | reliability |", "|---|---|---|---|---|"]
+    lines = [f"{found['prefixes']:,} prefixes of solutions to {found['problems']:,} problems by {found['policies']} "
+             f"policies, each labelled twice by {found['completions']} completions of its own; "
+             f"{100 * found['dead']:.0f} % of them have no right completion.", "",
+             "| labels | η | spread | noise | reliability |", "|---|---|---|---|---|"]
     for way in found["ways"]:
         eta = "" if way["eta"] is None else f"{way['eta']:g}"
         lines.append(f"| {way['labels']} | {eta} | {way['spread']:.3f} | {way['noise']:.3f} | {way['reliability']:.3f} "

@@ -11,6 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
 
+_SECTION = re.compile(r"<!-- ([\w-]+): begin -->\n(.*?)<!-- \1: end -->", re.DOTALL)
+
 
 def table(section: str) -> dict[str, list[str]]:
     """The cells behind the first one of each row, by that one."""
@@ -53,3 +55,12 @@ def test_accuracy_with_1024_candidates() -> None:
     for name, found in by_policy.items():
         mean = np.mean([np.mean(values, axis=0).mean() for values in found.values()])
         assert float(rows[name][10]) == pytest.approx(100 * mean, abs=0.051)
+
+
+def test_the_prose_has_no_figure_that_no_table_has() -> None:
+    tables = "".join(found[2] for found in re.finditer(_SECTION, PAGE))
+    prose = re.sub(r"\]\([^)]*\)|`[^`]*`|arXiv [\d.]+", "", re.sub(_SECTION, "", PAGE))
+    printed = {float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*(?:\.\d+)?", tables)}
+    said = {float(number.replace(",", "")) for number in re.findall(r"\d{1,3}(?:,\d{3})+|\d*\.\d+", prose)}
+    assert len(said) > 10
+    assert said - printed == set()
