@@ -38,38 +38,41 @@ from erprm.statistics.bootstrap import bootstrap_interval, paired_test
 from erprm.study.cells import Learnt
 
 
-def reward_models(lab: Lab, folder: Path, targets: list[str]) -> dict[str, dict[str, Any]]:
-    """By target its model and how its step scores become one number: options of `raft` and `dpo`."""
-    found: dict[str, dict[str, Any]] = {}
-    for target in targets:
-        model, scored = folder / f"prm-{target}", folder / f"validation-{target}.parquet"
-        lab.trained(model, lab.rows, 0, **Learnt.of(target).options(()))()
-        command("score", model=model, rows=lab.folder / "validation.parquet", out=scored)()
-        aggregation, = best_aggregations(group_by_problem({target: list(read_rows(scored))})).values()
-        found[target] = {"prm": model, "aggregate": aggregation}
-    return found
-
-
-def arms(models: dict[str, dict[str, Any]], given: argparse.Namespace) -> dict[str, tuple[str, dict[str, Any]]]:
-    """The command and the options of each arm by name."""
-    main = list(models)[-1]
-    paid = {"prm": models[main]["prm"], "mode": "softmin", "outcome_weight": 0.5}
+def arms(targets: list[str]) -> dict[str, tuple[str, str | None, dict[str, Any]]]:
+    """By name of each arm its command, the target of its reward model, its options."""
+    main = targets[-1]
+    paid = {"mode": "softmin", "outcome_weight": 0.5, "normalise": True}
     return {
-        **{f"{name} correct": (name, {"rank_by": "correct"}) for name in ("raft", "dpo")},
-        **{f"{name} {target}": (name, options) for name in ("raft", "dpo") for target, options in models.items()},
-        f"dpo {main} steps": ("dpo", {"prm": models[main]["prm"], "pairs": "steps"}),
-        "grpo outcome": ("grpo", {"outcome_weight": 1}),
-        f"grpo {main}": ("grpo", paid | {"normalise": True}),
-        f"grpo {main} per step": ("grpo", paid | {"normalise": True, "dense": True})}
+        **{f"{name} correct": (name, None, {"rank_by": "correct"}) for name in ("raft", "dpo")},
+        **{f"{name} {target}": (name, target, {}) for name in ("raft", "dpo") for target in targets},
+        f"dpo {main} steps": ("dpo", main, {"pairs": "steps"}),
+        "grpo outcome": ("grpo", None, {"outcome_weight": 1}),
+        f"grpo {main}": ("grpo", main, paid), f"grpo {main} per step": ("grpo", main, paid | {"dense": True})}
 
 
-def improve(lab: Lab, solutions: Path, folder: Path, name: str, options: dict[str, Any], given: argparse.Namespace,
+def reward_model(lab: Lab, folder: Path, target: str) -> tuple[Path, str]:
+    """The model of a target, and the aggregation of its step scores that validation chooses."""
+    model, scored = folder / f"prm-{target}", folder / f"validation-{target}.parquet"
+    lab.trained(model, lab.rows, 0, **Learnt.of(target).options(()))()
+    command("score", model=model, rows=lab.folder / "validation.parquet", out=scored)()
+    aggregation, = best_aggregations(group_by_problem({target: list(read_rows(scored))})).values()
+    return model, aggregation
+
+
+def improve(lab: Lab, folder: Path, out: Path, arm: tuple[str, str | None, dict[str, Any]], given: argparse.Namespace,
             ) -> None:
-    """Make a policy of the study's, in `folder`."""
-    asked = {"policy": lab.model("policy"), "out": folder, "seed": given.seed, "learning_rate": getattr(given, name),
+    """Make a policy of the study's, in `out`."""
+    name, target, options = arm
+    asked = {"policy": lab.model("policy"), "out": out, "seed": given.seed, "learning_rate": getattr(given, name),
              "max_steps": getattr(given, f"{name}_steps"), **options}
-    asked |= {"problems": lab.problems("label"), "n": 8, "max_tokens": lab.task.max_tokens} if name == "grpo" else {
-        "solutions": solutions}
+    if name == "grpo":
+        asked |= {"problems": lab.problems("label"), "n": 8, "max_tokens": lab.task.max_tokens}
+    else:
+        asked["solutions"] = sample(lab, "label", lab.model("policy"), given.pool, lab.settings.seed + 2,
+                                    folder / "solutions.parquet")
+    if target is not None:
+        asked["prm"], aggregation = reward_model(lab, folder, target)
+        asked |= {"aggregate": aggregation} if name != "grpo" and "pairs" not in options else {}
     command(name, **asked)()
 
 
@@ -110,14 +113,13 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {"before": before}
     for seed in given.policies:
         lab, folder = common.study_lab(given.study, given.task, seed), given.out / given.task / str(seed)
-        solutions = sample(lab, "label", lab.model("policy"), given.pool, seed + 2, folder / "solutions.parquet")
         before.append(accuracy(lab.folder / f"{'pool' if given.split == 'heldout' else given.split}.parquet"))
-        for name, (ways, options) in arms(reward_models(lab, folder, given.targets), given).items():
+        for name, arm in arms(given.targets).items():
             if given.arms is not None and name not in given.arms:
                 continue
-            policy = folder / f"{name.replace(' ', '-')}-{getattr(given, ways):g}"
+            policy = folder / f"{name.replace(' ', '-')}-{getattr(given, arm[0]):g}"
             started = time.monotonic()
-            improve(lab, solutions, policy, ways, options, given)
+            improve(lab, folder, policy, arm, given)
             pool = sample(lab, given.split, policy, given.samples, given.seed + 1,
                           policy.with_name(f"{policy.name}-{given.split}.parquet"))
             print(f"policy {seed}, {name}: {time.monotonic() - started:.0f} s", flush=True)
