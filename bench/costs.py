@@ -43,11 +43,8 @@ from erprm.study.run import StudySettings
 
 def timed(record: Path, command: Command) -> dict[str, float]:
     """Seconds and peak memory in bytes of the command's process, from the record or measured now."""
-    if not record.is_file():
-        stage = run(record.stem, [sys.executable, "-m", "erprm", command.name, *command.arguments])
-        common.save(record, {"seconds": stage.seconds, "peak_memory": stage.peak_memory})
-    found: dict[str, float] = json.loads(record.read_text(encoding="utf-8"))
-    return found
+    stage = run(record, [sys.executable, "-m", "erprm", command.name, *command.arguments])
+    return {"seconds": stage.seconds, "peak_memory": stage.peak_memory}
 
 
 def by_step(folder: Path, steps: tuple[int, int], command: Callable[[int, Path], Command]) -> dict[str, float]:

@@ -89,10 +89,13 @@ def label_costs() -> list[str]:
 def policies() -> list[str]:
     """Held-out pass@1 by way to train the policy; `bench/policy.py`."""
     found = json.loads((RESULTS / "policy.json").read_text(encoding="utf-8"))
-    lines = ["| policy | pass@1 | by seed | gain |", "|---|---|---|---|"]
+    steps = ", ".join(f"{name.upper()} {found[name + '_steps']}" for name in ("raft", "dpo", "grpo"))
+    lines = [f"{found['problems']} held-out problems of {len(found['policies'])} policies, {found['samples']} "
+             f"solutions to each; optimiser steps: {steps}.", "",
+             "| policy | pass@1 | by policy | gain |", "|---|---|---|---|"]
     for name, arm in found["arms"].items():
         gain = "" if name == "before" else _difference(arm["gain"])
-        seeds = ", ".join(f"{100 * value:.1f}" for value in arm["by_demo"])
+        seeds = ", ".join(f"{100 * value:.1f}" for value in arm["by_policy"])
         lines.append(f"| {name} | {100 * arm['accuracy']:.1f} | {seeds} | {gain} |")
     return lines
 
@@ -179,7 +182,7 @@ def _draw_noise() -> None:
 def _draw_policies() -> None:
     arms = json.loads((RESULTS / "policy.json").read_text(encoding="utf-8"))["arms"]
     gains = {name: arm["gain"] for name, arm in reversed(arms.items()) if name != "before"}
-    figure, axes = new_figure((6.4, 2.6))
+    figure, axes = new_figure((6.4, 3.4))
     middle = [100 * gain["difference"] for gain in gains.values()]
     ends = [[100 * abs(gain["difference"] - gain[end]) for gain in gains.values()] for end in ("low", "high")]
     axes.errorbar(middle, list(gains), xerr=ends, fmt="o", capsize=3, color="#1b9e77")

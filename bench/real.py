@@ -9,7 +9,8 @@ task is a sum of three one-digit terms with two worked examples before it: what 
 Everything runs through the commands, as a user would type them; each one's minutes and peak memory go into
 `bench/results/real-<model>.json`, together with what it printed last, and so do those of the same work with
 transformers alone (`bench/real_plain.py`), right after it in the same run. The served scores must equal those of
-`erprm score` to 1e-4, or the script ends with exit code 1.
+`erprm score` to 1e-4, or the script ends with exit code 1. A stage that is done is not done again: its record lies in
+`OUT/<model>/stages`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from common import RESULTS, environment
+from common import RESULTS, environment, save
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # whose server of an exported model it starts
 
@@ -82,7 +83,8 @@ def main() -> int:
         stages = []
         policy = folder / "policy"
         if not (policy / "config.json").is_file():
-            stages.append(run("fetch", [sys.executable, __file__, "--fetch", name, str(folder)]))
+            stages.append(run(folder / "stages" / "fetch.json",
+                              [sys.executable, __file__, "--fetch", name, str(folder)]))
         stages += pipeline(MODELS[name], folder, given.problems, given.solutions, given.engine)
         difference = served(folder, stages)
         plain = with_transformers_alone(MODELS[name], folder, given.solutions) if given.plain else []
@@ -90,7 +92,7 @@ def main() -> int:
                   "environment": environment(), "stages": [asdict(stage) for stage in stages],
                   "plain": [asdict(stage) for stage in plain], "served_difference": difference}
         path = RESULTS / f"real-{name}.json"
-        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        save(path, result)
         print(f"{name}: served scores differ by at most {difference:.1e}; wrote {path}")
         if difference > 1e-4:
             return 1
@@ -119,7 +121,8 @@ def pipeline(model: Model, folder: Path, problems: int, solutions: int, engine: 
         "export": ["export", "--model", out["prm"], "--to", "causal-lm", "--out", out["causal-lm"],
                    "--rows", out["heldout.parquet"], "--probe", "8"],
     }
-    return [run(name, [sys.executable, "-m", "erprm", *words]) for name, words in plan.items()]
+    return [run(folder / "stages" / f"{name}.json", [sys.executable, "-m", "erprm", *words])
+            for name, words in plan.items()]
 
 
 def with_transformers_alone(model: Model, folder: Path, solutions: int) -> list[Stage]:
@@ -127,22 +130,33 @@ def with_transformers_alone(model: Model, folder: Path, solutions: int) -> list[
     asks = ["--template", EXAMPLES, "--n", str(solutions), *(["--chat"] if "chat" in model.prompt else []),
             *(["--stop", "\n\n"] if "--stop" in model.prompt else [])]
     script = str(Path(__file__).with_name("real_plain.py"))
-    return [run(f"plain {stage}", [sys.executable, script, stage, str(folder), *asks])
+    return [run(folder / "stages" / f"plain {stage}.json", [sys.executable, script, stage, str(folder), *asks])
             for stage in ("sample", "label", "train", "score")]
 
 
-def run(name: str, command: Sequence[str]) -> Stage:
-    """Run one command to its end. Raises SystemExit with its output when it fails."""
+def run(record: Path, command: Sequence[str]) -> Stage:
+    """Run one command to its end, called as its record is; or what that says, where it is there.
+
+    Raises:
+        SystemExit: with its output, when it fails; when the record is of another command.
+    """
+    if record.is_file():
+        before = Stage(**json.loads(record.read_text(encoding="utf-8")))
+        if before.command != list(command[1:]):
+            raise SystemExit(f"{record}: expected a record of {' '.join(command[1:])}, found one of "
+                             f"{' '.join(before.command)}; give another --out, or remove it with what it made")
+        return before
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     said = [line.rstrip().replace(sys.prefix, ".venv") for line in process.stdout if line.strip()]
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    stage = Stage(name, list(command[1:]), time.monotonic() - started, usage.ru_maxrss * 1024, said[-12:])
-    print(f"{name}: {stage.seconds / 60:.1f} min, {stage.peak_memory / 1e9:.1f} GB", flush=True)
+    stage = Stage(record.stem, list(command[1:]), time.monotonic() - started, usage.ru_maxrss * 1024, said[-12:])
+    print(f"{stage.name}: {stage.seconds / 60:.1f} min, {stage.peak_memory / 1e9:.1f} GB", flush=True)
     if process.returncode != 0:
         raise SystemExit("\n".join([" ".join(command), *said[-40:]]))
+    save(record, asdict(stage))
     return stage
 
 

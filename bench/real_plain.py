@@ -4,8 +4,9 @@
 
 Each works on what `erprm` worked on: the same problems and prompts, a completion for each of its prefixes that no
 solution has yet, the same labelled rows, the same held-out solutions. "train" and "score" are the form of TRL's former
-PRMTrainer: a token classifier with two classes, read at the last token of each step. Batches are as large as the
-commands' own; what is written is thrown away.
+PRMTrainer: a token classifier with two classes, read at the last token of each step. Where transformers has no such
+form of a model (Gemma 3), it is the paper's: the causal model, which learns to go on with "+" or "-" behind each step.
+Batches are as large as the commands' own; what is written is thrown away.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 from transformers import (
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForTokenClassification,
     AutoTokenizer,
     DataCollatorForTokenClassification,
+    PreTrainedModel,
     Trainer,
     TrainingArguments,
 )
@@ -86,11 +90,29 @@ def label(folder: Path, texts: Texts, given: argparse.Namespace) -> str:
     return f"{len(prefixes) * given.n} completions, {written} tokens"
 
 
-class Rows(Dataset[dict[str, Any]]):
-    """Tokens of each row, and at the last token of each step its class."""
+def signs(folder: Path, texts: Texts) -> list[int] | None:
+    """The tokens that a causal model goes on with, wrong and right; None where there is a token classifier."""
+    if type(AutoConfig.from_pretrained(folder / "policy")) in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING:
+        return None
+    found: list[int] = texts.tokenizer.convert_tokens_to_ids(["-", "+"])
+    return found
 
-    def __init__(self, texts: Texts, rows: Sequence[StepRow]) -> None:
+
+def reward_model(place: Path, signs: list[int] | None) -> PreTrainedModel:
+    """In the form that there is."""
+    found: PreTrainedModel = (AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32) if signs else
+                              AutoModelForTokenClassification.from_pretrained(place, num_labels=2, dtype=torch.float32))
+    return found
+
+
+class Rows(Dataset[dict[str, Any]]):
+    """Tokens of each row, and at the last token of each step its class: for a causal model, as the token behind it."""
+
+    def __init__(self, texts: Texts, rows: Sequence[StepRow], signs: list[int] | None) -> None:
         self._rows = [self._encoded(texts, row) for row in rows]
+        for row in self._rows if signs else ():
+            row["input_ids"].append(texts.tokenizer.eos_token_id)
+            row["labels"] = [-100] + [label if label == -100 else signs[label] for label in row["labels"]]  # type: ignore[index]
 
     @staticmethod
     def _encoded(texts: Texts, row: StepRow) -> dict[str, Any]:
@@ -112,8 +134,9 @@ class Rows(Dataset[dict[str, Any]]):
 
 def train(folder: Path, texts: Texts, given: argparse.Namespace) -> str:
     """One epoch on the labelled rows."""
-    rows = Rows(texts, list(read_rows(folder / "labels" / "rows.parquet")))
-    model = AutoModelForTokenClassification.from_pretrained(folder / "policy", num_labels=2, dtype=torch.float32)
+    classes = signs(folder, texts)
+    rows = Rows(texts, list(read_rows(folder / "labels" / "rows.parquet")), classes)
+    model = reward_model(folder / "policy", classes)
     model.config.pad_token_id = texts.tokenizer.pad_token_id
     arguments = TrainingArguments(output_dir=str(folder / "plain"), num_train_epochs=1, per_device_train_batch_size=8,
                                   learning_rate=1e-5, save_strategy="no", report_to=[], use_cpu=True)
@@ -126,9 +149,10 @@ def train(folder: Path, texts: Texts, given: argparse.Namespace) -> str:
 
 
 def score(folder: Path, texts: Texts, given: argparse.Namespace) -> str:
-    """The held-out solutions by the trained classifier."""
-    rows = Rows(texts, list(read_rows(folder / "heldout.parquet")))
-    model = AutoModelForTokenClassification.from_pretrained(folder / "plain", dtype=torch.float32).eval()
+    """The held-out solutions by the trained model."""
+    classes = signs(folder, texts)
+    rows = Rows(texts, list(read_rows(folder / "heldout.parquet")), classes)
+    model = reward_model(folder / "plain", classes).eval()
     texts.tokenizer.padding_side = "right"
     collate = DataCollatorForTokenClassification(texts.tokenizer)
     means = []
@@ -136,7 +160,10 @@ def score(folder: Path, texts: Texts, given: argparse.Namespace) -> str:
         padded = collate([dict(rows[place]) for place in places])
         labels = padded.pop("labels")
         with torch.inference_mode():
-            right = model(**padded).logits.softmax(-1)[..., 1]
+            logits = model(**padded).logits
+        if classes:
+            logits, labels = logits[:, :-1, classes], labels[:, 1:]
+        right = logits.softmax(-1)[..., 1]
         means += [float(found[wanted].mean()) for found, wanted in zip(right, labels != -100, strict=True)]
     return f"{len(means)} rows, mean score {np.mean(means):.3f}"
 
