@@ -50,7 +50,7 @@ lint: $(VENV)/.test  ## ruff and mypy --strict
 bench: $(VENV)/.test  ## benchmarks for this machine, into bench/results/
 	@$(BIN)/erprm bench --run all
 
-real: $(VENV)/.test  ## two real small models through every command; downloads 330 MB, bench/results/README.md has the minutes
+real: $(VENV)/.test  ## two real small models through every command; downloads 330 MB, README.md has the minutes
 	@$(PIP) gguf && $(BIN)/python bench/real.py
 
 attack: $(VENV)/.test  ## the attacks at length: forty kills a command, more mutated rows, bits; what was tried, held, failed

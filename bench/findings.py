@@ -92,11 +92,12 @@ def policies() -> list[str]:
     steps = ", ".join(f"{name.upper()} {found[name + '_steps']}" for name in ("raft", "dpo", "grpo"))
     lines = [f"{found['problems']} held-out problems of {len(found['policies'])} policies, {found['samples']} "
              f"solutions to each; optimiser steps: {steps}.", "",
-             "| policy | pass@1 | by policy | gain |", "|---|---|---|---|"]
+             "| policy | pass@1 | by policy | gain | over right and wrong alone |", "|---|---|---|---|---|"]
     for name, arm in found["arms"].items():
         gain = "" if name == "before" else _difference(arm["gain"])
         seeds = ", ".join(f"{100 * value:.1f}" for value in arm["by_policy"])
-        lines.append(f"| {name} | {100 * arm['accuracy']:.1f} | {seeds} | {gain} |")
+        over = _difference(arm["over_alone"]) if "over_alone" in arm else ""
+        lines.append(f"| {name} | {100 * arm['accuracy']:.1f} | {seeds} | {gain} | {over} |")
     return lines
 
 

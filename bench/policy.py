@@ -8,8 +8,9 @@ policy is improved by each arm, with the commands that users call: `raft` and `d
 problems, ranked by each reward model (in the aggregation that its validation problems choose) or by right and wrong
 alone; `dpo` once more on the single steps of the last target; `grpo` paid by the outcome, by the outcome and that
 target's model as a whole, and by both per step. Every arm has as many steps as the others of its command. Each policy
-then solves the held-out problems, and is compared with the policy before, problem by problem (95 % bootstrap intervals
-over problems, all policies together). What is there already is not done again.
+then solves the held-out problems, and is compared with the policy before and with what the same command made of right
+and wrong alone, problem by problem (95 % bootstrap intervals over problems, all policies together). What is there
+already is not done again.
 
 The numbers of steps were chosen by time alone, before any policy was measured. `--split validation` measures on the
 validation problems instead: that is where a learning rate may be chosen.
@@ -18,6 +19,7 @@ validation problems instead: that is where a learning rate may be chosen.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -127,15 +129,17 @@ def main() -> None:
     options = {name: value for name, value in vars(given).items() if name not in ("study", "out", "output", "arms")}
     result: dict[str, Any] = {"environment": common.environment(), **options, "arms": {},
                               "problems": sum(map(len, before))}
-    for name, parts in found.items():
-        ours, theirs = (np.array([one[problem] for one, old in zip(side, before, strict=True) for problem in old])
-                        for side in (parts, before))
+    values = {name: np.array([one[problem] for one, old in zip(parts, before, strict=True) for problem in old])
+              for name, parts in found.items()}
+    for name, ours in values.items():
         low, high = bootstrap_interval(ours, seed=given.seed)
-        gain = paired_test(ours, theirs, seed=given.seed)
+        gain = paired_test(ours, values["before"], seed=given.seed)
         result["arms"][name] = {
-            "accuracy": float(ours.mean()), "low": float(low), "high": float(high),
-            "by_policy": [float(np.mean(list(part.values()))) for part in parts],
-            "gain": {"difference": gain.difference, "low": gain.low, "high": gain.high, "p": gain.p}}
+            "accuracy": float(ours.mean()), "low": float(low), "high": float(high), "gain": dataclasses.asdict(gain),
+            "by_policy": [float(np.mean(list(part.values()))) for part in found[name]]}
+        alone = values.get("grpo outcome" if name.startswith("grpo") else f"{name.partition(' ')[0]} correct")
+        if alone is not None and alone is not ours:
+            result["arms"][name]["over_alone"] = dataclasses.asdict(paired_test(ours, alone, seed=given.seed))
         print(f"{name:20} pass@1 {100 * ours.mean():5.1f} %, gain {100 * gain.difference:+.1f} "
               f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] over {len(ours)} problems")
     common.write_result(given.output, result)
