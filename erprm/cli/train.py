@@ -168,7 +168,8 @@ def arguments(config: Config) -> PRMConfig:
         options["fsdp_config"] = {"fsdp_version": 2, "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
                                   "state_dict_type": "FULL_STATE_DICT"}
     if config.eval is not None:
-        options["eval_strategy"], options["eval_steps"] = "steps", 1.0 / config.evaluations
+        share = min(1.0 / config.evaluations, 1.0 - 1e-9)  # of all steps; transformers reads 1.0 as every single step
+        options["eval_strategy"], options["eval_steps"] = "steps", share
         if config.early_stopping_patience > 0:  # the best model is a saved one
             options["save_steps"] = options["eval_steps"]
     return PRMConfig(**options)

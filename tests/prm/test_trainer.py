@@ -1,6 +1,7 @@
 """PRMTrainer on one CPU: it learns, divides steps without a trace, resumes bit for bit, stops early, takes adapters."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,8 @@ def test_the_command_trains_saves_and_says_where(tmp_path: Path, model_dir: Path
     assert capsys.readouterr().out.rstrip().endswith(f"wrote {out}")
     assert PRM.load(out).spec.targets == {"kind": "er", "eta": 10.0, "estimator": "plug-in"}
     assert (out / "metrics.json").is_file()
+    history = json.loads((out / "history.json").read_text())
+    assert {entry["step"] for entry in history if "eval_loss" in entry} == {history[-1]["step"]}, "one evaluation"
     assert main([*call[:3], "--data", str(tmp_path / "none.jsonl"), "--out", str(out)]) == 2
     assert "no such file" in capsys.readouterr().err
 
