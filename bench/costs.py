@@ -68,7 +68,10 @@ def costs(lab: Lab, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
             lab.trained(out, lab.rows, 0, max_steps=number, evaluations=1, **options)))  # noqa: B023  (called at once)
     budget = found["labelling"]["seconds"] + given.prm_steps * found["training"]["soft"]["seconds_per_step"]
     rate = by_step(folder / "grpo", (4, 16), lambda number, out: _grpo(lab, out, number))
-    steps = max(1, int(budget / rate["seconds_per_step"]))
+    if not 0 < rate["seconds_per_step"] <= budget:
+        raise SystemExit(f"{folder}: expected a step of GRPO to take between 0 and {budget:.0f} s, found "
+                         f"{rate['seconds_per_step']:.3f}: other work ran beside the short runs; remove grpo/ there")
+    steps = int(budget / rate["seconds_per_step"])
     improved = folder / "grpo" / "policy"
     spent = timed(improved.with_suffix(".json"), _grpo(lab, improved, steps))
     pool = folder / "pool-grpo.parquet"

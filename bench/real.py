@@ -89,14 +89,26 @@ def main() -> int:
         difference = served(folder, stages)
         plain = with_transformers_alone(MODELS[name], folder, given.solutions) if given.plain else []
         result = {"model": name, "problems": given.problems, "solutions": given.solutions, "engine": given.engine,
-                  "environment": environment(), "stages": [asdict(stage) for stage in stages],
-                  "plain": [asdict(stage) for stage in plain], "served_difference": difference}
+                  "environment": environment(), "stages": [_told(stage, given.out) for stage in stages],
+                  "plain": [_told(stage, given.out) for stage in plain], "served_difference": difference}
         path = RESULTS / f"real-{name}.json"
         save(path, result)
         print(f"{name}: served scores differ by at most {difference:.1e}; wrote {path}")
         if difference > 1e-4:
             return 1
     return 0
+
+
+def _told(stage: Stage, out: Path) -> dict[str, object]:
+    """As a record for others, in which a place of this machine has its usual name."""
+    places = {str(out): "runs/real", f"{Path(__file__).parent}/": "bench/"}
+
+    def usual(texts: Sequence[str]) -> list[str]:
+        for place, name in places.items():
+            texts = [text.replace(place, name) for text in texts]
+        return list(texts)
+
+    return asdict(stage) | {"command": usual(stage.command), "said": usual(stage.said)}
 
 
 def pipeline(model: Model, folder: Path, problems: int, solutions: int, engine: str) -> list[Stage]:
